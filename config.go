@@ -1,0 +1,410 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/roadrunner-server/sdk/v4/pool"
+)
+
+// Config is the section tcp of the configuration. Its zero values are the documented defaults.
+type Config struct {
+	// Servers by name. Names are free, but without a dot; the configuration library makes them lower case.
+	Servers map[string]*Server `mapstructure:"servers"`
+	// ReadBufferSize is the most that is read from a connection at once, in MB; 1 by default. A number over 1024 is
+	// taken as bytes.
+	ReadBufferSize int `mapstructure:"read_buf_size"`
+	// Dialect is "released" (the default) or "documented": CLOSED for CLOSE and the bare IP for ip:port.
+	Dialect string `mapstructure:"dialect"`
+	// CloseTimeout is how long a worker may take to answer CLOSE before it is replaced; 10 s by default.
+	CloseTimeout time.Duration `mapstructure:"close_timeout"`
+	// Pool configures the workers, which all servers share.
+	Pool *pool.Config `mapstructure:"pool"`
+
+	warnings []string
+}
+
+// Server is one entry of tcp.servers.
+type Server struct {
+	// Addr to listen on: tcp://host:port, host:port, :port or unix:///path.
+	Addr string `mapstructure:"addr"`
+	// Delimiter ends a packet and belongs to it; "\r\n" by default.
+	Delimiter string `mapstructure:"delimiter"`
+	// Batch hands over all complete packets that have arrived as one, as many as fit in ReadBufferSize.
+	Batch bool `mapstructure:"batch"`
+	// ReadBufferSize overrides Config.ReadBufferSize for this server.
+	ReadBufferSize int `mapstructure:"read_buf_size"`
+
+	address   address
+	readBytes int
+}
+
+const (
+	mebibyte            = 1 << 20
+	mostMegabytes       = 1024 // a larger read_buf_size is in bytes
+	defaultDelimiter    = "\r\n"
+	defaultCloseTimeout = 10 * time.Second
+	// defaultExecTTL bounds what can't be interrupted otherwise: only a supervised pool heeds a context.
+	defaultExecTTL = time.Hour
+)
+
+// InitDefault fills in the defaults and checks everything. The error names every mistake by its key.
+func (c *Config) InitDefault() error {
+	errs := c.initGlobals()
+	if len(c.Servers) == 0 {
+		errs = append(errs, errors.New("tcp.servers: is empty; name at least one server with an addr"))
+	}
+
+	taken := make(map[address]string)
+	for _, name := range c.names() {
+		key := "tcp.servers." + name
+		if strings.Contains(name, ".") {
+			errs = append(errs, dottedName(key, name))
+			continue
+		}
+		server := c.Servers[name]
+		if server == nil {
+			server = new(Server)
+			c.Servers[name] = server
+		}
+		errs = append(errs, c.initServer(key, server)...)
+
+		switch other, ok := taken[server.address]; {
+		case server.address == (address{}) || server.address.anyPort():
+		case ok:
+			errs = append(errs, fmt.Errorf("%s.addr: %q is taken by tcp.servers.%s; give each server its own address",
+				key, server.Addr, other))
+		default:
+			taken[server.address] = name
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) initGlobals() (errs []error) {
+	switch c.Dialect {
+	case "":
+		c.Dialect = dialectReleased
+	case dialectReleased, dialectDocumented:
+	default:
+		errs = append(errs, fmt.Errorf("tcp.dialect: unknown dialect %q; want %q or %q",
+			c.Dialect, dialectReleased, dialectDocumented))
+	}
+
+	switch {
+	case c.CloseTimeout < 0:
+		errs = append(errs, fmt.Errorf("tcp.close_timeout: %s is negative; want a duration such as \"10s\"", c.CloseTimeout))
+	case c.CloseTimeout == 0:
+		c.CloseTimeout = defaultCloseTimeout
+	}
+
+	if c.ReadBufferSize == 0 {
+		c.ReadBufferSize = 1
+	}
+	if _, err := c.readBytes("tcp.read_buf_size", c.ReadBufferSize); err != nil {
+		errs = append(errs, err)
+	}
+
+	if c.Pool == nil {
+		c.Pool = &pool.Config{}
+	}
+	c.Pool.InitDefaults()
+	if c.Pool.Supervisor == nil {
+		c.Pool.Supervisor = &pool.SupervisorConfig{}
+		c.Pool.Supervisor.InitDefaults()
+	}
+	if c.Pool.Supervisor.ExecTTL == 0 {
+		c.Pool.Supervisor.ExecTTL = defaultExecTTL
+	}
+	return append(errs, c.negativePool()...)
+}
+
+// negativePool finds the durations of the pool that are below zero: it would take them for already over.
+func (c *Config) negativePool() (errs []error) {
+	for key, d := range map[string]time.Duration{
+		"allocate_timeout":      c.Pool.AllocateTimeout,
+		"destroy_timeout":       c.Pool.DestroyTimeout,
+		"reset_timeout":         c.Pool.ResetTimeout,
+		"stream_timeout":        c.Pool.StreamTimeout,
+		"supervisor.watch_tick": c.Pool.Supervisor.WatchTick,
+		"supervisor.ttl":        c.Pool.Supervisor.TTL,
+		"supervisor.idle_ttl":   c.Pool.Supervisor.IdleTTL,
+		"supervisor.exec_ttl":   c.Pool.Supervisor.ExecTTL,
+	} {
+		if d < 0 {
+			errs = append(errs, fmt.Errorf("tcp.pool.%s: %s is negative; want a duration such as \"60s\"", key, d))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errs
+}
+
+func (c *Config) initServer(key string, s *Server) (errs []error) {
+	var err error
+	if s.address, err = parseAddr(s.Addr); err != nil {
+		errs = append(errs, fmt.Errorf("%s.addr: %w", key, err))
+	}
+
+	if s.Delimiter == "" {
+		s.Delimiter = defaultDelimiter
+	}
+	if meant := unescape.Replace(s.Delimiter); meant != s.Delimiter {
+		c.warnings = append(c.warnings, fmt.Sprintf(
+			"%s.delimiter: is the %d characters %s, a backslash among them; YAML reads escapes in double quotes only: "+
+				"if %q was meant, write delimiter: %q", key, len(s.Delimiter), s.Delimiter, meant, meant))
+	}
+
+	if s.ReadBufferSize == 0 {
+		s.ReadBufferSize = c.ReadBufferSize
+		s.readBytes, _ = sizeOf(s.ReadBufferSize) // an error is the global key's
+	} else if s.readBytes, err = c.readBytes(key+".read_buf_size", s.ReadBufferSize); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// unescape turns the escapes that single quotes keep into what double quotes would have made of them.
+var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\0`, "\x00")
+
+// readBytes is a read_buf_size in bytes. Configurations of the first releases hold bytes, not MB.
+func (c *Config) readBytes(key string, size int) (int, error) {
+	n, inBytes := sizeOf(size)
+	if size < 0 {
+		return 0, fmt.Errorf("%s: %d is negative; want a number of MB, such as 1", key, size)
+	}
+	if inBytes {
+		c.warnings = append(c.warnings, fmt.Sprintf("%s: %d is over %d and taken as bytes; the unit is MB: write %d",
+			key, size, mostMegabytes, max(1, (size+mebibyte/2)/mebibyte)))
+	}
+	return n, nil
+}
+
+func sizeOf(size int) (bytes int, inBytes bool) {
+	if size > mostMegabytes {
+		return size, true
+	}
+	return size * mebibyte, false
+}
+
+func (c *Config) names() []string {
+	names := make([]string, 0, len(c.Servers))
+	for name := range c.Servers {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+func dottedName(key, name string) error {
+	return fmt.Errorf("%s: a server's name can't hold a dot, which separates keys; write %s", key,
+		strings.ReplaceAll(name, ".", "_"))
+}
+
+// address is where a server listens, as the package net has it.
+type address struct{ network, address string }
+
+// anyPort reports whether the kernel chooses the port, so that the address can be used twice.
+func (a address) anyPort() bool {
+	_, port, _ := net.SplitHostPort(a.address)
+	return a.network == "tcp" && port == "0"
+}
+
+// parseAddr understands tcp://host:port, host:port, :port and unix:///path.
+func parseAddr(addr string) (address, error) {
+	const want = `want "tcp://host:port", "host:port", ":port" or "unix:///path.sock"`
+	scheme, rest, ok := strings.Cut(addr, "://")
+	switch {
+	case strings.TrimSpace(addr) == "":
+		return address{}, errors.New("is empty; " + want)
+	case !ok:
+		scheme, rest = "tcp", addr
+	}
+
+	switch {
+	case scheme == "unix" && rest == "":
+		return address{}, fmt.Errorf("%q has no path; %s", addr, want)
+	case scheme == "unix":
+		return address{"unix", rest}, nil
+	case scheme != "tcp":
+		return address{}, fmt.Errorf("%q has the unknown scheme %q; %s", addr, scheme, want)
+	}
+
+	host, port, err := net.SplitHostPort(rest)
+	if err != nil {
+		var wrong *net.AddrError
+		if errors.As(err, &wrong) {
+			err = errors.New(wrong.Err)
+		}
+		return address{}, fmt.Errorf("%q: %w; %s", addr, err, want)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return address{}, fmt.Errorf("%q has the port %q; want a number from 0 to 65535", addr, port)
+	}
+	return address{"tcp", net.JoinHostPort(host, strconv.FormatUint(n, 10))}, nil
+}
+
+// audit compares what the file says with what Config knows. Keys that nobody reads are warnings: old files must still
+// start. Errors are what decoding hides or says badly.
+func (c *Config) audit(section map[string]any) error {
+	var a auditor
+	a.section("tcp", section, reflect.TypeOf(*c))
+
+	servers, _ := section["servers"].(map[string]any)
+	for _, name := range sortedKeys(servers) {
+		server, _ := servers[name].(map[string]any)
+		if nested := nestedServer(server); nested != "" && c.Servers != nil {
+			delete(c.Servers, name)
+			c.Servers[name+"."+nested] = nil // for InitDefault to complain of
+		}
+		if delimiter, ok := server["delimiter"]; ok && (delimiter == "" || delimiter == nil) {
+			a.errs = append(a.errs, fmt.Errorf(
+				`tcp.servers.%s.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`, name))
+		}
+	}
+	c.warnings = append(c.warnings, a.warnings...)
+	return errors.Join(a.errs...)
+}
+
+// nestedServer is the path to a server inside of what should be one: the configuration library may have taken a dot in
+// its name for one more level of keys.
+func nestedServer(server map[string]any) string {
+	if _, ok := server["addr"]; ok {
+		return ""
+	}
+	for _, key := range sortedKeys(server) {
+		inner, _ := server[key].(map[string]any)
+		if _, ok := inner["addr"]; ok {
+			return key
+		}
+		if path := nestedServer(inner); path != "" {
+			return key + "." + path
+		}
+	}
+	return ""
+}
+
+type auditor struct {
+	warnings []string
+	errs     []error
+}
+
+func (a *auditor) section(path string, section map[string]any, like reflect.Type) {
+	known := knownKeys(like)
+	for _, key := range sortedKeys(section) {
+		field, ok := known[strings.ToLower(key)]
+		if !ok {
+			a.warnings = append(a.warnings, fmt.Sprintf("%s.%s: unknown key, ignored; the nearest known one is %s",
+				path, key, nearest(strings.ToLower(key), known)))
+			continue
+		}
+		a.value(path+"."+key, section[key], field)
+	}
+}
+
+// value checks a value as loosely as it will be decoded.
+func (a *auditor) value(path string, value any, like reflect.Type) {
+	for like.Kind() == reflect.Pointer {
+		like = like.Elem()
+	}
+	inner, isMap := value.(map[string]any)
+	text := fmt.Sprint(value)
+	var err error
+	want := ""
+	switch {
+	case value == nil:
+	case like.Kind() == reflect.Struct && isMap:
+		if nestedServer(inner) == "" {
+			a.section(path, inner, like)
+		}
+	case like.Kind() == reflect.Map && isMap:
+		for _, name := range sortedKeys(inner) {
+			a.value(path+"."+name, inner[name], like.Elem())
+		}
+	case like.Kind() == reflect.Struct, like.Kind() == reflect.Map:
+		want = "keys of its own below it"
+	case like == reflect.TypeOf(time.Duration(0)):
+		if _, isText := value.(string); isText {
+			_, err = time.ParseDuration(text)
+		}
+		want = `a duration such as "10s"`
+	case like.Kind() == reflect.Bool:
+		_, err = strconv.ParseBool(text)
+		want = "true or false"
+	case like.Kind() == reflect.Int:
+		_, err = strconv.ParseFloat(text, 64)
+		want = "a whole number"
+	case like.Kind() == reflect.Uint64:
+		_, err = strconv.ParseUint(text, 10, 64)
+		want = "a whole number, not below zero"
+	case like.Kind() == reflect.String && isMap:
+		want = "a text"
+	}
+	if err != nil || (want != "" && (isMap || like.Kind() == reflect.Struct || like.Kind() == reflect.Map)) {
+		a.errs = append(a.errs, fmt.Errorf("%s: %q can't be read; want %s", path, text, want))
+	}
+}
+
+// knownKeys are a struct's keys as the configuration library matches them: tag or name, in any case.
+func knownKeys(t reflect.Type) map[string]reflect.Type {
+	known := make(map[string]reflect.Type)
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if !field.IsExported() {
+			continue
+		}
+		name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+		if name == "" {
+			name = field.Name
+		}
+		known[strings.ToLower(name)] = field.Type
+	}
+	return known
+}
+
+func nearest(key string, known map[string]reflect.Type) (best string) {
+	least := -1
+	for _, candidate := range sortedKeys(known) {
+		if d := editDistance(key, candidate); least < 0 || d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// editDistance counts the bytes to insert, remove or change between a and b (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	return keys
+}

@@ -1,0 +1,276 @@
+package tcp
+
+import (
+	"context"
+	stderrors "errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/roadrunner-server/errors"
+	"github.com/roadrunner-server/goridge/v3/pkg/frame"
+	"github.com/roadrunner-server/sdk/v4/payload"
+	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
+	"github.com/roadrunner-server/sdk/v4/worker"
+	"go.uber.org/zap"
+)
+
+// workerPool is RoadRunner's pool, as the host makes it.
+type workerPool interface {
+	Workers() []*worker.Process
+	AddWorker() error
+	RemoveWorker(ctx context.Context) error
+	Exec(ctx context.Context, p *payload.Payload, stopCh chan struct{}) (chan *staticPool.PExec, error)
+	Reset(ctx context.Context) error
+	Destroy(ctx context.Context)
+}
+
+var _ workerPool = (*staticPool.Pool)(nil)
+
+// exchanger hands events to the workers and brings their answers back.
+type exchanger struct {
+	pool  workerPool
+	queue *queue
+	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. It is the only
+	// context, countdowns apart, that reaches the pool: the pool kills a worker whose context ends.
+	cut          context.Context
+	closeTimeout time.Duration
+	log          *zap.Logger
+	warned       atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
+}
+
+// call is what a connection needs for its exchanges, one at a time; it is used again for each.
+type call struct {
+	payload payload.Payload
+	ticket  *ticket
+	stop    chan struct{} // closed to end an answer that comes as a stream
+}
+
+func newCall() *call { return &call{ticket: newTicket(), stop: make(chan struct{})} }
+
+// answer is what a worker sent back.
+type answer struct{ context, body []byte }
+
+// failure is an exchange that brought no answer.
+type failure struct {
+	why     reason
+	reached bool // a worker may have seen the event
+	err     error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+var (
+	errUnsent   = stderrors.New("the worker was gone before the event could be sent")
+	errStarved  = stderrors.New("the pool had no free worker within allocate_timeout")
+	errStreamed = stderrors.New("the worker answered in several frames; answer each event with one")
+)
+
+// exchange waits for a worker, hands it one event and waits for its answer. An event that certainly never reached a
+// worker is offered once more. Closing cancel ends the wait for a worker, not the worker's work.
+func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []byte) (answer, error) {
+	c.payload.Context, c.payload.Body = context, body
+	p, err := e.offer(c, cancel, 0)
+	if stderrors.Is(err, errUnsent) {
+		p, err = e.offer(c, cancel, 0)
+	}
+	c.payload.Context, c.payload.Body = nil, nil
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{p.Context, p.Body}, nil
+}
+
+// handOverClose offers the last event of a connection until a worker has it or the plugin stops. Its answer does not
+// matter, but a worker that gives none is replaced after close_timeout.
+func (e *exchanger) handOverClose(c *call, context []byte) {
+	c.payload.Context, c.payload.Body = context, nil
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		_, err := e.offer(c, nil, e.closeTimeout)
+
+		var f *failure
+		switch {
+		case !stderrors.As(err, &f) || f.why == reasonShutdown:
+			return
+		case f.reached:
+			e.closeFailed(f)
+			return
+		}
+		select {
+		case <-e.cut.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (e *exchanger) closeFailed(f *failure) {
+	if errors.Is(errors.ExecTTL, f.err) && e.warned.CompareAndSwap(false, true) {
+		e.log.Warn("a worker did not answer CLOSE in time and was replaced; every event wants an answer, CLOSE too: "+
+			"in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close (said once until the workers are reset)",
+			zap.Duration("close_timeout", e.closeTimeout), zap.Error(f.err))
+		return
+	}
+	e.log.Debug("CLOSE was not answered", zap.Error(f.err))
+}
+
+// offer is one attempt with the event in c.payload. Who gives no cancel waits for a worker as long as it takes. limit,
+// where there is one, is the time that the worker has to answer before it is killed.
+func (e *exchanger) offer(c *call, cancel <-chan struct{}, limit time.Duration) (*payload.Payload, error) {
+	for {
+		resets := e.queue.pauses.Load()
+		p, err := e.admitted(c, cancel, limit)
+		// The pool counts the time that a Reset takes against an exchange that it caught between queue and worker.
+		if !stderrors.Is(err, errStarved) || e.queue.pauses.Load() == resets {
+			return p, err
+		}
+	}
+}
+
+func (e *exchanger) admitted(c *call, cancel <-chan struct{}, limit time.Duration) (*payload.Payload, error) {
+	if err := e.queue.enter(c.ticket, cancel, cancel == nil); err != nil {
+		return nil, notAdmitted(err)
+	}
+	defer e.queue.leave()
+
+	if limit == 0 {
+		return e.exec(e.cut, c)
+	}
+	ctx, stop := newCountdown(e.cut, limit)
+	defer stop()
+	return e.exec(ctx, c)
+}
+
+func (e *exchanger) exec(ctx context.Context, c *call) (*payload.Payload, error) {
+	// Exec with a context that has ended takes a healthy worker and kills it.
+	if ctx.Err() != nil {
+		return nil, &failure{why: reasonShutdown, err: errQueueClosed}
+	}
+
+	frames, err := e.pool.Exec(ctx, &c.payload, c.stop)
+	if err != nil {
+		return nil, e.failed(err)
+	}
+	first := <-frames
+	if err := first.Error(); err != nil {
+		return nil, &failure{why: reasonError, reached: true, err: err}
+	}
+	if first.Payload().Flags&frame.STREAM == 0 {
+		return first.Payload(), nil
+	}
+
+	close(c.stop)
+	for range frames { //nolint:revive // the worker is free when the channel is closed
+	}
+	c.stop = make(chan struct{})
+	return nil, &failure{why: reasonReply, reached: true, err: errStreamed}
+}
+
+func notAdmitted(err error) *failure {
+	switch {
+	case stderrors.Is(err, errQueueClosed):
+		return &failure{why: reasonShutdown, err: err}
+	case stderrors.Is(err, errCanceled):
+		return &failure{why: reasonNone, err: err} // who cancelled said why
+	default:
+		return &failure{why: reasonOverload, err: err}
+	}
+}
+
+// failed says what an error of the pool means.
+func (e *exchanger) failed(err error) *failure {
+	switch {
+	case errors.Is(errors.WatcherStopped, err):
+		return &failure{why: reasonShutdown, err: err}
+	case errors.Is(errors.NoFreeWorkers, err) && e.cut.Err() != nil:
+		return &failure{why: reasonShutdown, err: err}
+	case errors.Is(errors.NoFreeWorkers, err):
+		return &failure{why: reasonOverload, err: fmt.Errorf("%w: %w", errStarved, err)}
+	case errors.Is(errors.QueueSize, err):
+		return &failure{why: reasonOverload, err: err}
+	case errors.Is(errors.WorkerAllocate, err):
+		return &failure{why: reasonError, err: err}
+	case unsent(err):
+		return &failure{why: reasonError, err: fmt.Errorf("%w: %w", errUnsent, err)}
+	case e.cut.Err() != nil:
+		return &failure{why: reasonShutdown, reached: true, err: err}
+	default:
+		return &failure{why: reasonError, reached: true, err: err}
+	}
+}
+
+// unsent reports whether the pool could not write the event's frame: half a frame is none to the worker. The kind,
+// Network, is the same for an answer that could not be read; the operation tells them apart.
+func unsent(err error) bool {
+	e, ok := err.(*errors.Error) //nolint:errorlint // it has no Unwrap
+	for ; ok; e, ok = e.Err.(*errors.Error) {
+		if e.Op == "sync_worker_send_frame" {
+			return true
+		}
+	}
+	return false
+}
+
+// reset replaces the workers. Exchanges wait while it lasts.
+func (e *exchanger) reset() error {
+	e.queue.pause()
+	defer e.queue.resume()
+	e.warned.Store(false)
+
+	// A worker that was killed while idle stays in the pool's queue, and Reset waits for it until reset_timeout, unless
+	// it is swept out before.
+	for _, w := range e.pool.Workers() {
+		w.Callback()
+	}
+	return e.pool.Reset(context.Background())
+}
+
+func (e *exchanger) addWorker() error {
+	if err := e.pool.AddWorker(); err != nil {
+		return err
+	}
+	e.queue.widen(1)
+	return nil
+}
+
+var errLastWorker = stderrors.New("the last worker can't be removed: nobody would answer")
+
+// removeWorker waits for a worker to be free and stops it.
+func (e *exchanger) removeWorker(ctx context.Context) error {
+	if err := e.queue.enter(newTicket(), ctx.Done(), false); err != nil {
+		return err
+	}
+	if !e.queue.narrow() {
+		e.queue.leave()
+		return errLastWorker
+	}
+	if err := e.pool.RemoveWorker(ctx); err != nil {
+		e.queue.widen(1)
+		return err
+	}
+	return nil
+}
+
+// countdown is a context that ends some time after another was last derived from it. The pool derives one to wait for a
+// worker and one more when it has it, so that the time counts from the moment the worker gets the event.
+type countdown struct {
+	context.Context
+	timer *time.Timer
+	after time.Duration
+}
+
+func newCountdown(parent context.Context, after time.Duration) (*countdown, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	c := &countdown{Context: ctx, after: after, timer: time.AfterFunc(after, cancel)}
+	return c, func() {
+		c.timer.Stop()
+		cancel()
+	}
+}
+
+// Deadline is asked for by context.WithTimeout and its kin.
+func (c *countdown) Deadline() (time.Time, bool) {
+	c.timer.Reset(c.after)
+	return c.Context.Deadline()
+}

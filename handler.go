@@ -1,0 +1,278 @@
+package tcp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// workers answers events. The error of an exchange without an answer is a *failure.
+type workers interface {
+	exchange(c *call, cancel <-chan struct{}, context, body []byte) (answer, error)
+	handOverClose(c *call, context []byte)
+}
+
+var _ workers = (*exchanger)(nil)
+
+// connection lives once, from hello to goodbye. One goroutine runs serve and owns everything that is not marked as
+// shared; it alone closes conn.
+type connection struct {
+	uuid     string
+	server   string
+	conn     net.Conn
+	packets  reader
+	contexts contexts
+	workers  workers
+	call     *call
+	log      *zap.Logger
+
+	why       reason // why it ended
+	err       error  // what ended it, where something did
+	connected bool   // a worker may know of it: CLOSE is owed
+	lingers   bool   // something was written that the client may not have yet
+
+	// shared: drain and abort set these from other goroutines
+	asked   atomic.Uint32 // why somebody wants it to end, a reason; with hardBit at once
+	aborted chan struct{} // closed by abort
+}
+
+// hardBit in asked says that not even the reply that is owed goes out.
+const hardBit = 1 << 8
+
+// serve runs the connection until it is over. gone is called when its socket is closed, before CLOSE is handed over.
+func (c *connection) serve(gone func()) {
+	defer c.recovered()
+	defer c.finish(gone)
+	c.live()
+}
+
+func (c *connection) live() {
+	defer c.recovered()
+	st := c.exchange(opening, c.contexts.connected(), nil)
+	for st == reading {
+		packet, tail, err := c.packets.next()
+		switch {
+		case err != nil:
+			c.stoppedReading(err)
+			return
+		case tail:
+			st = c.exchange(replying, c.contexts.tail(), packet)
+		default:
+			st = c.exchange(replying, c.contexts.data, packet)
+		}
+	}
+}
+
+// exchange hands one event over and does what the reply says.
+func (c *connection) exchange(st state, context, body []byte) state {
+	c.connected = true
+	a, err := c.workers.exchange(c.call, c.aborted, context, body)
+
+	var f *failure
+	if errors.As(err, &f) && st == opening {
+		c.connected = f.reached
+	}
+	switch {
+	case c.isAborted():
+		return c.end(c.askedWhy(), nil)
+	case f != nil:
+		return c.end(f.why, f.err)
+	case err != nil:
+		return c.end(reasonError, err)
+	}
+
+	st, effect := st.next(decodeReply(a.context))
+	if effect.end != reasonNone {
+		c.end(effect.end, unknownReply(effect.end, a.context))
+	}
+	if effect.write {
+		if err := c.write(a.body); err != nil {
+			return c.endedBy(err)
+		}
+	}
+	if st == reading && c.askedWhy() != reasonNone { // the reply that was owed is out
+		return c.end(c.askedWhy(), nil)
+	}
+	return st
+}
+
+func (c *connection) write(body []byte) error {
+	if len(body) == 0 {
+		return nil
+	}
+	c.lingers = true
+	_, err := c.conn.Write(body)
+	return err
+}
+
+// end notes why the connection ends. What was noted first stays.
+func (c *connection) end(why reason, err error) state {
+	if c.why == reasonNone {
+		c.why, c.err = why, err
+	}
+	return closing
+}
+
+// endedBy notes that a read or a write failed. Whoever made it fail on purpose said why.
+func (c *connection) endedBy(err error) state {
+	if why := c.askedWhy(); why != reasonNone {
+		return c.end(why, nil)
+	}
+	return c.end(reasonOf(err), err)
+}
+
+func (c *connection) stoppedReading(err error) {
+	c.endedBy(err)
+	if c.why == reasonShutdown {
+		c.lingers = false // an idle client has had its answer
+	}
+}
+
+// reasonOf maps what a socket says to a reason.
+func reasonOf(err error) reason {
+	var broken net.Error
+	switch {
+	case errors.Is(err, io.EOF):
+		return reasonEOF
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return reasonSlow
+	case errors.Is(err, io.ErrClosedPipe), errors.As(err, &broken):
+		return reasonReset
+	default:
+		return reasonError
+	}
+}
+
+func (c *connection) askedWhy() reason { return reason(c.asked.Load() &^ hardBit) }
+
+func (c *connection) isAborted() bool { return c.asked.Load()&hardBit != 0 }
+
+// drain lets the connection end as soon as no reply is owed. Any goroutine may call it.
+func (c *connection) drain(why reason) {
+	c.asked.CompareAndSwap(uint32(reasonNone), uint32(why))
+	_ = c.conn.SetReadDeadline(past)
+}
+
+// abort ends the connection at once: its client is cut off, its wait for a worker is over, a reply that comes later is
+// discarded. Any goroutine may call it, as often as it likes; the first reason counts.
+func (c *connection) abort(why reason) {
+	for {
+		asked := c.asked.Load()
+		if asked&hardBit != 0 {
+			return
+		}
+		if c.asked.CompareAndSwap(asked, uint32(why)|hardBit) {
+			break
+		}
+	}
+	close(c.aborted)
+	shutdown(c.conn)
+}
+
+var past = time.Unix(1, 0)
+
+// shutdown ends both directions of a socket that another goroutine uses, without closing it.
+func shutdown(conn net.Conn) {
+	_ = conn.SetDeadline(past)
+	if s, ok := conn.(interface{ CloseRead() error }); ok {
+		_ = s.CloseRead()
+	}
+	if s, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = s.CloseWrite()
+	}
+}
+
+// finish is the end of every connection: socket closed, untracked, CLOSE handed over, logged.
+func (c *connection) finish(gone func()) {
+	c.packets.discard()
+	c.close()
+	gone()
+	if c.connected {
+		c.workers.handOverClose(c.call, c.contexts.closed(c.why))
+	}
+	if entry := c.log.Check(c.why.level(), "connection ended"); entry != nil {
+		entry.Write(c.fields(zap.Stringer("reason", c.why), zap.Error(c.err))...)
+	}
+}
+
+// recovered ends the connection, not the process, when its goroutine panics.
+func (c *connection) recovered() {
+	if p := recover(); p != nil {
+		c.end(reasonError, nil)
+		c.log.Error("panic", c.fields(zap.Any("error", p), zap.ByteString("stack", debug.Stack()))...)
+	}
+}
+
+func (c *connection) fields(more ...zap.Field) []zap.Field {
+	return append([]zap.Field{
+		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", remoteAddr(c.conn)),
+	}, more...)
+}
+
+// level is how loud the end of a connection is logged: what the peer does is nobody's fault here.
+func (r reason) level() zapcore.Level {
+	switch r {
+	case reasonReply, reasonError:
+		return zapcore.ErrorLevel
+	case reasonOverload:
+		return zapcore.WarnLevel
+	default:
+		return zapcore.DebugLevel
+	}
+}
+
+// The polite way to close takes this long and reads this much, at most.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 10
+)
+
+// close closes the socket, the polite way if something was written: a plain close with unread input makes the kernel
+// send a reset, which destroys the answer on its way.
+func (c *connection) close() {
+	s, ok := c.conn.(interface{ CloseWrite() error })
+	if ok && c.lingers && !c.isAborted() && s.CloseWrite() == nil {
+		c.linger()
+	}
+	_ = c.conn.Close()
+}
+
+// linger discards what the client still sends, until it closes its side too.
+func (c *connection) linger() {
+	until := time.Now().Add(lingerTime)
+	buffer := newBuffer(firstBuffer)
+	defer buffer.free()
+	for left := lingerBytes; left > 0 && time.Now().Before(until); {
+		_ = c.conn.SetReadDeadline(until)
+		if c.isAborted() {
+			return
+		}
+		n, err := c.conn.Read(buffer.bytes)
+		left -= n
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // a deadline of drain's is not ours
+			return
+		}
+	}
+}
+
+// replyError is an answer that is none of the four words.
+type replyError struct{ context string }
+
+func (e *replyError) Error() string {
+	return "the worker answered " + string(quote(e.context)) + "; want WRITE, CONTINUE, WRITECLOSE or CLOSE"
+}
+
+func unknownReply(why reason, context []byte) error {
+	if why != reasonReply {
+		return nil
+	}
+	const shown = 64
+	return &replyError{context: string(context[:min(len(context), shown)])}
+}

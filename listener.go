@@ -1,0 +1,149 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+)
+
+// listener accepts the connections of one server.
+type listener struct {
+	server  string
+	dialect string
+	framing framing
+	batch   int // bytes; 0: off
+	most    int // bytes read at once
+
+	socket  net.Listener
+	live    *registry
+	workers workers
+	log     *zap.Logger
+}
+
+// bind opens the listening socket of addr. Nothing is accepted yet, but the kernel lets clients wait.
+func bind(addr address) (net.Listener, error) {
+	var config net.ListenConfig
+	socket, err := config.Listen(context.Background(), addr.network, addr.address)
+	if addr.network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+		return socket, err
+	}
+
+	if err := removeStale(addr.address); err != nil {
+		return nil, err
+	}
+	return config.Listen(context.Background(), addr.network, addr.address)
+}
+
+// removeStale removes a socket file that a process which is gone left behind. Anything else at path is an error.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return err
+	case info.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("%s is a file that is no socket; remove it or choose another path", path)
+	}
+
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s: %w: another process listens there", path, syscall.EADDRINUSE)
+	}
+	return os.Remove(path)
+}
+
+// accept takes connections until the socket is closed. It reports what ends it otherwise.
+func (l *listener) accept() error {
+	for failures := 0; ; {
+		conn, err := l.socket.Accept()
+		switch {
+		case err == nil:
+			failures = 0
+			l.open(conn)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case !passes(err):
+			return fmt.Errorf("tcp: accept %s %s: %w", l.server, addrString(l.socket.Addr()), err)
+		default:
+			if failures == 0 {
+				l.log.Warn("can't accept connections for now; clients wait",
+					zap.String("server", l.server), zap.Error(err))
+			}
+			failures++
+			time.Sleep(backOff(failures))
+		}
+	}
+}
+
+// passes reports whether an error of accept is that of one connection, or of resources that come free again.
+func passes(err error) bool {
+	for _, e := range []error{
+		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.EINTR, syscall.EPERM, syscall.EPROTO,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// backOff is how long to wait after so many failures in a row: 5 ms, doubled each time, 1 s at most.
+func backOff(failures int) time.Duration {
+	return min(5*time.Millisecond<<min(failures-1, 10), time.Second)
+}
+
+func (l *listener) open(conn net.Conn) {
+	id := uuid.NewString()
+	c := &connection{
+		uuid:     id,
+		server:   l.server,
+		conn:     conn,
+		packets:  reader{source: newSource(conn), framing: l.framing, most: l.most, batch: l.batch},
+		contexts: newContexts(l.remote(conn), l.server, id, l.dialect),
+		workers:  l.workers,
+		call:     newCall(),
+		log:      l.log,
+		aborted:  make(chan struct{}),
+	}
+	if !l.live.add(c) {
+		_ = conn.Close() // nobody knows of it yet
+		return
+	}
+	go l.serve(c) // ends with the connection; live.wait waits for it
+}
+
+func (l *listener) serve(c *connection) {
+	defer l.live.done()
+	c.serve(func() { l.live.remove(c.uuid) })
+}
+
+// remote is the peer as the dialect has it: ip:port, or the ip alone.
+func (l *listener) remote(conn net.Conn) string {
+	addr := remoteAddr(conn)
+	if l.dialect == dialectDocumented {
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			return host
+		}
+	}
+	return addr
+}
+
+// remoteAddr is the peer as RoadRunner has always named it: ip:port, and @ for the nameless peer of a unix socket.
+func remoteAddr(conn net.Conn) string {
+	if a := conn.RemoteAddr(); a != nil && a.String() != "" {
+		return a.String()
+	}
+	return "@"
+}
+
+func addrString(a net.Addr) string { return a.Network() + "://" + a.String() }

@@ -1,0 +1,393 @@
+// Package tcp is a RoadRunner plugin: a TCP server whose connections are answered by PHP workers. See README.md.
+package tcp
+
+import (
+	"context"
+	stderrors "errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/roadrunner-server/errors"
+	"github.com/roadrunner-server/sdk/v4/payload"
+	"github.com/roadrunner-server/sdk/v4/pool"
+	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
+	"github.com/roadrunner-server/sdk/v4/state/process"
+	"go.uber.org/zap"
+)
+
+const (
+	// PluginName is the plugin's name and that of its section in the configuration.
+	PluginName = "tcp"
+	// RrMode is the name of the variable in the workers' environment that says which plugin they work for: RR_MODE=tcp.
+	RrMode = "RR_MODE"
+)
+
+// Configurer is RoadRunner's config plugin.
+type Configurer interface {
+	// UnmarshalKey decodes the section name into out.
+	UnmarshalKey(name string, out any) error
+	// Has reports whether there is a section name.
+	Has(name string) bool
+}
+
+// Logger is RoadRunner's logger plugin.
+type Logger interface {
+	NamedLogger(name string) *zap.Logger
+}
+
+// Pooler is RoadRunner's server plugin, which makes the pools of workers.
+type Pooler interface {
+	NewPool(ctx context.Context, cfg *pool.Config, env map[string]string, _ *zap.Logger) (*staticPool.Pool, error)
+}
+
+// Plugin listens on the configured servers and drives their connections. Its zero value is ready for Init.
+type Plugin struct {
+	cfg    *Config
+	log    *zap.Logger
+	pooler Pooler
+	live   registry
+	queue  *queue
+
+	// kill cuts the exchanges that still run off, and their workers with them.
+	cut  context.Context
+	kill context.CancelFunc
+
+	accepting sync.WaitGroup // the accept loops
+	resetting sync.WaitGroup // resets under way
+	resets    sync.Mutex     // held across a reset: one at a time
+
+	mu        sync.Mutex // guards what follows
+	listeners []*listener
+	exchanger *exchanger // nil until Serve has a pool
+	stopping  bool
+}
+
+// Init reads and checks the section tcp. Without one the plugin is disabled.
+func (p *Plugin) Init(cfg Configurer, log Logger, server Pooler) error {
+	const op = errors.Op("tcp_plugin_init")
+	if !cfg.Has(PluginName) {
+		return errors.E(op, errors.Disabled)
+	}
+
+	p.log = log.NamedLogger(PluginName)
+	p.pooler = server
+	p.cfg = new(Config)
+	err := p.cfg.load(cfg)
+	for _, warning := range p.cfg.warnings {
+		p.log.Warn(warning)
+	}
+	if err != nil {
+		return errors.E(op, errors.Init, err)
+	}
+
+	p.queue = p.cfg.newQueue()
+	p.cut, p.kill = context.WithCancel(context.Background())
+	return nil
+}
+
+func (c *Config) load(from Configurer) error {
+	section := make(map[string]any)
+	if err := from.UnmarshalKey(PluginName, &section); err != nil {
+		return fmt.Errorf("tcp: is no section with keys of its own; want servers below it: %w", err)
+	}
+	decodeErr := from.UnmarshalKey(PluginName, c)
+	err := c.audit(section)
+	switch {
+	case decodeErr == nil:
+		return stderrors.Join(err, c.InitDefault())
+	case err == nil:
+		return fmt.Errorf("tcp: %w", decodeErr)
+	default:
+		return err // the same, said better
+	}
+}
+
+// newQueue is the queue in front of the pool, as wide as that. Where a worker is made for each exchange, it is open.
+func (c *Config) newQueue() *queue {
+	q := &queue{width: int(c.Pool.NumWorkers), timeout: c.Pool.AllocateTimeout, most: int(c.Pool.MaxQueueSize)}
+	if c.Pool.Debug {
+		q.width = open
+	}
+	return q
+}
+
+// Serve binds every address, or none, starts the workers and then accepts connections.
+func (p *Plugin) Serve() chan error {
+	const op = errors.Op("tcp_plugin_serve")
+	errCh := make(chan error, 1)
+	if err := p.start(errCh); err != nil {
+		errCh <- errors.E(op, errors.Serve, err)
+	}
+	return errCh
+}
+
+func (p *Plugin) start(errCh chan<- error) error {
+	if p.isStopping() {
+		return nil
+	}
+	listeners, err := p.bind()
+	if err != nil {
+		return err
+	}
+
+	cfg := *p.cfg.Pool
+	cfg.MaxQueueSize = 0 // the queue in front of the pool has it
+	workers, err := p.pooler.NewPool(context.Background(), &cfg, map[string]string{RrMode: PluginName}, p.log)
+	if err != nil {
+		closeAll(listeners)
+		return fmt.Errorf("tcp: start the workers: %w", err)
+	}
+	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, closeTimeout: p.cfg.CloseTimeout, log: p.log}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopping {
+		closeAll(listeners)
+		return nil
+	}
+	p.listeners, p.exchanger = listeners, e
+	for _, l := range listeners {
+		l.workers = e
+		p.accepting.Add(1)
+		go p.accept(l, errCh) // ends when Stop closes the socket
+		p.log.Info("listening", zap.String("server", l.server), zap.String("address", addrString(l.socket.Addr())))
+	}
+	return nil
+}
+
+func (p *Plugin) accept(l *listener, errCh chan<- error) {
+	defer p.accepting.Done()
+	if err := l.accept(); err != nil {
+		select {
+		case errCh <- err:
+		default: // another one has ended RoadRunner already
+		}
+	}
+}
+
+func (p *Plugin) bind() ([]*listener, error) {
+	var listeners []*listener
+	for _, name := range p.cfg.names() {
+		server := p.cfg.Servers[name]
+		socket, err := bind(server.address)
+		if err != nil {
+			closeAll(listeners)
+			return nil, fmt.Errorf("tcp: listen %s %s: %w", name, server.Addr, err)
+		}
+		l := &listener{
+			server: name, dialect: p.cfg.Dialect, framing: splitDelimiter([]byte(server.Delimiter)),
+			most: server.readBytes, socket: socket, live: &p.live, log: p.log,
+		}
+		if server.Batch {
+			l.batch = server.readBytes
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []*listener) {
+	for _, l := range listeners {
+		_ = l.socket.Close()
+	}
+}
+
+const (
+	defaultGrace = 30 * time.Second // Endure's
+	hostMargin   = 5 * time.Second
+)
+
+// Stop closes the listeners, lets the exchanges that are owed a reply end, and cuts off what still runs when too little
+// of the grace period is left for RoadRunner's own clean-up. It may come before Serve, during Reset and twice.
+func (p *Plugin) Stop(ctx context.Context) error {
+	p.mu.Lock()
+	listeners, started := p.listeners, p.queue != nil
+	p.stopping = true
+	p.mu.Unlock()
+	if !started {
+		return nil
+	}
+
+	closeAll(listeners)
+	p.accepting.Wait()
+	p.live.drain()
+
+	ended := make(chan struct{}) // closed when nothing of ours runs any more
+	go p.awaitEnd(ended)         // ends with the last connection and Reset
+	timer := time.NewTimer(grace(ctx))
+	defer timer.Stop()
+	select {
+	case <-ended:
+		p.queue.close()
+		p.kill()
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+
+	p.queue.close()
+	p.kill()
+	p.live.abort()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("tcp: stop: connections or a reset still run: %w", ctx.Err())
+	}
+}
+
+func (p *Plugin) awaitEnd(ended chan<- struct{}) {
+	p.live.wait()
+	p.resetting.Wait()
+	close(ended)
+}
+
+// grace is how long exchanges may go on: until five seconds before the deadline, or a quarter of what there is.
+func grace(ctx context.Context) time.Duration {
+	left := defaultGrace
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	return left - min(hostMargin, left/4)
+}
+
+// Name of the plugin.
+func (p *Plugin) Name() string { return PluginName }
+
+// RPC is the receiver of the methods tcp.*.
+func (p *Plugin) RPC() any { return &rpc{plugin: p} }
+
+// Addr is the address that the server listens on, with the port that the kernel chose where the configured one is 0;
+// nil if it does not listen.
+func (p *Plugin) Addr(server string) net.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.listeners {
+		if l.server == server && !p.stopping {
+			return l.socket.Addr()
+		}
+	}
+	return nil
+}
+
+// Close closes the connection with that uuid at once; its worker is told the reason rpc. A uuid that is not open is no
+// error, a string that is no uuid is one.
+func (p *Plugin) Close(id string) error {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return fmt.Errorf("tcp: close %q: want the uuid of a connection: %w", id, err)
+	}
+	if c := p.live.get(parsed.String()); c != nil {
+		c.abort(reasonRPC)
+	}
+	return nil
+}
+
+var errNotServing = stderrors.New("tcp: there are no workers: the plugin does not serve yet or any more")
+
+// serving returns what hands events to the workers; an error before Serve and after Stop.
+func (p *Plugin) serving() (*exchanger, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exchanger == nil || p.stopping {
+		return nil, errNotServing
+	}
+	return p.exchanger, nil
+}
+
+// Exec hands a payload of the caller's to a worker and returns its answer. It waits its turn like every event.
+func (p *Plugin) Exec(request *payload.Payload) (*payload.Payload, error) {
+	const op = errors.Op("tcp_plugin_exec")
+	e, err := p.serving()
+	if err != nil {
+		return nil, errors.E(op, err)
+	}
+	c := newCall()
+	c.payload = *request
+	response, err := e.offer(c, e.cut.Done(), 0)
+	if err != nil {
+		return nil, errors.E(op, err)
+	}
+	return response, nil
+}
+
+// Workers lists the workers and what they do; none before Serve.
+func (p *Plugin) Workers() []*process.State {
+	p.mu.Lock()
+	e := p.exchanger
+	p.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+
+	var states []*process.State
+	for _, w := range e.pool.Workers() {
+		if state, err := process.WorkerProcessState(w); err == nil { // an error: it is gone already
+			states = append(states, state)
+		}
+	}
+	return states
+}
+
+// AddWorker starts one more worker.
+func (p *Plugin) AddWorker() error {
+	const op = errors.Op("tcp_plugin_add_worker")
+	e, err := p.serving()
+	if err == nil {
+		err = e.addWorker()
+	}
+	if err != nil {
+		return errors.E(op, err)
+	}
+	return nil
+}
+
+// RemoveWorker stops a worker, as soon as one is free. The last one stays: that is an error.
+func (p *Plugin) RemoveWorker(ctx context.Context) error {
+	const op = errors.Op("tcp_plugin_remove_worker")
+	e, err := p.serving()
+	if err == nil {
+		err = e.removeWorker(ctx)
+	}
+	if err != nil {
+		return errors.E(op, err)
+	}
+	return nil
+}
+
+// Reset replaces the workers; connections stay, exchanges wait. Before Serve and after Stop there is nothing to replace.
+func (p *Plugin) Reset() error {
+	const op = errors.Op("tcp_plugin_reset")
+	p.resets.Lock()
+	defer p.resets.Unlock()
+
+	p.mu.Lock()
+	e := p.exchanger
+	if e == nil || p.stopping {
+		p.mu.Unlock()
+		return nil
+	}
+	p.resetting.Add(1)
+	p.mu.Unlock()
+	defer p.resetting.Done()
+
+	p.log.Info("reset: workers are replaced, connections stay")
+	err := e.reset()
+	if p.isStopping() { // the host destroyed the pool meanwhile: what Reset has made since would stay
+		e.pool.Destroy(p.cut)
+	}
+	if err != nil {
+		return errors.E(op, err)
+	}
+	p.log.Info("reset: done")
+	return nil
+}
+
+func (p *Plugin) isStopping() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopping
+}

@@ -1,0 +1,180 @@
+package tcp
+
+import "encoding/json"
+
+// The life of a connection.
+//
+//	state     waits for                      leaves it
+//	opening   a worker's reply to CONNECTED  the reply
+//	reading   the next packet                a packet → replying; end of file, reset, shutdown → closing
+//	replying  a worker's reply to DATA       the reply
+//	closing   any answer to CLOSE            the answer, whatever it is; then the connection is gone
+//
+//	reply               in opening or replying                  in closing
+//	WRITE               body to the client → reading            ignored
+//	CONTINUE            → reading                               ignored
+//	WRITECLOSE          body to the client → closing (worker)   ignored
+//	CLOSE               → closing (worker)                      ignored
+//	anything else       → closing (reply)                       ignored
+//	worker, pool error  → closing (error, overload, shutdown)   ignored
+//
+// In any state tcp.Close, a limit or the end of the grace period closes the socket at once and a reply that comes
+// later is discarded. The packet that the end of file left without its delimiter is a DATA like any other; after its
+// reply comes closing (eof). The socket is closed before CLOSE is handed over.
+type state uint8
+
+const (
+	opening state = iota
+	reading
+	replying
+	closing
+)
+
+// event names, as they stand in an event's context.
+const (
+	eventConnected = "CONNECTED"
+	eventData      = "DATA"
+	// eventClose ends a connection's events in dialectReleased, eventClosed in dialectDocumented.
+	eventClose  = "CLOSE"
+	eventClosed = "CLOSED"
+)
+
+// The two dialects of the wire: what every released RoadRunner and PHP client says, and what the documents say.
+const (
+	dialectReleased   = "released"
+	dialectDocumented = "documented"
+)
+
+// reply is what a worker's answer asks for.
+type reply uint8
+
+const (
+	replyUnknown reply = iota
+	replyWrite
+	replyContinue
+	replyWriteClose
+	replyClose
+)
+
+// decodeReply reads the context of an answer. What is not one of the four words is replyUnknown.
+func decodeReply(context []byte) reply {
+	switch string(context) {
+	case "WRITE":
+		return replyWrite
+	case "CONTINUE":
+		return replyContinue
+	case "WRITECLOSE":
+		return replyWriteClose
+	case "CLOSE":
+		return replyClose
+	default:
+		return replyUnknown
+	}
+}
+
+// effect is what the connection does before it is in its next state.
+type effect struct {
+	write bool   // the answer's body goes to the client
+	end   reason // why the connection ends; reasonNone where it goes on
+}
+
+// next is the table above: what a reply does to a connection in the state s.
+func (s state) next(r reply) (state, effect) {
+	if s == closing {
+		return closing, effect{}
+	}
+
+	switch r {
+	case replyWrite:
+		return reading, effect{write: true}
+	case replyContinue:
+		return reading, effect{}
+	case replyWriteClose:
+		return closing, effect{write: true, end: reasonWorker}
+	case replyClose:
+		return closing, effect{end: reasonWorker}
+	default:
+		return closing, effect{end: reasonReply}
+	}
+}
+
+// reason says why a connection ended. Log level and the key `reason` of CLOSE come from it.
+type reason uint8
+
+const (
+	reasonNone     reason = iota
+	reasonEOF             // the client closed its side
+	reasonReset           // the client, or the way to it, broke the connection
+	reasonWorker          // a worker answered CLOSE or WRITECLOSE
+	reasonReply           // a worker answered something that is no reply
+	reasonError           // a worker failed, or the plugin itself
+	reasonRPC             // tcp.Close
+	reasonSlow            // the client did not take an answer in time
+	reasonOverload        // no worker was free in time
+	reasonShutdown        // RoadRunner is stopping
+)
+
+var reasonNames = [...]string{
+	reasonNone:     "",
+	reasonEOF:      "eof",
+	reasonReset:    "reset",
+	reasonWorker:   "worker",
+	reasonReply:    "reply",
+	reasonError:    "error",
+	reasonRPC:      "rpc",
+	reasonSlow:     "slow",
+	reasonOverload: "overload",
+	reasonShutdown: "shutdown",
+}
+
+func (r reason) String() string { return reasonNames[r] }
+
+// contexts makes the contexts of one connection's events: a JSON object each, with the keys remote_addr, server, uuid
+// and event, and what DESIGN adds to some of them. The part that all share is encoded once.
+type contexts struct {
+	head  []byte // `{"remote_addr":"…","server":"…","uuid":"…","event":"`
+	data  []byte // the whole context of a DATA, sent unchanged for every packet
+	close string
+}
+
+func newContexts(remoteAddr, server, uuid, dialect string) contexts {
+	c := contexts{close: eventClose}
+	if dialect == dialectDocumented {
+		c.close = eventClosed
+	}
+
+	c.head = append(c.head, `{"remote_addr":`...)
+	c.head = append(c.head, quote(remoteAddr)...)
+	c.head = append(c.head, `,"server":`...)
+	c.head = append(c.head, quote(server)...)
+	c.head = append(c.head, `,"uuid":`...)
+	c.head = append(c.head, quote(uuid)...)
+	c.head = append(c.head, `,"event":"`...)
+	c.data = c.event(eventData, "")
+	return c
+}
+
+func (c *contexts) connected() []byte { return c.event(eventConnected, "") }
+
+// tail is the context of a DATA whose packet ended with the end of file, not with its delimiter.
+func (c *contexts) tail() []byte { return c.event(eventData, `,"eof":true`) }
+
+// closed is the context of the last event.
+func (c *contexts) closed(why reason) []byte {
+	return c.event(c.close, `,"reason":"`+why.String()+`"`)
+}
+
+func (c *contexts) event(name, more string) []byte {
+	b := make([]byte, 0, len(c.head)+len(name)+len(more)+2)
+	b = append(b, c.head...)
+	b = append(b, name...)
+	b = append(b, '"')
+	b = append(b, more...)
+	return append(b, '}')
+}
+
+// quote is s as a JSON string, with bytes that are no UTF-8 replaced.
+func quote(s string) []byte {
+	b, _ := json.Marshal(s) // a string can't fail
+	return b
+}
