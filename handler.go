@@ -33,10 +33,10 @@ type connection struct {
 	call     *call
 	log      *zap.Logger
 
-	why       reason // why it ended
-	err       error  // what ended it, where something did
-	connected bool   // a worker may know of it: CLOSE is owed
-	lingers   bool   // something was written that the client may not have yet
+	why       reason        // why it ended
+	err       error         // what ended it, where something did
+	connected bool          // a worker may know of it: CLOSE is owed
+	linger    time.Duration // how long to close politely; 0 until something was written
 
 	// shared: drain and abort set these from other goroutines
 	asked   atomic.Uint32 // why somebody wants it to end, a reason; with hardBit at once
@@ -74,18 +74,11 @@ func (c *connection) live() {
 func (c *connection) exchange(st state, context, body []byte) state {
 	c.connected = true
 	a, err := c.workers.exchange(c.call, c.aborted, context, body)
-
-	var f *failure
-	if errors.As(err, &f) && st == opening {
-		c.connected = f.reached
-	}
 	switch {
+	case err != nil:
+		return c.unanswered(st, err)
 	case c.isAborted():
 		return c.end(c.askedWhy(), nil)
-	case f != nil:
-		return c.end(f.why, f.err)
-	case err != nil:
-		return c.end(reasonError, err)
 	}
 
 	st, effect := st.next(decodeReply(a.context))
@@ -103,11 +96,23 @@ func (c *connection) exchange(st state, context, body []byte) state {
 	return st
 }
 
+func (c *connection) unanswered(st state, err error) state {
+	f := &failure{why: reasonError, reached: true}
+	errors.As(err, &f)
+	if st == opening {
+		c.connected = f.reached
+	}
+	if c.isAborted() {
+		return c.end(c.askedWhy(), nil)
+	}
+	return c.end(f.why, err)
+}
+
 func (c *connection) write(body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
-	c.lingers = true
+	c.linger = lingerTime
 	_, err := c.conn.Write(body)
 	return err
 }
@@ -131,7 +136,7 @@ func (c *connection) endedBy(err error) state {
 func (c *connection) stoppedReading(err error) {
 	c.endedBy(err)
 	if c.why == reasonShutdown {
-		c.lingers = false // an idle client has had its answer
+		c.linger = min(c.linger, idleLinger)
 	}
 }
 
@@ -232,21 +237,23 @@ func (r reason) level() zapcore.Level {
 const (
 	lingerTime  = time.Second
 	lingerBytes = 64 << 10
+	// idleLinger is for a client that is idle when RoadRunner stops: it has most likely had its answer.
+	idleLinger = lingerTime / 10
 )
 
 // close closes the socket, the polite way if something was written: a plain close with unread input makes the kernel
 // send a reset, which destroys the answer on its way.
 func (c *connection) close() {
 	s, ok := c.conn.(interface{ CloseWrite() error })
-	if ok && c.lingers && !c.isAborted() && s.CloseWrite() == nil {
-		c.linger()
+	if ok && c.linger > 0 && !c.isAborted() && s.CloseWrite() == nil {
+		c.discard()
 	}
 	_ = c.conn.Close()
 }
 
-// linger discards what the client still sends, until it closes its side too.
-func (c *connection) linger() {
-	until := time.Now().Add(lingerTime)
+// discard reads what the client still sends, until it closes its side too.
+func (c *connection) discard() {
+	until := time.Now().Add(c.linger)
 	buffer := newBuffer(firstBuffer)
 	defer buffer.free()
 	for left := lingerBytes; left > 0 && time.Now().Before(until); {

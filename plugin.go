@@ -91,7 +91,7 @@ func (p *Plugin) Init(cfg Configurer, log Logger, server Pooler) error {
 func (c *Config) load(from Configurer) error {
 	section := make(map[string]any)
 	if err := from.UnmarshalKey(PluginName, &section); err != nil {
-		return fmt.Errorf("tcp: is no section with keys of its own; want servers below it: %w", err)
+		return stderrors.New("tcp: is no section; want keys of its own below it, servers among them")
 	}
 	decodeErr := from.UnmarshalKey(PluginName, c)
 	err := c.audit(section)

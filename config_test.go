@@ -1,0 +1,189 @@
+package tcp
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/sdk/v4/pool"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAddresses(t *testing.T) {
+	for addr, want := range map[string]address{
+		"tcp://127.0.0.1:7777": {"tcp", "127.0.0.1:7777"},
+		"127.0.0.1:7777":       {"tcp", "127.0.0.1:7777"},
+		":7777":                {"tcp", ":7777"},
+		"tcp://:0":             {"tcp", ":0"},
+		"tcp://[::1]:7777":     {"tcp", "[::1]:7777"},
+		"[::1]:07777":          {"tcp", "[::1]:7777"},
+		"localhost:1":          {"tcp", "localhost:1"},
+		"unix:///run/a.sock":   {"unix", "/run/a.sock"},
+		"unix://a.sock":        {"unix", "a.sock"},
+	} {
+		got, err := parseAddr(addr)
+		require.NoError(t, err, addr)
+		require.Equal(t, want, got, addr)
+	}
+}
+
+func TestAnAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
+	for addr, want := range map[string]string{
+		"":                      `is empty; want "tcp://host:port"`,
+		"  ":                    `is empty; want`,
+		"udp://127.0.0.1:1":     `unknown scheme "udp"`,
+		"tls://127.0.0.1:1":     `unknown scheme "tls"`,
+		"unix://":               `has no path`,
+		"127.0.0.1":             `missing port`,
+		"tcp://127.0.0.1":       `missing port`,
+		"127.0.0.1:":            `has the port ""`,
+		"127.0.0.1:65536":       `has the port "65536"; want a number from 0 to 65535`,
+		"127.0.0.1:-1":          `has the port "-1"`,
+		"127.0.0.1:smtp":        `has the port "smtp"`,
+		"::1:7777":              `too many colons`,
+		"tcp://127.0.0.1:1/x":   `has the port "1/x"`,
+		"tcp://tcp://1.1.1.1:1": `too many colons`,
+	} {
+		_, err := parseAddr(addr)
+		require.ErrorContains(t, err, want, "%q", addr)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", ReadBufferSize: 3, Delimiter: "x"}}}
+	require.NoError(t, c.InitDefault())
+	require.Empty(t, c.warnings)
+	require.Equal(t, 1, c.ReadBufferSize)
+	require.Equal(t, dialectReleased, c.Dialect)
+	require.Equal(t, 10*time.Second, c.CloseTimeout)
+	require.Equal(t, "\r\n", c.Servers["a"].Delimiter)
+	require.Equal(t, 1<<20, c.Servers["a"].readBytes)
+	require.Equal(t, "x", c.Servers["b"].Delimiter)
+	require.Equal(t, 3<<20, c.Servers["b"].readBytes)
+	require.Equal(t, time.Hour, c.Pool.Supervisor.ExecTTL, "an unsupervised pool heeds no context")
+	require.Equal(t, time.Minute, c.Pool.AllocateTimeout)
+	require.NotZero(t, c.Pool.NumWorkers)
+
+	c.Pool.Supervisor.ExecTTL = time.Second
+	require.NoError(t, c.InitDefault())
+	require.Equal(t, time.Second, c.Pool.Supervisor.ExecTTL, "a set one stays")
+}
+
+func TestAReadBufferSizeInBytesIsTakenAsSuchWithOneWarning(t *testing.T) {
+	c := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0"}}, ReadBufferSize: 50485760}
+	require.NoError(t, c.InitDefault())
+	require.Equal(t, 50485760, c.Servers["a"].readBytes)
+	require.Equal(t, []string{"tcp.read_buf_size: 50485760 is over 1024 and taken as bytes; the unit is MB: write 48"}, c.warnings)
+
+	c = &Config{Servers: map[string]*Server{"a": {Addr: ":0", ReadBufferSize: 1025}, "b": {Addr: ":0", ReadBufferSize: 1024}}}
+	require.NoError(t, c.InitDefault())
+	require.Equal(t, 1025, c.Servers["a"].readBytes)
+	require.Equal(t, 1<<30, c.Servers["b"].readBytes)
+	require.Len(t, c.warnings, 1)
+	require.Contains(t, c.warnings[0], "tcp.servers.a.read_buf_size")
+}
+
+func TestASingleQuotedEscapeIsWarnedOf(t *testing.T) {
+	for delimiter, warned := range map[string]bool{`\r\n`: true, `\n`: true, "\r\n": false, `\`: false, `a\0`: true, "|": false} {
+		c := &Config{Servers: map[string]*Server{"a": {Addr: ":0", Delimiter: delimiter}}}
+		require.NoError(t, c.InitDefault())
+		require.Equal(t, warned, len(c.warnings) == 1, "%q: %v", delimiter, c.warnings)
+		require.Equal(t, delimiter, c.Servers["a"].Delimiter, "what is written is what counts")
+	}
+}
+
+func TestEveryMistakeIsReportedAtOnceWithItsKey(t *testing.T) {
+	c := &Config{
+		Dialect: "modern", CloseTimeout: -1, ReadBufferSize: -5,
+		Servers: map[string]*Server{
+			"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
+			"one": {Addr: "tcp://127.0.0.1:25"}, "two": {Addr: "127.0.0.1:25"}, "size": {Addr: ":0", ReadBufferSize: -1},
+			"u1": {Addr: "unix:///a"}, "u2": {Addr: "unix:///a"},
+		},
+		Pool: &pool.Config{AllocateTimeout: -time.Second, Supervisor: &pool.SupervisorConfig{ExecTTL: -1}},
+	}
+	err := c.InitDefault()
+	require.Error(t, err)
+	got := strings.Split(err.Error(), "\n")
+	for _, want := range []string{
+		`tcp.dialect: unknown dialect "modern"; want "released" or "documented"`,
+		`tcp.close_timeout: -1ns is negative; want`,
+		`tcp.read_buf_size: -5 is negative; want a number of MB`,
+		`tcp.pool.allocate_timeout: -1s is negative`,
+		`tcp.pool.supervisor.exec_ttl: -1ns is negative`,
+		`tcp.servers.a.b: a server's name can't hold a dot, which separates keys; write a_b`,
+		`tcp.servers.empty.addr: is empty; want`,
+		`tcp.servers.null.addr: is empty; want`,
+		`tcp.servers.port.addr: ":99999" has the port "99999"; want`,
+		`tcp.servers.scheme.addr: "udp://:1" has the unknown scheme "udp"; want`,
+		`tcp.servers.size.read_buf_size: -1 is negative`,
+		`tcp.servers.two.addr: "127.0.0.1:25" is taken by tcp.servers.one`,
+		`tcp.servers.u2.addr: "unix:///a" is taken by tcp.servers.u1`,
+	} {
+		require.NotEmpty(t, got)
+		require.Contains(t, got[0], want)
+		got = got[1:]
+	}
+	require.Empty(t, got)
+
+	require.ErrorContains(t, new(Config).InitDefault(), "tcp.servers: is empty; name at least one server")
+}
+
+func TestAuditOfTheSection(t *testing.T) {
+	type m = map[string]any
+	audit := func(section m) ([]string, string) {
+		c := &Config{Servers: map[string]*Server{"a": {}}}
+		err := c.audit(section)
+		if err == nil {
+			return c.warnings, ""
+		}
+		return c.warnings, err.Error()
+	}
+
+	warnings, err := audit(m{
+		"read_buf_sise": 1, "servers": m{"a": m{"addr": "x", "delimeter": "x"}, "addr": m{"addr": "y"}},
+		"pool": m{"num_worker": 1, "debug": true, "command": "a b", "supervisor": m{"exec_tll": "1s"}},
+	})
+	require.Empty(t, err)
+	require.Equal(t, []string{
+		"tcp.pool.num_worker: unknown key, ignored; the nearest known one is num_workers",
+		"tcp.pool.supervisor.exec_tll: unknown key, ignored; the nearest known one is exec_ttl",
+		"tcp.read_buf_sise: unknown key, ignored; the nearest known one is read_buf_size",
+		"tcp.servers.a.delimeter: unknown key, ignored; the nearest known one is delimiter",
+	}, warnings)
+
+	for want, section := range map[string]m{
+		`tcp.servers.a.delimiter: is empty; want the bytes`:                    {"servers": m{"a": m{"addr": "x", "delimiter": ""}}},
+		`tcp.servers: "5" can't be read; want keys of its own`:                 {"servers": 5},
+		`tcp.servers.a: "x" can't be read; want keys of its own`:               {"servers": m{"a": "x"}},
+		`tcp.servers.a.batch: "maybe" can't be read; want true or false`:       {"servers": m{"a": m{"addr": "x", "batch": "maybe"}}},
+		`tcp.close_timeout: "soon" can't be read; want a duration`:             {"close_timeout": "soon"},
+		`tcp.read_buf_size: "big" can't be read; want a whole number`:          {"read_buf_size": "big"},
+		`tcp.pool.num_workers: "-1" can't be read; want a whole number, not b`: {"pool": m{"num_workers": -1}},
+		`tcp.pool.supervisor: "true" can't be read; want keys of its own`:      {"pool": m{"supervisor": true}},
+	} {
+		_, err := audit(section)
+		require.Contains(t, err, want)
+	}
+
+	c := &Config{Servers: map[string]*Server{"a": {}, "b": {Addr: ":0"}}}
+	require.NoError(t, c.audit(m{"servers": m{"a": m{"b": m{"c": m{"addr": ":1"}}}, "b": m{"addr": ":0"}}}))
+	require.Empty(t, c.warnings)
+	err2 := c.InitDefault()
+	require.EqualError(t, err2, "tcp.servers.a.b.c: a server's name can't hold a dot, which separates keys; write a_b_c")
+}
+
+func FuzzParseAddr(f *testing.F) {
+	for _, addr := range []string{"tcp://127.0.0.1:1", ":1", "unix:///a", "[::1]:2", "", "://", "tcp://", "::"} {
+		f.Add(addr)
+	}
+	f.Fuzz(func(t *testing.T, addr string) {
+		a, err := parseAddr(addr)
+		if err != nil {
+			return
+		}
+		again, err := parseAddr(a.network + "://" + a.address)
+		require.NoError(t, err)
+		require.Equal(t, a, again)
+	})
+}

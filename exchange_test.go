@@ -1,0 +1,227 @@
+package tcp
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/sdk/v4/pool"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// newExchanger is what the plugin puts together, with a pool of RoadRunner's.
+func newExchanger(t *testing.T, cfg pool.Config, env ...string) (*exchanger, context.CancelFunc, *observer.ObservedLogs) {
+	core, logs := observer.New(zap.WarnLevel)
+	c := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}}, Pool: &cfg}
+	require.NoError(t, c.InitDefault())
+	cut, kill := context.WithCancel(context.Background())
+	t.Cleanup(kill)
+	queue := c.newQueue()
+	cfg.MaxQueueSize = 0
+	return &exchanger{
+		pool: realPool(t, cfg, env...), queue: queue, cut: cut, closeTimeout: c.CloseTimeout, log: zap.New(core),
+	}, kill, logs
+}
+
+var (
+	dataContext  = []byte(`{"event":"DATA"}`)
+	closeContext = []byte(`{"event":"CLOSE"}`)
+	never        = make(chan struct{})
+)
+
+func (e *exchanger) say(t *testing.T, body string) (string, *failure) {
+	a, err := e.exchange(newCall(), never, dataContext, []byte(body))
+	if err == nil {
+		return string(a.context) + " " + string(a.body), nil
+	}
+	var f *failure
+	require.ErrorAs(t, err, &f)
+	return "", f
+}
+
+func TestAnExchange(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
+	for body, want := range map[string]string{"x": "WRITE x", "": "WRITE ", "reply CLOSE": "CLOSE reply CLOSE"} {
+		got, f := e.say(t, body)
+		require.Nil(t, f)
+		require.Equal(t, want, got)
+	}
+	for _, body := range []string{"error", "exit"} {
+		_, f := e.say(t, body)
+		require.NotNil(t, f, body)
+		require.Equal(t, reasonError, f.why, body)
+		require.True(t, f.reached, body)
+	}
+	_, f := e.say(t, "stream")
+	require.Equal(t, reasonReply, f.why)
+	require.ErrorIs(t, f, errStreamed)
+
+	got, f := e.say(t, "the worker is free again, or replaced")
+	require.Nil(t, f)
+	require.Equal(t, "WRITE the worker is free again, or replaced", got)
+	require.Zero(t, e.queue.inside)
+}
+
+func TestAnEventThatNeverReachedAWorkerIsOfferedOnceMore(t *testing.T) {
+	once := filepath.Join(t.TempDir(), "once")
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1}, onceFile+"="+once)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(once + ".closed")
+		return err == nil
+	}, 5*time.Second, time.Millisecond)
+	got, f := e.say(t, "x")
+	require.Nil(t, f)
+	require.Equal(t, "WRITE x", got)
+}
+
+func TestAnExchangeThatIsCancelledWhileItWaitsLeavesTheWorkerAlone(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
+	pid := e.pool.Workers()[0].Pid()
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() { defer wg.Done(); e.say(t, "sleep 100ms") }()
+	require.Eventually(t, func() bool { return e.pool.Workers()[0].State().String() == "working" }, 5*time.Second, time.Millisecond)
+
+	cancel := make(chan struct{})
+	time.AfterFunc(10*time.Millisecond, func() { close(cancel) })
+	_, err := e.exchange(newCall(), cancel, dataContext, nil)
+	require.ErrorIs(t, err, errCanceled)
+	wg.Wait()
+	require.Equal(t, pid, e.pool.Workers()[0].Pid())
+}
+
+func TestNoFreeWorkerInTimeIsOverloadAndNeverReachedOne(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1, AllocateTimeout: 2 * time.Second, MaxQueueSize: 1})
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() { defer wg.Done(); e.say(t, "sleep 300ms") }()
+	require.Eventually(t, func() bool { return e.pool.Workers()[0].State().String() == "working" }, 5*time.Second, time.Millisecond)
+	_, f := e.say(t, "x")
+	require.Equal(t, reasonOverload, f.why)
+	require.False(t, f.reached)
+	require.ErrorIs(t, f, errQueueFull)
+
+	e.handOverClose(newCall(), closeContext) // CLOSE is offered until a worker has it, whatever the limits
+	wg.Wait()
+	require.Equal(t, uint64(2), e.pool.Workers()[0].State().NumExecs())
+}
+
+func TestCutKillsTheWorkerAndEndsTheExchange(t *testing.T) {
+	e, kill, _ := newExchanger(t, pool.Config{NumWorkers: 1})
+	pid := e.pool.Workers()[0].Pid()
+	time.AfterFunc(50*time.Millisecond, kill)
+	_, f := e.say(t, "hang")
+	require.Equal(t, reasonShutdown, f.why)
+	require.Eventually(t, func() bool { // a new one takes its place, and no later exchange kills that
+		w := e.pool.Workers()
+		return len(w) == 1 && w[0].Pid() != pid
+	}, 5*time.Second, time.Millisecond)
+	pid = e.pool.Workers()[0].Pid()
+	for range 20 {
+		_, f = e.say(t, "x")
+		require.Equal(t, reasonShutdown, f.why)
+	}
+	require.Equal(t, pid, e.pool.Workers()[0].Pid())
+}
+
+func TestResetFailsNoExchange(t *testing.T) {
+	// The pool would count the time that new workers take to start against those that wait.
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 2, AllocateTimeout: 400 * time.Millisecond}, slowBoot+"=250ms")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, f := e.say(t, "x"); f != nil {
+					t.Error(f)
+					return
+				}
+			}
+		}()
+	}
+	for range 3 {
+		require.NoError(t, e.reset())
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestResetDoesNotWaitForAWorkerThatWasKilledWhileIdle(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 2, ResetTimeout: time.Minute})
+	victim := e.pool.Workers()[0]
+	require.NoError(t, syscall.Kill(int(victim.Pid()), syscall.SIGKILL))
+	require.Eventually(t, func() bool { return victim.State().String() == "errored" }, 5*time.Second, time.Millisecond)
+	begin := time.Now()
+	require.NoError(t, e.reset())
+	require.Less(t, time.Since(begin), 20*time.Second)
+	_, f := e.say(t, "x")
+	require.Nil(t, f)
+}
+
+func TestWorkersAreAddedAndRemoved(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
+	require.ErrorIs(t, e.removeWorker(context.Background()), errLastWorker)
+	require.NoError(t, e.addWorker())
+	require.Len(t, e.pool.Workers(), 2)
+	require.Equal(t, 2, e.queue.width)
+	require.NoError(t, e.removeWorker(context.Background()))
+	require.Equal(t, 1, e.queue.width)
+	require.Zero(t, e.queue.inside)
+	require.Eventually(t, func() bool { return len(e.pool.Workers()) == 1 }, 5*time.Second, time.Millisecond)
+	_, f := e.say(t, "x")
+	require.Nil(t, f)
+}
+
+func TestACloseThatIsNotAnsweredIsWarnedOfOnce(t *testing.T) {
+	e, _, logs := newExchanger(t, pool.Config{NumWorkers: 1})
+	e.closeTimeout = 50 * time.Millisecond
+	for range 3 {
+		pid := e.pool.Workers()[0].Pid()
+		e.handOverClose(newCall(), []byte(`{"event":"CLOSE","hang":1}`))
+		require.Eventually(t, func() bool {
+			w := e.pool.Workers()
+			return len(w) == 1 && w[0].Pid() != pid
+		}, 5*time.Second, time.Millisecond, "a worker that does not answer is replaced")
+	}
+	require.Equal(t, 1, logs.FilterMessageSnippet("did not answer CLOSE").Len())
+
+	require.NoError(t, e.reset())
+	e.handOverClose(newCall(), []byte(`{"event":"CLOSE","hang":1}`))
+	require.Equal(t, 2, logs.FilterMessageSnippet("did not answer CLOSE").Len(), "new workers, new warning")
+	got, f := e.say(t, "x")
+	require.Nil(t, f)
+	require.Equal(t, "WRITE x", got)
+}
+
+func TestACountdownStartsAnewWhenAContextIsDerivedFromIt(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	c, stop := newCountdown(context.Background(), limit)
+	defer stop()
+	time.Sleep(limit / 2)
+	begin := time.Now()
+	derived, cancel := context.WithTimeout(c, time.Hour)
+	defer cancel()
+	<-derived.Done()
+	require.GreaterOrEqual(t, time.Since(begin), limit)
+
+	parent, kill := context.WithCancel(context.Background())
+	c, stop = newCountdown(parent, time.Hour)
+	defer stop()
+	derived, cancel = context.WithTimeout(c, time.Hour)
+	defer cancel()
+	kill()
+	<-derived.Done()
+}

@@ -1,0 +1,317 @@
+package tcp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+// script is a pool whose answers come from the test.
+type script struct {
+	events chan scriptedEvent // one for each event; taking it is the worker's getting it
+	answer chan func() (answer, error)
+	log    *[]string // what happened in which order: "close" of the socket, "gone", "CLOSE"
+}
+
+type scriptedEvent struct {
+	context map[string]any
+	body    string
+}
+
+func (s *script) exchange(_ *call, _ <-chan struct{}, context, body []byte) (answer, error) {
+	s.events <- decodeEvent(context, body)
+	return (<-s.answer)()
+}
+
+func (s *script) handOverClose(_ *call, context []byte) {
+	*s.log = append(*s.log, "CLOSE")
+	s.events <- decodeEvent(context, nil)
+}
+
+func decodeEvent(context, body []byte) scriptedEvent {
+	e := scriptedEvent{body: string(body)}
+	if json.Unmarshal(context, &e.context) != nil {
+		panic(string(context))
+	}
+	return e
+}
+
+// loggedConn notes when it is closed.
+type loggedConn struct {
+	net.Conn
+	log *[]string
+}
+
+func (c loggedConn) Close() error {
+	*c.log = append(*c.log, "close")
+	return c.Conn.Close()
+}
+
+func (c loggedConn) CloseWrite() error {
+	if s, ok := c.Conn.(*net.TCPConn); ok {
+		return s.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+func (c loggedConn) CloseRead() error {
+	if s, ok := c.Conn.(*net.TCPConn); ok {
+		return s.CloseRead()
+	}
+	return errors.ErrUnsupported
+}
+
+// play runs one transcript against a connection. Its lines, in order:
+//
+//	event  CONNECTED | DATA ["eof"] "packet" | CLOSE reason=…   what the worker gets
+//	reply  WORD ["body"]        its answer          fails  reached|unreached REASON    panics
+//	client sends "bytes" | reads "bytes" | reads EOF | shuts (its writing side) | closes | resets
+//	abort  REASON               drain               tcp: needs a real socket
+func play(t *testing.T, transcript string, server, client net.Conn) {
+	var order []string
+	core, logs := observer.New(zap.DebugLevel)
+	s := &script{events: make(chan scriptedEvent), answer: make(chan func() (answer, error)), log: &order}
+	logged := loggedConn{server, &order}
+	c := &connection{
+		uuid: "u", server: "s", conn: logged, workers: s, call: newCall(), log: zap.New(core), aborted: make(chan struct{}),
+		packets:  reader{source: newSource(server), framing: splitDelimiter([]byte("\r\n")), most: 1 << 20},
+		contexts: newContexts("r", "s", "u", dialectReleased),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.serve(func() { order = append(order, "gone") })
+	}()
+	require.NoError(t, client.SetDeadline(time.Now().Add(10*time.Second)))
+
+	closes := 0
+	lines := bufio.NewScanner(strings.NewReader(transcript))
+	for lines.Scan() {
+		line := lines.Text()
+		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		rest = strings.TrimSpace(rest)
+		word, argument, _ := strings.Cut(rest, " ")
+		switch verb {
+		case "", "#", "tcp":
+		case "event":
+			closes += playEvent(t, line, word, argument, s)
+		case "reply":
+			a := answer{[]byte(unquote(word)), []byte(unquote(argument))}
+			s.answer <- func() (answer, error) { return a, nil }
+		case "fails":
+			f := &failure{reached: word == "reached", why: namedReason(argument), err: errors.New(argument)}
+			s.answer <- func() (answer, error) { return answer{}, f }
+		case "panics":
+			s.answer <- func() (answer, error) { panic("of a test") }
+		case "client":
+			playClient(t, line, word, argument, client)
+		case "abort":
+			c.abort(namedReason(word))
+		case "drain":
+			c.drain(reasonShutdown)
+		default:
+			require.Fail(t, "unknown line", line)
+		}
+	}
+
+	select {
+	case <-ended:
+	case e := <-s.events:
+		require.Fail(t, "an event that nobody asked for", "%v", e)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the connection does not end")
+	}
+	rest, _ := io.ReadAll(client)
+	require.Empty(t, rest, "bytes that nobody asked for")
+	require.Equal(t, []string{"close", "gone", "CLOSE"}[:2+closes], order)
+	require.Equal(t, 1, logs.FilterMessage("connection ended").Len(), "one line for each end")
+	panics := logs.FilterMessage("panic")
+	require.Equal(t, strings.Contains(transcript, "\npanics"), panics.Len() == 1)
+}
+
+func playEvent(t *testing.T, line, name, argument string, s *script) (closes int) {
+	select {
+	case e := <-s.events:
+		require.Equal(t, name, e.context["event"], line)
+		reason, isClose := strings.CutPrefix(argument, "reason=")
+		body, eof := strings.CutPrefix(argument, "eof ")
+		if isClose {
+			require.Equal(t, reason, e.context["reason"], line)
+			return 1
+		}
+		require.Equal(t, unquote(body), e.body, line)
+		require.Equal(t, eof, e.context["eof"] == true, line)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "no event", line)
+	}
+	return 0
+}
+
+func playClient(t *testing.T, line, verb, argument string, client net.Conn) {
+	switch verb {
+	case "sends":
+		_, err := client.Write([]byte(unquote(argument)))
+		require.NoError(t, err, line)
+	case "reads":
+		if argument == "EOF" {
+			n, err := client.Read(make([]byte, 1))
+			require.Zero(t, n, line)
+			require.Error(t, err, line)
+			return
+		}
+		want := unquote(argument)
+		got := make([]byte, len(want))
+		_, err := io.ReadFull(client, got)
+		require.NoError(t, err, line)
+		require.Equal(t, want, string(got), line)
+	case "shuts":
+		require.NoError(t, client.(*net.TCPConn).CloseWrite())
+	case "resets":
+		require.NoError(t, client.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, client.Close())
+	case "closes":
+		require.NoError(t, client.Close())
+	default:
+		require.Fail(t, "unknown line", line)
+	}
+}
+
+func unquote(s string) string {
+	if u, err := strconv.Unquote(s); err == nil {
+		return u
+	}
+	return s
+}
+
+func namedReason(name string) reason {
+	for r, n := range reasonNames {
+		if n == name {
+			return reason(r)
+		}
+	}
+	return reasonNone
+}
+
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		name, transcript := strings.TrimSuffix(filepath.Base(file), ".txt"), string(b)
+		t.Run(name+"/tcp", func(t *testing.T) {
+			server, client := tcpPair(t)
+			play(t, transcript, server, client)
+		})
+		if !strings.Contains(transcript, "\ntcp\n") {
+			t.Run(name+"/pipe", func(t *testing.T) {
+				server, client := net.Pipe()
+				t.Cleanup(func() { client.Close() })
+				play(t, transcript, server, client)
+			})
+		}
+	}
+}
+
+// answers is a pool that answers everything at once with the same words.
+type answers answer
+
+func (a answers) exchange(*call, <-chan struct{}, []byte, []byte) (answer, error) {
+	return answer(a), nil
+}
+func (a answers) handOverClose(*call, []byte) {}
+
+func serveWith(w workers, server net.Conn) (c *connection, ended chan struct{}) {
+	c = &connection{
+		conn: server, workers: w, call: newCall(), log: zap.NewNop(), aborted: make(chan struct{}),
+		packets:  reader{source: newSource(server), framing: splitDelimiter([]byte("\r\n")), most: 1 << 20},
+		contexts: newContexts("r", "s", "u", dialectReleased),
+	}
+	ended = make(chan struct{})
+	go func() { defer close(ended); c.serve(func() {}) }()
+	return c, ended
+}
+
+func TestTheLastAnswerArrivesThoughTheClientStillSends(t *testing.T) {
+	server, client := tcpPair(t)
+	last := bytes.Repeat([]byte("x"), 4<<20)
+	_, err := client.Write(make([]byte, 1000)) // unread input: a plain close would destroy the answer
+	require.NoError(t, err)
+	_, ended := serveWith(answers{[]byte("WRITECLOSE"), last}, server)
+	got, err := io.ReadAll(client)
+	require.NoError(t, err)
+	require.Equal(t, len(last), len(got))
+	_, _ = client.Write(make([]byte, 1000))
+	client.Close()
+	<-ended
+}
+
+func TestLingeringIsBoundedInBytesAndTime(t *testing.T) {
+	for name, flood := range map[string]bool{"a client that never stops sending": true, "a client that never closes": false} {
+		t.Run(name, func(t *testing.T) {
+			server, client := tcpPair(t)
+			begin := time.Now()
+			_, ended := serveWith(answers{[]byte("WRITECLOSE"), []byte("x")}, server)
+			if flood {
+				for _, err := client.Write(make([]byte, 64<<10)); err == nil; {
+					_, err = client.Write(make([]byte, 64<<10))
+				}
+			}
+			<-ended
+			require.Less(t, time.Since(begin), 5*time.Second)
+		})
+	}
+}
+
+func TestAnAbortEndsALinger(t *testing.T) {
+	server, client := tcpPair(t)
+	c, ended := serveWith(answers{[]byte("WRITECLOSE"), []byte("x")}, server)
+	_, err := io.ReadFull(client, make([]byte, 1))
+	require.NoError(t, err)
+	c.abort(reasonShutdown)
+	<-ended
+	require.Equal(t, reasonWorker, c.why)
+}
+
+func TestAWriteThatBlocksEndsWithAnAbort(t *testing.T) {
+	server, _ := tcpPair(t) // whose client never reads
+	c, ended := serveWith(answers{[]byte("WRITE"), make([]byte, 64<<20)}, server)
+	time.AfterFunc(50*time.Millisecond, func() { c.abort(reasonRPC) })
+	<-ended
+	require.Equal(t, reasonRPC, c.why)
+}
+
+func BenchmarkExchange(b *testing.B) {
+	server, client := tcpPair(b)
+	_, ended := serveWith(answers{[]byte("WRITE"), bytes.Repeat([]byte("x"), 64)}, server)
+	packet, got := append(bytes.Repeat([]byte("x"), 62), "\r\n"...), make([]byte, 64)
+	_, err := io.ReadFull(client, got)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		if _, err := client.Write(packet); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(client, got); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	client.Close()
+	<-ended
+}

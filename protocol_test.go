@@ -1,0 +1,87 @@
+package tcp
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryReplyInEveryState(t *testing.T) {
+	worker, bad := effect{end: reasonWorker}, effect{end: reasonReply}
+	last := effect{write: true, end: reasonWorker}
+	for _, st := range []state{opening, replying} {
+		for r, want := range map[reply]struct {
+			state  state
+			effect effect
+		}{
+			replyWrite:      {reading, effect{write: true}},
+			replyContinue:   {reading, effect{}},
+			replyWriteClose: {closing, last},
+			replyClose:      {closing, worker},
+			replyUnknown:    {closing, bad},
+		} {
+			next, effect := st.next(r)
+			require.Equal(t, want.state, next, "state %d, reply %d", st, r)
+			require.Equal(t, want.effect, effect, "state %d, reply %d", st, r)
+		}
+	}
+	for r := replyUnknown; r <= replyClose; r++ {
+		next, effect := closing.next(r)
+		require.Equal(t, closing, next, "an answer to CLOSE is accepted and ignored")
+		require.Empty(t, effect)
+	}
+}
+
+func TestOnlyTheFourWordsAreReplies(t *testing.T) {
+	for word, want := range map[string]reply{
+		"WRITE": replyWrite, "CONTINUE": replyContinue, "WRITECLOSE": replyWriteClose, "CLOSE": replyClose,
+		"": replyUnknown, "write": replyUnknown, "WRITE ": replyUnknown, "WRITEWRITE": replyUnknown, "CLOSED": replyUnknown,
+		`{"stop":true}`: replyUnknown, "\x00": replyUnknown,
+	} {
+		require.Equal(t, want, decodeReply([]byte(word)), "%q", word)
+	}
+}
+
+func TestContextsHaveExactlyTheirKeys(t *testing.T) {
+	decode := func(context []byte) (m map[string]any) {
+		require.NoError(t, json.Unmarshal(context, &m), "%s", context)
+		return m
+	}
+	base := func(event string, more map[string]any) map[string]any {
+		m := map[string]any{"remote_addr": "[::1]:5", "server": "s \"1\"\n\u2028", "uuid": "u", "event": event}
+		for k, v := range more {
+			m[k] = v
+		}
+		return m
+	}
+
+	c := newContexts("[::1]:5", "s \"1\"\n\u2028", "u", dialectReleased)
+	require.Equal(t, base("CONNECTED", nil), decode(c.connected()))
+	require.Equal(t, base("DATA", nil), decode(c.data))
+	require.Equal(t, base("DATA", map[string]any{"eof": true}), decode(c.tail()))
+	require.Equal(t, base("CLOSE", map[string]any{"reason": "eof"}), decode(c.closed(reasonEOF)))
+
+	c = newContexts("[::1]:5", "s \"1\"\n\u2028", "u", dialectDocumented)
+	require.Equal(t, base("CLOSED", map[string]any{"reason": "rpc"}), decode(c.closed(reasonRPC)))
+}
+
+func TestEveryReasonHasANameOfItsOwn(t *testing.T) {
+	names := make(map[string]bool)
+	for r := reasonNone; int(r) < len(reasonNames); r++ {
+		require.False(t, names[r.String()], "%d %q", r, r)
+		names[r.String()] = true
+	}
+}
+
+func FuzzContexts(f *testing.F) {
+	f.Add("127.0.0.1:1", "echo", "u")
+	f.Add("@", "\xff\x00\"", "\\")
+	f.Fuzz(func(t *testing.T, remote, server, id string) {
+		c := newContexts(remote, server, id, dialectReleased)
+		for _, context := range [][]byte{c.connected(), c.data, c.tail(), c.closed(reasonReset)} {
+			var m map[string]any
+			require.NoError(t, json.Unmarshal(context, &m), "%q", context)
+		}
+	})
+}

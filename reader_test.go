@@ -1,0 +1,263 @@
+package tcp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pieces is a source that delivers its slices one by one, each as far as there is room, and then its error.
+type pieces struct {
+	left [][]byte
+	end  error
+}
+
+func (p *pieces) first() int { return waitingBuffer }
+
+func (p *pieces) read(r *reader, wait bool) error {
+	if len(p.left) == 0 {
+		if !wait {
+			return nil
+		}
+		return p.end
+	}
+	n := copy(r.room(), p.left[0])
+	r.arrived(n)
+	if p.left[0] = p.left[0][n:]; len(p.left[0]) == 0 {
+		p.left = p.left[1:]
+	}
+	return nil
+}
+
+// everyPacket reads to the end and returns copies; the last one may be the tail.
+func everyPacket(t *testing.T, r *reader) (packets []string, tail bool) {
+	for {
+		packet, isTail, err := r.next()
+		if errors.Is(err, io.EOF) {
+			require.Zero(t, r.unfinished())
+			return packets, tail
+		}
+		require.NoError(t, err)
+		require.NotEmpty(t, packet)
+		packets = append(packets, string(packet))
+		tail = tail || isTail
+	}
+}
+
+// cutByHand is the rule in other words: the first match ends a packet, the search goes on behind it.
+func cutByHand(stream, delimiter string) (packets []string, tail bool) {
+	for stream != "" {
+		before, after, found := strings.Cut(stream, delimiter)
+		if !found {
+			return append(packets, stream), true
+		}
+		packets, stream = append(packets, before+delimiter), after
+	}
+	return packets, false
+}
+
+func chunks(stream string, sizes func() int) (cut [][]byte) {
+	for stream != "" {
+		n := min(max(1, sizes()), len(stream))
+		cut, stream = append(cut, []byte(stream[:n])), stream[n:]
+	}
+	return cut
+}
+
+func TestPacketsAreTheSameHoweverTheyAreCut(t *testing.T) {
+	for name, c := range map[string]struct{ stream, delimiter string }{
+		"a delimiter whose beginning repeats itself":   {"aaab" + "aab" + "aaaab" + "ab", "aab"},
+		"a delimiter that is found inside itself":      {"aaa" + "aaaa" + "b" + "aaaaa", "aa"},
+		"a delimiter that overlaps itself by two":      {"ababababab", "abab"},
+		"delimiters alone":                             {strings.Repeat("\r\n", 7), "\r\n"},
+		"half a delimiter at the end":                  {"one\r\ntwo\r", "\r\n"},
+		"carriage returns that belong to no delimiter": {"\r\r\n\n\r\r\n", "\r\n"},
+		"eight bytes":                    {"x12345678y1234567812345678z1234567", "12345678"},
+		"no delimiter at all":            {strings.Repeat("x", 3000), "\n"},
+		"zero bytes":                     {"a\x00\x00b\x00", "\x00"},
+		"packets larger than the buffer": {strings.Repeat("x", 9000) + "\n" + strings.Repeat("y", 5000) + "\n", "\n"},
+		"nothing":                        {"", "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, wantTail := cutByHand(c.stream, c.delimiter)
+			rnd := rand.New(rand.NewSource(1))
+			for _, sizes := range []func() int{
+				func() int { return 1 }, func() int { return 2 }, func() int { return 3 }, func() int { return len(c.stream) },
+				func() int { return 1 + rnd.Intn(5) }, func() int { return 1 + rnd.Intn(2000) },
+			} {
+				r := &reader{
+					source: &pieces{chunks(c.stream, sizes), io.EOF}, framing: splitDelimiter([]byte(c.delimiter)), most: 1 << 20,
+				}
+				got, tail := everyPacket(t, r)
+				require.Equal(t, want, got)
+				require.Equal(t, wantTail, tail)
+			}
+		})
+	}
+}
+
+func FuzzPackets(f *testing.F) {
+	f.Add("aaabaab", "aab", int64(1), 0, 16)
+	f.Add("one\r\ntwo\r\nrest", "\r\n", int64(2), 8, 1<<20)
+	f.Add(strings.Repeat("a", 5000), "aa", int64(3), 100, 1)
+	f.Fuzz(func(t *testing.T, stream, delimiter string, seed int64, batch, most int) {
+		if delimiter == "" || len(delimiter) > 64 || len(stream) > 1<<16 {
+			t.Skip()
+		}
+		rnd := rand.New(rand.NewSource(seed))
+		batch, most = max(0, batch%(1<<16)), 1+max(0, most%(1<<20))
+		r := &reader{
+			source:  &pieces{chunks(stream, func() int { return 1 + rnd.Intn(700) }), io.EOF},
+			framing: splitDelimiter([]byte(delimiter)), most: most, batch: batch,
+		}
+		got, tail := everyPacket(t, r)
+		want, wantTail := cutByHand(stream, delimiter)
+		require.Equal(t, wantTail, tail)
+		if batch == 0 {
+			require.Equal(t, want, got)
+			return
+		}
+		checkBatches(t, want, got, batch)
+	})
+}
+
+// checkBatches takes the packets out of what was handed over together: whole ones, in order, no more than fit.
+func checkBatches(t *testing.T, packets, batches []string, most int) {
+	for _, batch := range batches {
+		count := 0
+		for rest := batch; rest != ""; count++ {
+			require.NotEmpty(t, packets, "%q is no packet", rest)
+			require.True(t, strings.HasPrefix(rest, packets[0]), "%q does not begin with the packet %q", rest, packets[0])
+			rest, packets = rest[len(packets[0]):], packets[1:]
+		}
+		require.True(t, count == 1 || len(batch) <= most, "%d packets of %d bytes in all; %d fit", count, len(batch), most)
+	}
+	require.Empty(t, packets)
+}
+
+func TestBatchHandsOverAllThatHasArrived(t *testing.T) {
+	r := &reader{
+		source:  &pieces{[][]byte{[]byte("1\n2\n3"), []byte("\n4\n"), []byte("5\n")}, io.EOF},
+		framing: splitDelimiter([]byte("\n")), most: 1 << 20, batch: 1 << 20,
+	}
+	packet, _, err := r.next()
+	require.NoError(t, err)
+	require.Equal(t, "1\n2\n", string(packet), "a finished packet never waits for an unfinished one")
+	packet, _, err = r.next()
+	require.NoError(t, err)
+	require.Equal(t, "3\n4\n", string(packet))
+}
+
+func TestWhatCameBeforeAResetIsHandedOver(t *testing.T) {
+	r := &reader{
+		source: &pieces{[][]byte{[]byte("1\n2\n3")}, net.ErrClosed}, framing: splitDelimiter([]byte("\n")), most: 1 << 20,
+	}
+	for _, want := range []string{"1\n", "2\n"} {
+		packet, tail, err := r.next()
+		require.NoError(t, err)
+		require.False(t, tail)
+		require.Equal(t, want, string(packet))
+	}
+	_, _, err := r.next()
+	require.ErrorIs(t, err, net.ErrClosed, "an unfinished packet is no tail when the connection breaks")
+	require.Equal(t, 1, r.unfinished())
+}
+
+func TestALargePacketIsScannedOnce(t *testing.T) {
+	stream := append(bytes.Repeat([]byte("x"), 1<<20), "\r\n"...)
+	scanned := 0
+	f := splitDelimiter([]byte("\r\n"))
+	inner := f.split
+	f.split = func(data []byte, atEOF bool) (int, []byte, error) {
+		scanned += len(data)
+		return inner(data, atEOF)
+	}
+	r := &reader{source: &pieces{chunks(string(stream), func() int { return 1000 }), io.EOF}, framing: f, most: 1 << 20}
+	packet, _, err := r.next()
+	require.NoError(t, err)
+	require.Equal(t, stream, packet)
+	require.Less(t, scanned, len(stream)+len(stream)/100, "bytes shown to split in all")
+}
+
+func TestTheBufferGrowsWithWhatArrivedOnly(t *testing.T) {
+	stream := strings.Repeat("x", 100_000) + "\n"
+	r := &reader{
+		source: &pieces{chunks(stream, func() int { return 100 }), io.EOF}, framing: splitDelimiter([]byte("\n")), most: 50 << 20,
+	}
+	for {
+		if packet, err := r.cut(); packet != nil || err != nil {
+			require.NoError(t, err)
+			break
+		}
+		require.NoError(t, r.fill(true))
+		require.LessOrEqual(t, len(r.buffer.bytes), max(waitingBuffer, 4*r.unfinished()))
+	}
+	require.NoError(t, r.fill(true)) // the end of file: the buffer is empty and not needed any more
+	require.Nil(t, r.buffer)
+}
+
+func TestReadBufferSizeIsTheMostReadAtOnce(t *testing.T) {
+	r := &reader{source: &pieces{[][]byte{make([]byte, 5000)}, io.EOF}, framing: splitDelimiter([]byte("\n")), most: 7}
+	for range 20 {
+		require.LessOrEqual(t, len(r.room()), 7)
+		require.NoError(t, r.fill(true))
+	}
+}
+
+// tcpPair is a connection over the loopback: the server's side and the client's.
+func tcpPair(t testing.TB) (server net.Conn, client *net.TCPConn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	dialed, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	server, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close(); dialed.Close() })
+	return server, dialed.(*net.TCPConn)
+}
+
+func TestAWaitingSocketHoldsNoBuffer(t *testing.T) {
+	server, client := tcpPair(t)
+	r := &reader{source: newSource(server), framing: splitDelimiter([]byte("\n")), most: 1 << 20}
+	for _, packet := range []string{"one\n", strings.Repeat("x", 100_000) + "\n"} {
+		_, err := client.Write([]byte(packet))
+		require.NoError(t, err)
+		got, _, err := r.next()
+		require.NoError(t, err)
+		require.Equal(t, packet, string(got))
+
+		require.NoError(t, server.SetReadDeadline(time.Now().Add(5*time.Millisecond)))
+		_, _, err = r.next()
+		var broken net.Error
+		require.ErrorAs(t, err, &broken)
+		require.True(t, broken.Timeout())
+		if r.buffer != nil {
+			require.LessOrEqual(t, len(r.buffer.bytes), 512)
+		}
+		require.NoError(t, server.SetReadDeadline(time.Time{}), "a deadline ends one read, not the reader")
+	}
+}
+
+func BenchmarkSplit(b *testing.B) {
+	for name, size := range map[string]int{"64B": 64, "64KiB": 64 << 10, "4MiB": 4 << 20} {
+		b.Run(name, func(b *testing.B) {
+			packet := append(bytes.Repeat([]byte("x"), size-2), "\r\n"...)
+			split := splitDelimiter([]byte("\r\n")).split
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for range b.N {
+				if n, _, _ := split(packet, false); n != size {
+					b.Fatal(n)
+				}
+			}
+		})
+	}
+}
