@@ -1,0 +1,221 @@
+// Package worker is a small kit for workers written in Go: it speaks goridge over pipes and hands the events of the
+// tcp plugin to a function.
+//
+//	func main() {
+//		err := worker.Serve(func(e worker.Event) (worker.Reply, error) {
+//			if e.Event == worker.Data {
+//				return worker.Reply{Context: worker.Write, Body: e.Body}, nil
+//			}
+//			return worker.Reply{Context: worker.Continue}, nil
+//		})
+//		…
+//	}
+package worker
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/roadrunner-server/goridge/v3/pkg/frame"
+	"github.com/roadrunner-server/goridge/v3/pkg/pipe"
+)
+
+// What Event.Event says. With `dialect: documented` the last event of a connection is named CLOSED instead.
+const (
+	Connected = "CONNECTED"
+	Data      = "DATA"
+	Closed    = "CLOSE"
+)
+
+// What Reply.Context asks for.
+const (
+	Write      = "WRITE"      // the body goes to the client, then read on
+	Continue   = "CONTINUE"   // read on
+	WriteClose = "WRITECLOSE" // the body goes to the client, then close
+	Close      = "CLOSE"      // close
+)
+
+// Event is what happened to a connection.
+type Event struct {
+	RemoteAddr string `json:"remote_addr"`
+	Server     string `json:"server"`
+	UUID       string `json:"uuid"`
+	Event      string `json:"event"`
+	EOF        bool   `json:"eof"`    // of DATA: the packet was ended by the end of file, not by a delimiter
+	Reason     string `json:"reason"` // of CLOSE: why the connection ended
+
+	Context []byte `json:"-"` // the JSON that the fields above come from
+	Body    []byte `json:"-"` // the packet; valid, as Context is, until the handler returns or Receive is called again
+}
+
+// Reply is the answer to an event. Every event needs one; after CLOSE its content does not matter.
+type Reply struct {
+	Context string
+	Body    []byte
+}
+
+// Serve answers events with the handler until RoadRunner wants the worker to end. An error of the handler is the answer
+// to that one event: RoadRunner closes the connection, the worker goes on. Serve itself fails only when the pipes do.
+//
+// Standard output belongs to RoadRunner. While Serve runs, os.Stdout is standard error, which RoadRunner logs.
+func Serve(handler func(Event) (Reply, error)) error {
+	stdout := os.Stdout
+	os.Stdout = os.Stderr
+	defer func() { os.Stdout = stdout }()
+
+	return New(os.Stdin, stdout).Serve(handler)
+}
+
+// Worker is one end of the pipes to RoadRunner, for what Serve cannot do: to answer wrongly, late or in pieces.
+// Its methods belong to one goroutine.
+type Worker struct {
+	relay  *pipe.Relay
+	in     [12]byte // header of the frame being received
+	header [16]byte // header of the frame being sent: 12 bytes and one option, the length of the context
+	out    []byte   // its payload
+}
+
+// New makes a worker that reads frames from in and writes them to out. It closes neither.
+func New(in io.ReadCloser, out io.WriteCloser) *Worker {
+	buffered := struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(in, 64<<10), in} // a header, its option and a small payload in one read
+
+	return &Worker{relay: pipe.NewPipeRelay(buffered, out)}
+}
+
+// Serve is the function Serve for other pipes than the standard ones. It leaves os.Stdout alone.
+func (w *Worker) Serve(handler func(Event) (Reply, error)) error {
+	for {
+		e, err := w.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+
+		if len(e.Context) == 0 {
+			continue // to end or to hold a stream: an answer would be taken for that to the next event
+		}
+		reply, err := handler(e)
+		if err != nil {
+			err = w.Send(frame.ERROR, nil, []byte(err.Error()))
+		} else {
+			err = w.Send(frame.CodecRaw, []byte(reply.Context), reply.Body)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Receive waits for the next event. RoadRunner's question for the pid is answered on the way. The error is io.EOF when
+// RoadRunner wants the worker to end, by a stop frame or by closing the pipe. A frame without a context, as RoadRunner
+// sends to end or to hold a stream, is an Event whose fields are empty.
+func (w *Worker) Receive() (Event, error) {
+	for {
+		f, err := w.receive()
+		if err != nil {
+			return Event{}, err
+		}
+		if f.ReadFlags()&frame.CONTROL == 0 {
+			return event(f)
+		}
+
+		var control struct{ Stop bool }
+		if err = json.Unmarshal(f.Payload(), &control); err != nil {
+			return Event{}, fmt.Errorf("worker: control frame: %w", err)
+		}
+		if control.Stop {
+			return Event{}, io.EOF
+		}
+		w.out = fmt.Appendf(w.out[:0], `{"pid":%d}`, os.Getpid())
+		if err = w.send(frame.CONTROL|frame.CodecJSON, 0, noContext, nil); err != nil {
+			return Event{}, err
+		}
+	}
+}
+
+func (w *Worker) receive() (*frame.Frame, error) {
+	f := frame.From(w.in[:], nil)
+	switch err := w.relay.Receive(f); {
+	case errors.Is(err, io.EOF):
+		return nil, io.EOF
+	case err != nil:
+		return nil, fmt.Errorf("worker: receive: %w", err)
+	case len(f.Payload()) != int(f.ReadPayloadLen(f.Header())):
+		// The relay takes a pipe closed between a header and its payload for a frame without payload.
+		return nil, fmt.Errorf("worker: receive: %w", io.ErrUnexpectedEOF)
+	}
+	return f, nil
+}
+
+func event(f *frame.Frame) (Event, error) {
+	e := Event{Body: f.Payload()}
+	if len(f.Header()) == 12 {
+		return e, nil
+	}
+
+	n := binary.LittleEndian.Uint32(f.Header()[12:])
+	if uint64(n) > uint64(len(e.Body)) {
+		return e, fmt.Errorf("worker: a context of %d bytes in a payload of %d", n, len(e.Body))
+	}
+	e.Context, e.Body = e.Body[:n:n], e.Body[n:]
+	if err := json.Unmarshal(e.Context, &e); err != nil {
+		return e, fmt.Errorf("worker: context: %w", err)
+	}
+	return e, nil
+}
+
+// Send writes one frame with these flags in its second byte: frame.CodecRaw or 0 for an answer, frame.ERROR for an error whose text is the
+// body (and which has no context). A flag the frame does not deserve is the caller's business.
+func (w *Worker) Send(flags byte, context, body []byte) error {
+	w.out = append(w.out[:0], context...)
+	n := len(context)
+	if flags&(frame.ERROR|frame.CONTROL) != 0 {
+		n = noContext
+	}
+	return w.send(flags, 0, n, body)
+}
+
+// SendStream writes an answer that says that more frames follow; the last one is written by Send.
+func (w *Worker) SendStream(context, body []byte) error {
+	w.out = append(w.out[:0], context...)
+	return w.send(frame.CodecRaw, frame.STREAM, len(context), body)
+}
+
+const noContext = -1 // a frame without the option that says how long the context is
+
+// send writes the frame whose payload is w.out and the body.
+func (w *Worker) send(flags, stream byte, context int, body []byte) error {
+	w.out = append(w.out, body...)
+	clear(w.header[:])
+	words := 3
+	if context != noContext {
+		words = 4
+		binary.LittleEndian.PutUint32(w.header[12:], uint32(context))
+	}
+
+	header := w.header[:words*frame.WORD]
+	f := frame.From(header, w.out)
+	header[0] = byte(words)
+	f.WriteVersion(header, frame.Version1)
+	f.WriteFlags(header, flags)
+	header[10] = stream
+	f.WritePayloadLen(header, uint32(len(w.out)))
+	f.WriteCRC(header)
+	if cap(w.out) > 1<<20 {
+		w.out = nil // one large answer must not be held for ever
+	}
+	if err := w.relay.Send(f); err != nil {
+		return fmt.Errorf("worker: send: %w", err)
+	}
+	return nil
+}
