@@ -161,7 +161,7 @@ func (e *exchanger) exec(ctx context.Context, c *call) (*payload.Payload, error)
 	}
 
 	close(c.stop)
-	for range frames { //nolint:revive // the worker is free when the channel is closed
+	for range frames { // the worker is free when the channel is closed
 	}
 	c.stop = make(chan struct{})
 	return nil, &failure{why: reasonReply, reached: true, err: errStreamed}
@@ -201,9 +201,9 @@ func (e *exchanger) failed(err error) *failure {
 }
 
 // unsent reports whether the pool could not write the event's frame: half a frame is none to the worker. The kind,
-// Network, is the same for an answer that could not be read; the operation tells them apart.
+// Network, is the same for an answer that could not be read; the operation tells them apart. These errors have no Unwrap.
 func unsent(err error) bool {
-	e, ok := err.(*errors.Error) //nolint:errorlint // it has no Unwrap
+	e, ok := err.(*errors.Error)
 	for ; ok; e, ok = e.Err.(*errors.Error) {
 		if e.Op == "sync_worker_send_frame" {
 			return true

@@ -105,7 +105,7 @@ func TestPacketsAreTheSameHoweverTheyAreCut(t *testing.T) {
 
 func FuzzPackets(f *testing.F) {
 	f.Add("aaabaab", "aab", int64(1), 0, 16)
-	f.Add("one\r\ntwo\r\nrest", "\r\n", int64(2), 8, 1<<20)
+	f.Add("one\r\ntwo\r\nrest", "\r\n", int64(2), 8, 1<<19)
 	f.Add(strings.Repeat("a", 5000), "aa", int64(3), 100, 1)
 	f.Fuzz(func(t *testing.T, stream, delimiter string, seed int64, batch, most int) {
 		if delimiter == "" || len(delimiter) > 64 || len(stream) > 1<<16 {
@@ -201,6 +201,18 @@ func TestTheBufferGrowsWithWhatArrivedOnly(t *testing.T) {
 	}
 	require.NoError(t, r.fill(true)) // the end of file: the buffer is empty and not needed any more
 	require.Nil(t, r.buffer)
+}
+
+func TestTheBufferDoesNotGrowForPacketsThatFit(t *testing.T) {
+	stream := strings.Repeat(strings.Repeat("x", 69)+"\n", 1000)
+	r := &reader{
+		source: &pieces{chunks(stream, func() int { return 300 }), io.EOF}, framing: splitDelimiter([]byte("\n")), most: 1 << 20,
+	}
+	for range 1000 {
+		_, _, err := r.next()
+		require.NoError(t, err)
+		require.Len(t, r.buffer.bytes, waitingBuffer)
+	}
 }
 
 func TestReadBufferSizeIsTheMostReadAtOnce(t *testing.T) {

@@ -3,6 +3,7 @@
 package tcp
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -49,7 +50,7 @@ func (s *socket) readNow(fd uintptr) (done bool) {
 		room := s.r.room()
 		n, err := ignoringEINTR(int(fd), room)
 		switch {
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			s.r.release()
 			return some || !s.wait
 		case err != nil:
@@ -70,7 +71,7 @@ func (s *socket) readNow(fd uintptr) (done bool) {
 func ignoringEINTR(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
