@@ -86,6 +86,18 @@ func work() {
 			os.Exit(3)
 		case command == "hang":
 			time.Sleep(time.Minute)
+		case command == "flood":
+			stopped := make(chan struct{})
+			go func() { defer close(stopped); relay.Receive(frame.NewFrame()) }()
+			for flooding := true; flooding; {
+				select {
+				case <-stopped:
+					flooding = false
+				default:
+					send(relay, 0, frame.STREAM, "WRITE", body)
+				}
+			}
+			send(relay, 0, 0, "WRITE", body)
 		case command == "stream":
 			for range 5 {
 				send(relay, 0, frame.STREAM, "WRITE", body)

@@ -376,8 +376,12 @@ func (p *Plugin) Reset() error {
 
 	p.log.Info("reset: workers are replaced, connections stay")
 	err := e.reset()
-	if p.isStopping() { // the host destroyed the pool meanwhile: what Reset has made since would stay
-		e.pool.Destroy(p.cut)
+	if p.isStopping() {
+		// The host destroyed the pool meanwhile, and what Reset has made since would stay. Destroy would wait for as many
+		// workers as there were; the dead ones make that a wait for nothing.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		e.pool.Destroy(ctx)
+		cancel()
 	}
 	if err != nil {
 		return errors.E(op, err)

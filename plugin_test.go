@@ -214,9 +214,11 @@ func TestStopDuringResetLeavesNoWorkerBehind(t *testing.T) {
 		defer cancel()
 		server.pools[0].Destroy(ctx)
 	}()
+	begin := time.Now()
 	require.NoError(t, p.Stop(context.Background()))
 	<-destroyed
 	<-reset
+	require.Less(t, time.Since(begin), 20*time.Second, "nobody waits for workers that are dead")
 	require.Eventually(t, func() bool { return len(server.pools[0].Workers()) == 0 }, 5*time.Second, time.Millisecond)
 }
 
