@@ -213,7 +213,7 @@ type address struct{ network, address string }
 // anyPort reports whether the kernel chooses the port, so that the address can be used twice.
 func (a address) anyPort() bool {
 	_, port, _ := net.SplitHostPort(a.address)
-	return a.network == "tcp" && port == "0"
+	return a.network != "unix" && port == "0"
 }
 
 // parseAddr understands tcp://host:port, host:port, :port and unix:///path.
@@ -248,7 +248,11 @@ func parseAddr(addr string) (address, error) {
 	if err != nil {
 		return address{}, fmt.Errorf("%q has the port %q; want a number from 0 to 65535", addr, port)
 	}
-	return address{"tcp", net.JoinHostPort(host, strconv.FormatUint(n, 10))}, nil
+	network := "tcp"
+	if net.ParseIP(host).To4() != nil {
+		network = "tcp4" // tcp would take 0.0.0.0 for all addresses of both families
+	}
+	return address{network, net.JoinHostPort(host, strconv.FormatUint(n, 10))}, nil
 }
 
 // audit compares what the file says with what Config knows. Keys that nobody reads are warnings: old files must still
