@@ -8,10 +8,10 @@ BENCHTIME ?= 1s
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit alone newer-sdk fuzz bench tidy-check cross
+.PHONY: test fmt-check vet lint unit alone newer-sdk older-host fuzz bench tidy-check cross
 .NOTPARALLEL:
 
-test: fmt-check vet lint unit alone newer-sdk fuzz tidy-check cross
+test: fmt-check vet lint unit alone newer-sdk older-host fuzz tidy-check cross
 
 fmt-check:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -38,6 +38,10 @@ newer-sdk:
 	go mod edit -require=github.com/roadrunner-server/sdk/v4@v4.7.3 "$$tmp/go.mod" && \
 	export GOWORK=off GOFLAGS="$$GOFLAGS -mod=mod -modfile=$$tmp/go.mod" && \
 	go list -m github.com/roadrunner-server/sdk/v4 && go build ./... && go vet ./...
+
+# The same program and its tests, with the plugins of RoadRunner v2023.3.12 around ours.
+older-host:
+	cd cmd/rr && GOWORK=off GOFLAGS="$$GOFLAGS -modfile=$(CURDIR)/cmd/rr/v2023.3.12.mod" go test ./...
 
 # Every fuzz target of the plugin, for a moment each.
 fuzz:

@@ -45,6 +45,16 @@ func (e *exchanger) say(t *testing.T, body string) (string, *failure) {
 	return "", f
 }
 
+// longest is how long the worker that has worked longest is at it.
+func (e *exchanger) longest() (d time.Duration) {
+	for _, w := range e.pool.Workers() {
+		if s := w.State(); s.String() == "working" {
+			d = max(d, time.Since(time.Unix(0, int64(s.LastUsed()))))
+		}
+	}
+	return d
+}
+
 func TestAnExchange(t *testing.T) {
 	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
 	for body, want := range map[string]string{"x": "WRITE x", "": "WRITE ", "reply CLOSE": "CLOSE reply CLOSE"} {
@@ -128,6 +138,7 @@ func TestCutKillsTheWorkerAndEndsTheExchange(t *testing.T) {
 	for range 20 {
 		_, f = e.say(t, "x")
 		require.Equal(t, reasonShutdown, f.why)
+		require.ErrorIs(t, f, errQueueClosed, "the pool is not asked")
 	}
 	require.Equal(t, pid, e.pool.Workers()[0].Pid())
 }
@@ -157,6 +168,12 @@ func TestResetFailsNoExchange(t *testing.T) {
 	for range 3 {
 		require.NoError(t, e.reset())
 	}
+
+	// An exchange that outlasts allocate_timeout holds the reset up, and with it everybody else.
+	wg.Add(1)
+	go func() { defer wg.Done(); e.say(t, "sleep 900ms") }()
+	require.Eventually(t, func() bool { return e.longest() > 100*time.Millisecond }, 5*time.Second, time.Millisecond)
+	require.NoError(t, e.reset())
 	close(stop)
 	wg.Wait()
 }

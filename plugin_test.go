@@ -193,7 +193,9 @@ func TestStopIsLegalAtAnyTime(t *testing.T) {
 	require.Empty(t, p.Serve())
 	require.NoError(t, p.Stop(context.Background()))
 	require.NoError(t, p.Stop(context.Background()), "twice")
-	require.NoError(t, p.Reset(), "and after it nothing is made again")
+	pid := p.Workers()[0].Pid
+	require.NoError(t, p.Reset())
+	require.Equal(t, pid, p.Workers()[0].Pid, "and after it nothing is made again")
 	require.Error(t, p.AddWorker())
 	_, err := p.Exec(&payload.Payload{Body: []byte("x")})
 	require.Error(t, err)

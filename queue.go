@@ -150,7 +150,7 @@ func (q *queue) line(t *ticket, patient bool) (admitted bool, err error) {
 		return false, errQueueClosed
 	case q.most > 0 && !patient && q.inside+q.waiting.Len() >= q.most:
 		return false, errQueueFull
-	case !q.shut && q.inside < q.width && q.waiting.Len() == 0:
+	case !q.shut && q.inside < q.width: // then nobody waits
 		q.inside++
 		return true, nil
 	}

@@ -102,10 +102,12 @@ func TestNobodyGetsInOrRunsOutOfTimeWhileTheQueueIsShut(t *testing.T) {
 	q.leave() // somebody inside ends meanwhile
 	time.Sleep(3 * q.timeout)
 	requireWaiting(t, ends...)
+	resumed := time.Now()
 	q.resume()
 	require.NoError(t, <-ends[0])
 	require.NoError(t, <-ends[1])
 	require.ErrorIs(t, <-ends[2], errNoWorker, "the time runs again when the queue is open")
+	require.GreaterOrEqual(t, time.Since(resumed), q.timeout, "from its beginning")
 }
 
 func TestWidthFollowsThePool(t *testing.T) {

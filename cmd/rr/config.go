@@ -44,6 +44,7 @@ func builtinConfig() ([]byte, error) {
 // back can be asked at once; Endure will make it read everything again.
 func load(file string) (*config.Plugin, error) {
 	c := &config.Plugin{Path: file, Version: roadRunner}
+	c.Prefix = "rr" //nolint:staticcheck // deprecated, but v2023.3 does not start without
 	if file == "" {
 		c.Path = configFile
 		if _, err := os.Stat(configFile); errors.Is(err, fs.ErrNotExist) {
