@@ -226,6 +226,16 @@ func (e *exchanger) reset() error {
 	return e.pool.Reset(context.Background())
 }
 
+// killWorkers ends all workers without replacing them. Destroy, which the host may be at, would do the same, but two that
+// stop one worker wait ten seconds for each other.
+func (e *exchanger) killWorkers() {
+	const destroyed = 6 // fsm.StateDestroyed
+	for _, w := range e.pool.Workers() {
+		w.State().Transition(destroyed)
+		_ = w.Kill()
+	}
+}
+
 func (e *exchanger) addWorker() error {
 	if err := e.pool.AddWorker(); err != nil {
 		return err

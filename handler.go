@@ -59,6 +59,9 @@ func (c *connection) live() {
 	for st == reading {
 		packet, tail, err := c.packets.next()
 		switch {
+		case c.isAborted(): // which ends the stream too, but what is left is no packet
+			c.end(c.askedWhy(), nil)
+			return
 		case err != nil:
 			c.stoppedReading(err)
 			return

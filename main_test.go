@@ -137,10 +137,10 @@ func realPool(t testing.TB, cfg pool.Config, env ...string) *staticPool.Pool {
 	}, sdkpipe.NewPipeFactory(zap.NewNop()), &cfg, zap.NewNop())
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		p.Destroy(ctx)
-		require.NoError(t, ctx.Err(), "the pool did not get all its workers back")
+		p.Destroy(ctx) // takes all of that time where a test has destroyed the pool before
+		require.True(t, ctx.Err() == nil || len(p.Workers()) == 0, "the pool did not get all its workers back")
 	})
 	return p
 }

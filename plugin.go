@@ -376,12 +376,8 @@ func (p *Plugin) Reset() error {
 
 	p.log.Info("reset: workers are replaced, connections stay")
 	err := e.reset()
-	if p.isStopping() {
-		// The host destroyed the pool meanwhile, and what Reset has made since would stay. Destroy would wait for as many
-		// workers as there were; the dead ones make that a wait for nothing.
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		e.pool.Destroy(ctx)
-		cancel()
+	if p.isStopping() { // the host may have destroyed the pool already: what Reset has made since would stay
+		e.killWorkers()
 	}
 	if err != nil {
 		return errors.E(op, err)

@@ -220,6 +220,7 @@ func TestStopDuringResetLeavesNoWorkerBehind(t *testing.T) {
 	require.NoError(t, p.Stop(context.Background()))
 	<-destroyed
 	<-reset
+	// The pool waits ten seconds when it is told twice to stop a worker, and it may be here, by Reset and by Destroy.
 	require.Less(t, time.Since(begin), 20*time.Second, "nobody waits for workers that are dead")
 	require.Eventually(t, func() bool { return len(server.pools[0].Workers()) == 0 }, 5*time.Second, time.Millisecond)
 }
