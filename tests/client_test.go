@@ -1,0 +1,163 @@
+package tests
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// client is the other end of a connection.
+type client struct {
+	t *testing.T
+	net.Conn
+	r      *bufio.Reader
+	server string
+}
+
+func (h *host) dial(server string) *client {
+	h.t.Helper()
+	return h.dialFrom(h.t, server)
+}
+
+// dialFrom is dial from a part of the host's test.
+func (h *host) dialFrom(t *testing.T, server string) *client {
+	t.Helper()
+	c := dial(t, h.addr(server).Network(), h.addr(server).String())
+	c.server = server
+	return c
+}
+
+func dial(t *testing.T, network, address string) *client {
+	t.Helper()
+	conn, err := net.DialTimeout(network, address, patience)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return &client{t: t, Conn: conn, r: bufio.NewReader(conn)}
+}
+
+// send sends a packet.
+func (c *client) send(packet string) {
+	c.t.Helper()
+	_, err := io.WriteString(c, packet+"\r\n")
+	require.NoError(c.t, err)
+}
+
+// receive waits for a line.
+func (c *client) receive() string {
+	c.t.Helper()
+	line, err := c.r.ReadString('\n')
+	require.NoError(c.t, err, "after %q", line)
+	return strings.TrimSuffix(line, "\r\n")
+}
+
+func (c *client) ask(packet string) string {
+	c.t.Helper()
+	c.send(packet)
+	return c.receive()
+}
+
+// rest is all that still comes before the server closes.
+func (c *client) rest() string {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	require.NoError(c.t, err)
+	return string(rest)
+}
+
+// requireEnd fails unless the server closes the connection without another byte. A reset will do where the client had
+// sent what nobody read.
+func (c *client) requireEnd() {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	if !errors.Is(err, syscall.ECONNRESET) {
+		require.NoError(c.t, err)
+	}
+	require.Empty(c.t, string(rest))
+}
+
+func (c *client) closeWrite() {
+	c.t.Helper()
+	require.NoError(c.t, c.Conn.(interface{ CloseWrite() error }).CloseWrite())
+}
+
+// reset closes with a RST.
+func (c *client) reset() {
+	c.t.Helper()
+	require.NoError(c.t, c.Conn.(*net.TCPConn).SetLinger(0))
+	require.NoError(c.t, c.Close())
+}
+
+// awaitRead waits until the server has read all that was sent: nothing is left in the receive queue of its socket.
+func (c *client) awaitRead() {
+	c.t.Helper()
+	local, remote := c.LocalAddr().(*net.TCPAddr), c.RemoteAddr().(*net.TCPAddr)
+	row := []byte(fmt.Sprintf("%s %s ", procAddr(remote), procAddr(local)))
+	eventually(c.t, "all that was sent is read", func() bool {
+		table, err := os.ReadFile("/proc/net/tcp")
+		require.NoError(c.t, err)
+		_, rest, ok := bytes.Cut(table, row)
+		if !ok {
+			return false
+		}
+		fields := bytes.Fields(rest[:min(len(rest), 40)]) // st tx_queue:rx_queue …
+		_, unread, _ := bytes.Cut(fields[1], []byte(":"))
+		return string(unread) == "00000000"
+	})
+}
+
+// procAddr is an address as /proc/net/tcp has it.
+func procAddr(a *net.TCPAddr) string {
+	ip := a.IP.To4()
+	return fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], a.Port)
+}
+
+// gate is where workers wait until the test lets them answer.
+type gate struct {
+	t *testing.T
+	l *net.UnixListener
+}
+
+// newGate makes the gate for the worker argument gate=PATH.
+func newGate(t *testing.T) (gate, string) {
+	t.Helper()
+	path := shortDir(t) + "/gate"
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return gate{t, l.(*net.UnixListener)}, "gate=" + path
+}
+
+// visit is a worker at the gate.
+type visit struct {
+	event, uuid, reason string
+	pid                 int
+	conn                net.Conn
+}
+
+// next waits for a worker to come.
+func (g gate) next() *visit {
+	g.t.Helper()
+	require.NoError(g.t, g.l.SetDeadline(time.Now().Add(patience)))
+	conn, err := g.l.Accept()
+	require.NoError(g.t, err, "no worker comes to the gate")
+	g.t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(g.t, conn.SetDeadline(time.Now().Add(patience)))
+	v := &visit{conn: conn}
+	_, err = fmt.Fscanf(conn, "%d %s %s %s\n", &v.pid, &v.event, &v.uuid, &v.reason)
+	require.NoError(g.t, err)
+	return v
+}
+
+// release lets the worker answer.
+func (v *visit) release() { _ = v.conn.Close() }

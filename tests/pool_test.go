@@ -1,0 +1,334 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/informer/v4"
+	"github.com/stretchr/testify/require"
+)
+
+func (h *host) workers() (pids []int) {
+	h.t.Helper()
+	var list informer.WorkerList
+	require.NoError(h.t, h.call("informer.Workers", "tcp", &list))
+	for _, w := range list.Workers {
+		pids = append(pids, int(w.Pid))
+	}
+	return pids
+}
+
+func (h *host) reset() {
+	h.t.Helper()
+	var done bool
+	require.NoError(h.t, h.call("resetter.Reset", "tcp", &done))
+	require.True(h.t, done)
+}
+
+func TestWorkersAreListedAddedAndRemoved(t *testing.T) {
+	t.Parallel()
+	g, at := newGate(t)
+	h := start(t, withRPC, at)
+	var ignored bool
+	require.Len(t, h.workers(), 1)
+	require.ErrorContains(t, h.call("informer.RemoveWorker", "tcp", &ignored), "last worker")
+	require.Len(t, h.workers(), 1)
+
+	var clients []*client
+	var visits []*visit
+	for i := range 3 {
+		if i > 0 {
+			require.NoError(t, h.call("informer.AddWorker", "tcp", &ignored))
+		}
+		require.Len(t, h.workers(), i+1)
+		c := h.dial("echo")
+		c.send("!gate echo")
+		clients = append(clients, c)
+		visits = append(visits, g.next()) // as many exchanges at once as there are workers
+	}
+
+	removed := make(chan error, 1) // receives once
+	go func() { removed <- h.plugin.RemoveWorker(context.Background()) }()
+	for i, c := range clients {
+		visits[i].release()
+		require.Equal(t, "!gate echo", c.receive(), "the worker to be removed ends its exchange")
+	}
+	require.NoError(t, <-removed)
+	require.NoError(t, h.call("informer.RemoveWorker", "tcp", &ignored))
+	eventually(t, "two are gone", func() bool { return len(h.workers()) == 1 && len(pids(h.dir)) == 1 })
+	require.ErrorContains(t, h.call("informer.RemoveWorker", "tcp", &ignored), "last worker")
+	for _, c := range clients {
+		require.Equal(t, "hello", c.ask("hello"))
+	}
+}
+
+func TestBeforeServe(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, minimal)
+	require.NoError(t, h.init())
+	require.Empty(t, h.plugin.Workers())
+	require.NoError(t, h.plugin.Reset())
+	require.Error(t, h.plugin.AddWorker())
+	require.Error(t, h.plugin.RemoveWorker(context.Background()))
+	require.NoError(t, h.plugin.Close(stranger))
+	require.Nil(t, h.plugin.Addr("echo"))
+	require.NoError(t, h.serve())
+	require.Equal(t, "hello", h.dial("echo").ask("hello"))
+}
+
+// crowd is a number of clients that ask, each in its own goroutine, until they are told to stop.
+type crowd struct {
+	clients   []*client
+	exchanges atomic.Int64
+	failed    atomic.Pointer[error] // the first one
+	over      atomic.Bool
+	wg        sync.WaitGroup
+}
+
+func (h *host) crowd(n int) *crowd {
+	h.t.Helper()
+	cr := new(crowd)
+	for range n {
+		cr.clients = append(cr.clients, h.dial("echo"))
+	}
+	for i, c := range cr.clients {
+		cr.wg.Add(1)
+		go cr.ask(i, c) // ends after stop
+	}
+	return cr
+}
+
+func (cr *crowd) ask(i int, c *client) {
+	defer cr.wg.Done()
+	for n := 0; !cr.over.Load(); n++ {
+		want := fmt.Sprintf("%d of client %d\r\n", n, i)
+		_, err := c.Write([]byte(want))
+		if err == nil {
+			var got string
+			if got, err = c.r.ReadString('\n'); err == nil && got != want {
+				err = fmt.Errorf("got %q for %q", got, want)
+			}
+		}
+		if err != nil {
+			cr.failed.CompareAndSwap(nil, &err)
+			return
+		}
+		cr.exchanges.Add(1)
+	}
+}
+
+// busy waits until n more exchanges have ended.
+func (cr *crowd) busy(t *testing.T, n int64) {
+	t.Helper()
+	from := cr.exchanges.Load()
+	eventually(t, "exchanges go on", func() bool {
+		if err := cr.failed.Load(); err != nil {
+			require.NoError(t, *err)
+		}
+		return cr.exchanges.Load() >= from+n
+	})
+}
+
+// requireUnharmed ends the asking and fails if one exchange did, or one connection.
+func (cr *crowd) requireUnharmed(t *testing.T) {
+	t.Helper()
+	cr.over.Store(true)
+	cr.wg.Wait()
+	if err := cr.failed.Load(); err != nil {
+		require.NoError(t, *err)
+	}
+	for _, c := range cr.clients {
+		require.Equal(t, "still here", c.ask("still here"))
+	}
+}
+
+func TestAResetFailsNoExchangeAndClosesNoConnection(t *testing.T) {
+	t.Parallel()
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))
+	before := h.workers()
+	cr := h.crowd(100)
+	for range 4 {
+		cr.busy(t, 200)
+		h.reset()
+	}
+	cr.busy(t, 200)
+	cr.requireUnharmed(t)
+	require.Len(t, h.workers(), 2)
+	for _, pid := range before {
+		require.NotContains(t, h.workers(), pid)
+	}
+	require.Empty(t, h.ours("error"))
+	require.Empty(t, h.ours("warn"))
+}
+
+func TestResetsAtOnceAreOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))
+	cr := h.crowd(20)
+	resets := make(chan error, 4)
+	for range cap(resets) {
+		go func() { resets <- h.plugin.Reset() }()
+	}
+	for range cap(resets) {
+		require.NoError(t, <-resets)
+	}
+	cr.requireUnharmed(t)
+	require.Len(t, h.workers(), 2)
+}
+
+func TestAWorkerKilledWhileIdle(t *testing.T) {
+	t.Parallel()
+	const yaml = `
+rpc: {listen: "unix://DIR/rpc"}
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2, reset_timeout: 8s}
+`
+	kill := func(t *testing.T, h *host) int {
+		pid := h.workers()[0]
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		eventually(t, "it is dead", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+		return pid
+	}
+
+	t.Run("closes no connection and fails no exchange", func(t *testing.T) {
+		t.Parallel()
+		h := start(t, yaml)
+		var clients []*client
+		for range 10 {
+			c := h.dial("echo")
+			require.Equal(t, "hello", c.ask("hello"))
+			clients = append(clients, c)
+		}
+		for range 3 {
+			kill(t, h)
+			for _, c := range clients {
+				c.send("still here")
+			}
+			for _, c := range clients {
+				require.Equal(t, "still here", c.receive())
+			}
+			eventually(t, "it is replaced", func() bool { return len(h.workers()) == 2 })
+		}
+	})
+
+	t.Run("does not make Reset wait for reset_timeout", func(t *testing.T) {
+		t.Parallel()
+		h := start(t, yaml)
+		c := h.dial("echo")
+		require.Equal(t, "hello", c.ask("hello"))
+		dead := kill(t, h)
+		eventually(t, "it is replaced", func() bool {
+			pids := h.workers()
+			return len(pids) == 2 && pids[0] != dead && pids[1] != dead
+		})
+		begin := time.Now()
+		h.reset()
+		require.Less(t, time.Since(begin), atOnce)
+		require.Equal(t, "hello", c.ask("hello"))
+		require.Len(t, h.workers(), 2)
+	})
+}
+
+// An event that certainly reached no worker is offered once more.
+func TestAWorkerThatCannotBeWrittenToFailsNoExchange(t *testing.T) {
+	t.Parallel()
+	h := start(t, minimal)
+	c := h.dial("echo")
+	for range 3 {
+		require.Equal(t, "!deaf", c.ask("!deaf"))
+		for range 4 { // the workers take turns
+			require.Equal(t, "hello", c.ask("hello"))
+		}
+		eventually(t, "it is replaced", func() bool { return len(h.plugin.Workers()) == 2 })
+	}
+	require.NoError(t, c.Close())
+	require.Equal(t, "eof", h.record.of(t, c).Reason)
+	require.Len(t, h.logged("server", "sync_worker_send_frame"), 3)
+}
+
+func TestExchangesWaitForAResetThatIsLongerThanAllocateTimeout(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2, allocate_timeout: 1s}
+`)
+	busy, waiting := h.dial("echo"), h.dial("echo")
+	require.Equal(t, "hello", waiting.ask("hello"))
+	busy.send("!sleep 1800ms echo")
+	busy.awaitRead()
+	reset := make(chan error, 1) // receives once
+	go func() { reset <- h.plugin.Reset() }()
+	eventually(t, "the reset has begun", func() bool { return len(h.logged("tcp", "reset")) > 0 })
+	require.Equal(t, "hello", waiting.ask("hello"))
+	require.Equal(t, "!sleep 1800ms echo", busy.receive())
+	require.NoError(t, <-reset)
+	require.Empty(t, h.ours("warn"))
+}
+
+func TestMaxJobsClosesNoConnection(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+rpc: {listen: "unix://DIR/rpc"}
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2, max_jobs: 5}
+`)
+	cr := h.crowd(10)
+	cr.busy(t, 30)
+	h.reset()
+	cr.busy(t, 30)
+	cr.requireUnharmed(t)
+	require.Greater(t, h.record.bootCount(t), 12)
+}
+
+func TestTheSupervisorsLimitsCloseNoConnection(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2, supervisor: {watch_tick: 300ms, max_worker_memory: 1}}
+`)
+	cr := h.crowd(4)
+	h.record.await(t, "workers are replaced for their memory", func() bool { return len(h.record.boots) > 6 })
+	cr.requireUnharmed(t)
+}
+
+func TestExecTTLEndsTheExchangeAndItsConnectionOnly(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2, supervisor: {exec_ttl: 500ms}}
+`)
+	hung, other := h.dial("echo"), h.dial("echo")
+	require.Equal(t, "hello", other.ask("hello"))
+	hung.send("!hang")
+	hung.requireEnd()
+	require.Equal(t, "error", h.record.of(t, hung).Reason)
+	require.Equal(t, "hello", other.ask("hello"))
+}
+
+func TestWithDebugEachEventHasItsOwnWorker(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {debug: true}
+`)
+	c := h.dial("echo")
+	require.Equal(t, "one", c.ask("one"))
+	require.Equal(t, "two", c.ask("two"))
+	require.NoError(t, c.Close())
+	seen := h.record.of(t, c)
+	require.Equal(t, []string{"CONNECTED", "DATA", "DATA", "CLOSE"}, seen.events)
+	require.Len(t, h.record.boots, 4)
+}

@@ -1,0 +1,230 @@
+package tests
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryReplyInOpeningAndReplying(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, command string
+		back          string // what the client gets
+		reason        string // "": the connection goes on
+		level         string // of its last log entry
+	}{
+		{"the worker is killed", "kill", "", "error", "error"},
+		{"the worker exits", "exit", "", "error", "error"},
+		{"the worker prints to its standard output", "garbage", "", "error", "error"},
+		{"an error frame", "error no", "", "error", "error"},
+		{"a stream", "stream 2", "", "reply", "error"},
+		{"a long stream", "stream 100", "", "reply", "error"},
+		{"an unknown reply", "answer WRITES body", "", "reply", "error"},
+		{"a reply in lower case", "answer write body", "", "reply", "error"},
+		{"an event for a reply", "answer DATA body", "", "reply", "error"},
+		{"an empty context with a body", "answer - body", "", "reply", "error"},
+		{"an empty answer", "answer -", "", "reply", "error"},
+		{"CLOSE with a body", "answer CLOSE body", "", "worker", "debug"},
+		{"CLOSE", "answer CLOSE", "", "worker", "debug"},
+		{"WRITECLOSE", "answer WRITECLOSE bye", "bye\r\n", "worker", "debug"},
+		{"an empty WRITECLOSE", "answer WRITECLOSE", "", "worker", "debug"},
+		{"CONTINUE with a body", "answer CONTINUE body", "", "", "debug"},
+		{"CONTINUE", "answer CONTINUE", "", "", "debug"},
+		{"an empty WRITE", "answer WRITE", "", "", "debug"},
+		{"WRITE", "answer WRITE hi", "hi\r\n", "", "debug"},
+	}
+
+	servers, options := "", []string(nil)
+	for i, test := range tests {
+		servers += fmt.Sprintf("    opening%d: {addr: \"127.0.0.1:0\"}\n", i)
+		options = append(options, fmt.Sprintf("connected.opening%d=%s", i, test.command))
+	}
+	h := start(t, `
+tcp:
+  pool: {num_workers: 4}
+  servers:
+    replying: {addr: "127.0.0.1:0"}
+`+servers, options...)
+
+	for i, test := range tests {
+		for _, state := range []string{"opening", "replying"} {
+			t.Run(state+": "+test.name, func(t *testing.T) {
+				t.Parallel()
+				server, events := state, []string{"CONNECTED", "DATA", "CLOSE"}
+				if state == "opening" {
+					server, events = fmt.Sprintf("opening%d", i), []string{"CONNECTED", "CLOSE"}
+				}
+				c := h.dialFrom(t, server)
+				if state == "replying" {
+					c.send("!" + test.command)
+				}
+
+				reason := test.reason
+				if test.reason == "" {
+					c.send("and on")
+					c.closeWrite()
+					require.Equal(t, test.back+"and on\r\n", c.rest())
+					reason = "eof"
+					events = append(events[:len(events)-1], "DATA", "CLOSE")
+				} else {
+					require.Equal(t, test.back, c.rest())
+					require.NoError(t, c.Close())
+				}
+
+				seen := h.record.of(t, c)
+				require.Equal(t, events, seen.events)
+				require.Equal(t, reason, seen.Reason)
+				var logged []logEntry
+				eventually(t, "its end is logged", func() bool {
+					logged = h.logged("tcp", seen.UUID)
+					return len(logged) > 0
+				})
+				require.Len(t, logged, 1, "each end is logged once")
+				require.Equal(t, "connection ended", logged[0].Msg)
+				require.Equal(t, server, logged[0].Server)
+				require.Equal(t, reason, logged[0].Reason)
+				require.Equal(t, test.level, logged[0].Level)
+			})
+		}
+	}
+}
+
+func TestALargeAnswerArrives(t *testing.T) {
+	t.Parallel()
+	h := start(t, minimal)
+	large := string(pattern(7 << 20))
+	c := h.dial("echo")
+	for range 2 {
+		c.send(fmt.Sprintf("!bytes WRITE %d", len(large)))
+	}
+	c.send(fmt.Sprintf("!bytes WRITECLOSE %d", len(large)))
+	require.True(t, strings.Repeat(large, 3) == c.rest())
+	require.Equal(t, "worker", h.record.of(t, c).Reason)
+}
+
+func TestAnyAnswerToCloseWillDo(t *testing.T) {
+	t.Parallel()
+	answers := map[string]string{
+		"killed": "kill", "exited": "exit", "garbage": "garbage", "error": "error no", "unknown": "answer WRITES body",
+		"empty": "answer -", "write": "answer WRITE body", "close": "answer CLOSE", "late": "sleep 300ms answer CONTINUE",
+		"stream": "stream 3",
+	}
+	servers, options := "", []string(nil)
+	for server, command := range answers {
+		servers += fmt.Sprintf("    %s: {addr: \"127.0.0.1:0\"}\n", server)
+		options = append(options, fmt.Sprintf("close.%s=%s", server, command))
+	}
+	h := start(t, "tcp:\n  pool: {num_workers: 2}\n  servers:\n"+servers, options...)
+
+	for server := range answers {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			for range 3 {
+				c := h.dialFrom(t, server)
+				require.Equal(t, "hello", c.ask("hello"))
+				require.NoError(t, c.Close())
+				seen := h.record.closedOf(t, c)
+				require.Equal(t, []string{"CONNECTED", "DATA", "CLOSE"}, seen.events)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		require.Empty(t, h.ours("error"))
+		require.Empty(t, h.ours("warn"))
+	})
+}
+
+const impatient = `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  close_timeout: 300ms
+  pool: {num_workers: 2}
+`
+
+func TestAWorkerThatNeverAnswersCloseIsReplaced(t *testing.T) {
+	t.Parallel()
+	h := start(t, impatient, "close=hang")
+	const connects = 20
+	for i := range connects {
+		c := h.dial("echo")
+		require.Equal(t, fmt.Sprint(i), c.ask(fmt.Sprint(i)), "the server still answers")
+		require.NoError(t, c.Close())
+	}
+	seen := h.closed(connects)
+	eventually(t, "the pool is whole", func() bool { return len(h.plugin.Workers()) == 2 })
+
+	warnings := h.ours("warn")
+	require.Len(t, warnings, 1, "one warning, not %d", connects)
+	require.Contains(t, warnings[0].Msg, "CLOSE")
+	require.Contains(t, warnings[0].Msg, "read()", "it says how to answer")
+	require.Empty(t, h.ours("error"))
+	h.requireKilledAfter(300*time.Millisecond, seen)
+}
+
+func TestCloseTimeoutCountsFromWhenTheWorkerHasTheEvent(t *testing.T) {
+	t.Parallel()
+	t.Run("a worker that boots for longer is not killed for it", func(t *testing.T) {
+		t.Parallel()
+		// It is there just before the end of a second close_timeout, if one began without it.
+		h := start(t, strings.Replace(impatient, "num_workers: 2", "num_workers: 1", 1), "close=hang", "boot=480ms")
+		const connects = 3
+		var clients []*client
+		for range connects {
+			c := h.dial("echo")
+			require.Equal(t, "hello", c.ask("hello"))
+			clients = append(clients, c)
+		}
+		for _, c := range clients {
+			require.NoError(t, c.Close())
+		}
+		h.requireKilledAfter(300*time.Millisecond, h.closed(connects))
+	})
+
+	t.Run("waiting for a worker does not count", func(t *testing.T) {
+		t.Parallel()
+		h := start(t, strings.Replace(impatient, "num_workers: 2", "num_workers: 1", 1), "close=sleep 100ms answer -")
+		busy, leaving := h.dial("echo"), h.dial("echo")
+		require.Equal(t, "hello", leaving.ask("hello"))
+		busy.send("!sleep 700ms echo")
+		busy.awaitRead()
+		require.NoError(t, leaving.Close())
+		require.Equal(t, "!sleep 700ms echo", busy.receive())
+		require.Equal(t, "eof", h.record.of(t, leaving).Reason)
+		require.Equal(t, "hello", busy.ask("hello"))
+		require.Empty(t, h.ours("warn"))
+		require.Len(t, h.record.boots, 1, "the worker was not replaced")
+	})
+}
+
+// closed waits until n connections have had their CLOSE handed over and a new worker is there for each that hung.
+func (h *host) closed(n int) (seen []*sentence) {
+	h.t.Helper()
+	h.record.await(h.t, fmt.Sprintf("%d connections are closed", n), func() bool {
+		seen = nil
+		for _, s := range h.record.sentences {
+			if s.closed {
+				seen = append(seen, s)
+			}
+		}
+		return len(seen) == n && len(h.logged("server", "execTTL")) == n
+	})
+	return seen
+}
+
+// requireKilledAfter checks how long the workers were left alone with CLOSE: their last event.
+func (h *host) requireKilledAfter(timeout time.Duration, seen []*sentence) {
+	h.t.Helper()
+	killed := make(map[int]int64)
+	for _, e := range h.logged("server", "execTTL") {
+		killed[int(e.Pid)] = e.Time
+	}
+	for _, s := range seen {
+		had := time.Duration(killed[s.inFlight.Pid] - s.inFlight.At)
+		require.Greater(h.t, had, timeout/2) // the worker may have noticed late that it has it
+		require.Less(h.t, had, timeout+atOnce)
+	}
+}

@@ -1,0 +1,287 @@
+package tests
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/roadrunner-server/config/v4"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rrtcp/tcp"
+)
+
+// freePort is one that nobody listens on at the moment.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// takenPort is one that somebody listens on until the test ends.
+func takenPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+func TestABindConflictOnTheSecondOfThree(t *testing.T) {
+	t.Parallel()
+	first, second, third := freePort(t), takenPort(t), freePort(t)
+	h := newHost(t, fmt.Sprintf(`
+tcp:
+  servers: {a: {addr: %q}, b: {addr: "tcp://%s"}, c: {addr: %q}, a_unix: {addr: "unix://DIR/socket"}}
+`, first, second, third))
+	require.NoError(t, h.init())
+	err := h.serve()
+	require.ErrorContains(t, err, "listen b tcp://"+second)
+	require.ErrorContains(t, err, "address already in use")
+
+	for _, addr := range []string{first, third} {
+		l, err := net.Listen("tcp", addr)
+		require.NoError(t, err, "it stays bound")
+		require.NoError(t, l.Close())
+	}
+	require.NoFileExists(t, h.dir+"/socket")
+	for _, server := range []string{"a", "b", "c"} {
+		require.Nil(t, h.plugin.Addr(server))
+	}
+	require.NoFileExists(t, recordFile(h.dir), "a worker was started")
+}
+
+func TestAPortIsNotShared(t *testing.T) {
+	t.Parallel()
+	first := start(t, minimal)
+	second := newHost(t, strings.Replace(minimal, "127.0.0.1:0", first.addr("echo").String(), 1))
+	require.NoError(t, second.init())
+	require.ErrorContains(t, second.serve(), "address already in use")
+}
+
+func TestWorkersThatDoNotStartLeaveNothingBound(t *testing.T) {
+	t.Parallel()
+	addr := freePort(t)
+	h := newHostOf(t, shortDir(t), fmt.Sprintf("tcp:\n  servers: {echo: {addr: %q}}\n  pool: {num_workers: 2}\n", addr),
+		"/bin/false")
+	require.NoError(t, h.init())
+	require.Error(t, h.serve())
+	l, err := net.Listen("tcp", addr)
+	require.NoError(t, err, "it stays bound")
+	require.NoError(t, l.Close())
+}
+
+func TestBadConfigurations(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		yaml string
+		says [][]string // for each mistake: its key, and what would be right
+	}{
+		"an unknown dialect": {
+			"tcp: {dialect: rfc, servers: {a: {addr: ':0'}}}",
+			[][]string{{"tcp.dialect", `"rfc"`, `"released"`, `"documented"`}},
+		},
+		"no servers": {"tcp: {dialect: released}", [][]string{{"tcp.servers", "at least one"}}},
+		"an empty address": {
+			"tcp: {servers: {a: {addr: ''}}}", [][]string{{"tcp.servers.a.addr", "empty", "tcp://host:port"}},
+		},
+		"no address": {
+			"tcp: {servers: {a: {delimiter: x}}}", [][]string{{"tcp.servers.a.addr", "empty", "tcp://host:port"}},
+		},
+		"a duplicate address": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:7777'}, b: {addr: 'tcp://127.0.0.1:7777'}}}",
+			[][]string{{"tcp.servers.b.addr", "tcp.servers.a", "its own address"}},
+		},
+		"an empty delimiter": {
+			`tcp: {servers: {a: {addr: ':0', delimiter: ""}}}`,
+			[][]string{{"tcp.servers.a.delimiter", "empty", `"\r\n"`}},
+		},
+		"a negative size": {
+			"tcp: {read_buf_size: -1, servers: {a: {addr: ':0'}}}", [][]string{{"tcp.read_buf_size", "-1", "MB"}},
+		},
+		"a server's negative size": {
+			"tcp: {servers: {a: {addr: ':0', read_buf_size: -5}}}",
+			[][]string{{"tcp.servers.a.read_buf_size", "-5", "MB"}},
+		},
+		"an unknown scheme": {
+			"tcp: {servers: {a: {addr: 'udp://127.0.0.1:0'}}}",
+			[][]string{{"tcp.servers.a.addr", `"udp"`, "tcp://host:port", "unix:///path.sock"}},
+		},
+		"a port out of range": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:65536'}}}",
+			[][]string{{"tcp.servers.a.addr", `"65536"`, "0 to 65535"}},
+		},
+		"no port": {
+			"tcp: {servers: {a: {addr: '127.0.0.1'}}}",
+			[][]string{{"tcp.servers.a.addr", "missing port", "host:port"}},
+		},
+		"a server's name with a dot": {
+			"tcp: {servers: {'mail.in': {addr: ':0'}}}", [][]string{{"tcp.servers.mail.in", "dot", "mail_in"}},
+		},
+		"a negative close_timeout": {
+			"tcp: {close_timeout: -1s, servers: {a: {addr: ':0'}}}", [][]string{{"tcp.close_timeout", "-1s", `"10s"`}},
+		},
+		"a size that is no number": {
+			"tcp: {read_buf_size: big, servers: {a: {addr: ':0'}}}",
+			[][]string{{"tcp.read_buf_size", `"big"`, "number"}},
+		},
+		"a timeout that is none": {
+			"tcp: {servers: {a: {addr: ':0'}}, pool: {allocate_timeout: soon}}",
+			[][]string{{"tcp.pool.allocate_timeout", `"soon"`, `"10s"`}},
+		},
+		"servers that are a list": {
+			"tcp: {servers: [':0']}", [][]string{{"tcp.servers", "keys"}},
+		},
+		"all of it at once": {
+			`tcp:
+  dialect: rfc
+  read_buf_size: -1
+  close_timeout: -1s
+  servers:
+    a: {addr: ''}
+    b: {addr: 'udp://127.0.0.1:0'}
+    c: {addr: '127.0.0.1:70000'}
+    d: {addr: ':0', delimiter: ""}
+    e: {addr: ':0', read_buf_size: -1}
+    f: {addr: '127.0.0.1:7777'}
+    g: {addr: '127.0.0.1:7777'}
+    h.h: {addr: ':0'}
+`, [][]string{
+				{"tcp.dialect"},
+				{"tcp.read_buf_size"},
+				{"tcp.close_timeout"},
+				{"tcp.servers.a.addr"},
+				{"tcp.servers.b.addr"},
+				{"tcp.servers.c.addr"},
+				{"tcp.servers.d.delimiter"},
+				{"tcp.servers.e.read_buf_size"},
+				{"tcp.servers.g.addr", "tcp.servers.f"},
+				{"tcp.servers.h.h", "h_h"},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, test.yaml)
+			err := h.init()
+			require.Error(t, err)
+			var lines []string
+			for _, line := range strings.Split(err.Error(), "\n") {
+				if strings.Contains(line, "tcp.") {
+					lines = append(lines, line)
+				}
+			}
+			require.Len(t, lines, len(test.says), "%s", err)
+			for i, says := range test.says {
+				for _, part := range says {
+					found := false
+					for _, line := range lines {
+						found = found || strings.Contains(line, says[0]) && strings.Contains(line, part)
+					}
+					require.True(t, found, "%d: %s: want %q in\n%s", i, says[0], part, err)
+				}
+			}
+		})
+	}
+}
+
+func TestOldAndOddConfigurationsStartWithAWarning(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		yaml string
+		says []string
+	}{
+		"an unknown key": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:0', delimeter: x}}}",
+			[]string{"tcp.servers.a.delimeter", "unknown", "delimiter"},
+		},
+		"an unknown key of the section": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:0'}}, dialekt: x}", []string{"tcp.dialekt", "unknown", "dialect"},
+		},
+		"an unknown key of the pool": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:0'}}, pool: {workers_num: 1}}",
+			[]string{"tcp.pool.workers_num", "unknown", "num_workers"},
+		},
+		"read_buf_size in bytes": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:0'}}, read_buf_size: 50485760}",
+			[]string{"tcp.read_buf_size", "bytes", "write 48"},
+		},
+		"a delimiter in single quotes": {
+			`tcp: {servers: {a: {addr: '127.0.0.1:0', delimiter: '\r\n'}}}`,
+			[]string{"tcp.servers.a.delimiter", "4 characters", `"\r\n"`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t, test.yaml)
+			warnings := h.ours("warn")
+			require.Len(t, warnings, 1)
+			for _, part := range test.says {
+				require.Contains(t, warnings[0].Msg, part)
+			}
+		})
+	}
+}
+
+func TestWithoutItsSectionThePluginIsOff(t *testing.T) {
+	t.Parallel()
+	h := start(t, "rpc: {listen: \"unix://DIR/rpc\"}\n")
+	require.Nil(t, h.plugin.Addr("echo"))
+	require.Empty(t, h.logged("tcp", ""), "without a word")
+	require.NoFileExists(t, recordFile(h.dir))
+}
+
+// With metrics and status configured as well, all of RoadRunner's plugins run.
+func TestAllPluginsTogether(t *testing.T) {
+	t.Parallel()
+	h := start(t, fmt.Sprintf("%s\nrpc: {listen: \"unix://DIR/rpc\"}\nmetrics: {address: %q}\nstatus: {address: %q}\n",
+		minimal, freePort(t), freePort(t)))
+	require.Equal(t, "hello", h.dial("echo").ask("hello"))
+	require.Empty(t, h.ours("warn"))
+}
+
+func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
+	t.Parallel()
+	found := make(map[string]string)
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	for i, block := range strings.Split(string(readme), "\n```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "\n```")
+		if strings.Contains("\n"+block, "\ntcp:") {
+			found[fmt.Sprintf("README %d", i+1)] = block
+		}
+	}
+	require.NotEmpty(t, found)
+	inReadme := len(found)
+	require.NoError(t, filepath.WalkDir("../examples", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".rr.yaml") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		found[path] = string(content)
+		return err
+	}))
+	require.Greater(t, len(found), inReadme)
+
+	for name, yaml := range found {
+		t.Run(name, func(t *testing.T) {
+			cfg := &config.Plugin{Type: "yaml", ReadInCfg: []byte(yaml)}
+			require.NoError(t, cfg.Init())
+			core, logs := observer.New(zap.DebugLevel)
+			require.NoError(t, (&tcp.Plugin{}).Init(cfg, namedLogger{zap.New(core)}, nil))
+			require.Empty(t, logs.All(), "no warnings")
+		})
+	}
+}
+
+type namedLogger struct{ *zap.Logger }
+
+func (l namedLogger) NamedLogger(string) *zap.Logger { return l.Logger }

@@ -1,0 +1,231 @@
+package tests
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/roadrunner-server/goridge/v3/pkg/frame"
+
+	"github.com/rrtcp/tcp/cmd/rr/worker"
+)
+
+// work is a worker process: FILE [KEY=VALUE]…
+//
+//	boot=DURATION          it takes that long to start
+//	gate=PATH              where the command gate waits
+//	connected=COMMAND      what it does about CONNECTED; answer CONTINUE if not given
+//	close=COMMAND          what it does about CLOSE; answer CONTINUE if not given
+//	connected.SERVER=…, close.SERVER=…  the same for one server
+//
+// To DATA it does the command that follows an exclamation mark in the packet, and sends back every other packet:
+//
+//	answer CONTEXT [TEXT]  answers so, with a line as the body; - is the empty context
+//	bytes CONTEXT N        answers so, with N bytes
+//	hello                  tells the client its uuid
+//	error TEXT             answers with an error frame
+//	stream N               answers in N frames
+//	garbage                writes what is no frame
+//	exit, kill             dies
+//	hang                   never answers
+//	deaf                   sends the packet back, after it has closed its standard input; then it hangs
+//	sleep DURATION COMMAND waits before the command
+//	gate COMMAND           waits at the gate before the command
+//
+// It appends a line of JSON to FILE when it starts, when it has an event and before it answers it.
+func work(args []string) int {
+	file, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	w := &recorder{file: file, out: worker.New(os.Stdin, os.Stdout), options: make(map[string]string)}
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		w.options[key] = value
+	}
+	w.write(entry{Boot: true})
+	if boot, err := time.ParseDuration(w.options["boot"]); err == nil {
+		time.Sleep(boot)
+	}
+
+	switch err := w.serve(); {
+	case errors.Is(err, io.EOF):
+		return 0
+	default:
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+}
+
+type recorder struct {
+	file    *os.File
+	out     *worker.Worker
+	options map[string]string
+	events  int
+}
+
+// entry is one line of the record.
+type entry struct {
+	At       int64           `json:"at"` // nanoseconds
+	Pid      int             `json:"pid"`
+	N        int             `json:"n"` // the worker's how manieth event
+	Boot     bool            `json:"boot,omitempty"`
+	Answered bool            `json:"answered,omitempty"` // the answer to event N is about to be sent
+	Context  json.RawMessage `json:"context,omitempty"`
+	Body     []byte          `json:"body,omitempty"`
+}
+
+func (w *recorder) serve() error {
+	for {
+		e, err := w.out.Receive()
+		if err != nil {
+			return err
+		}
+		if len(e.Context) == 0 {
+			continue // RoadRunner wants a stream to stop, one that is over already
+		}
+		w.events++
+		w.write(entry{Context: e.Context, Body: e.Body})
+		if err := w.do(e, w.command(e)); err != nil {
+			return err
+		}
+	}
+}
+
+// write appends one line with one write: lines of several processes stay whole and in order.
+func (w *recorder) write(e entry) {
+	e.At, e.Pid, e.N = time.Now().UnixNano(), os.Getpid(), w.events
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = w.file.Write(append(line, '\n'))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func (w *recorder) command(e worker.Event) string {
+	key := map[string]string{worker.Connected: "connected", worker.Closed: "close", "CLOSED": "close"}[e.Event]
+	if key == "" {
+		command, _ := bytes.CutPrefix(e.Body, []byte("!"))
+		if len(command) == len(e.Body) {
+			return "echo"
+		}
+		return strings.TrimRight(string(command), "\r\n")
+	}
+	if command, ok := w.options[key+"."+e.Server]; ok {
+		return command
+	}
+	if command, ok := w.options[key]; ok {
+		return command
+	}
+	return "answer CONTINUE"
+}
+
+func (w *recorder) do(e worker.Event, command string) error {
+	name, rest, _ := strings.Cut(command, " ")
+	first, text, _ := strings.Cut(rest, " ")
+	if first == "-" {
+		first = ""
+	}
+
+	switch name {
+	case "answer":
+		if text != "" {
+			text += "\r\n"
+		}
+		return w.answer(first, []byte(text))
+	case "bytes":
+		n, _ := strconv.Atoi(text)
+		return w.answer(first, pattern(n))
+	case "hello":
+		return w.answer(worker.Write, []byte(e.UUID+"\r\n"))
+	case "error":
+		w.write(entry{Answered: true})
+		return w.out.Send(frame.ERROR, nil, []byte(rest))
+	case "stream":
+		return w.stream(first)
+	case "garbage":
+		_, err := io.WriteString(os.Stdout, "this is no frame, it is what somebody printed\n")
+		return err
+	case "exit":
+		os.Exit(3)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "hang":
+		select {}
+	case "deaf":
+		_ = os.Stdin.Close()
+		_ = w.answer(worker.Write, e.Body)
+		select {}
+	case "sleep":
+		pause, err := time.ParseDuration(first)
+		if err != nil {
+			return err
+		}
+		time.Sleep(pause)
+		return w.do(e, text)
+	case "gate":
+		if err := w.wait(e); err != nil {
+			return err
+		}
+		return w.do(e, rest)
+	default:
+		return w.answer(worker.Write, e.Body)
+	}
+	return nil
+}
+
+func (w *recorder) answer(context string, body []byte) error {
+	w.write(entry{Answered: true})
+	return w.out.Send(frame.CodecRaw, []byte(context), body)
+}
+
+func (w *recorder) stream(frames string) error {
+	n, _ := strconv.Atoi(frames)
+	w.write(entry{Answered: true})
+	for range n - 1 {
+		if err := w.out.SendStream([]byte(worker.Write), []byte("part\r\n")); err != nil {
+			return err
+		}
+	}
+	return w.out.Send(frame.CodecRaw, []byte(worker.Write), []byte("end\r\n"))
+}
+
+func (w *recorder) wait(e worker.Event) error {
+	conn, err := net.Dial("unix", w.options["gate"])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	reason := e.Reason
+	if reason == "" {
+		reason = "-"
+	}
+	fmt.Fprintln(conn, os.Getpid(), e.Event, e.UUID, reason)
+	_, _ = io.Copy(io.Discard, conn)
+	return nil
+}
+
+// pattern is n bytes in which what is lost, doubled or moved shows.
+func pattern(n int) []byte {
+	block := make([]byte, 0, 10007) // no multiple of any buffer's size
+	for i := uint32(1); len(block) < cap(block); i++ {
+		block = append(block, 'a'+byte(i*i*2654435761>>24)%26)
+	}
+	b := make([]byte, n)
+	for i := 0; i < n; i += len(block) {
+		copy(b[i:], block)
+	}
+	return b
+}
