@@ -3,6 +3,7 @@ package tcp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"sort"
 	"strconv"
@@ -117,6 +118,10 @@ func knownKeys(t reflect.Type) map[string]reflect.Type {
 	for i := range t.NumField() {
 		field := t.Field(i)
 		if !field.IsExported() {
+			continue
+		}
+		if field.Anonymous {
+			maps.Copy(known, knownKeys(field.Type))
 			continue
 		}
 		name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")

@@ -22,8 +22,12 @@ type Config struct {
 	ReadBufferSize int `mapstructure:"read_buf_size"`
 	// Dialect is "released" (the default) or "documented": CLOSED for CLOSE and the bare IP for ip:port.
 	Dialect string `mapstructure:"dialect"`
-	// CloseTimeout is how long a worker may take to answer CLOSE before it is replaced; 10 s by default.
-	CloseTimeout time.Duration `mapstructure:"close_timeout"`
+	// MemoryLimit is what all connections may hold together in buffers and unwritten answers; 256 MB by default.
+	MemoryLimit Size `mapstructure:"memory_limit"`
+	// MaxConnections bounds the open connections of all servers together; 0, the default, is no limit. More clients
+	// wait in the system's queue of the listening socket.
+	MaxConnections int `mapstructure:"max_connections"`
+	Limits         `mapstructure:",squash"`
 	// Pool configures the workers, which all servers share.
 	Pool *pool.Config `mapstructure:"pool"`
 
@@ -40,16 +44,19 @@ type Server struct {
 	Batch bool `mapstructure:"batch"`
 	// ReadBufferSize overrides Config.ReadBufferSize for this server.
 	ReadBufferSize int `mapstructure:"read_buf_size"`
+	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
+	MaxConnections int `mapstructure:"max_connections"`
+	Limits         `mapstructure:",squash"`
 
 	address   address
 	readBytes int
+	limits    limits
 }
 
 const (
-	mebibyte            = 1 << 20
-	mostMegabytes       = 1024 // a larger read_buf_size is in bytes
-	defaultDelimiter    = "\r\n"
-	defaultCloseTimeout = 10 * time.Second
+	mebibyte         = 1 << 20
+	mostMegabytes    = 1024 // a larger read_buf_size is in bytes
+	defaultDelimiter = "\r\n"
 	// defaultExecTTL bounds what can't be interrupted otherwise: only a supervised pool heeds a context.
 	defaultExecTTL = time.Hour
 )
@@ -97,12 +104,11 @@ func (c *Config) initGlobals() (errs []error) {
 			c.Dialect, dialectReleased, dialectDocumented))
 	}
 
-	switch {
-	case c.CloseTimeout < 0:
-		errs = append(errs, fmt.Errorf("tcp.close_timeout: %s is negative; want a duration such as \"10s\"", c.CloseTimeout))
-	case c.CloseTimeout == 0:
-		c.CloseTimeout = defaultCloseTimeout
+	errs = append(errs, notNegative("tcp.max_connections", c.MaxConnections))
+	if _, err := c.MemoryLimit.bytes(); c.MemoryLimit != "" && err != nil {
+		errs = append(errs, fmt.Errorf("tcp.memory_limit: %w", err))
 	}
+	errs = append(errs, c.check("tcp")...)
 
 	if c.ReadBufferSize == 0 {
 		c.ReadBufferSize = 1
@@ -162,10 +168,14 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 
 	if s.ReadBufferSize == 0 {
 		s.ReadBufferSize = c.ReadBufferSize
-		s.readBytes, _ = sizeOf(s.ReadBufferSize) // an error is the global key's
+		s.readBytes, _ = readSize(s.ReadBufferSize) // an error is the global key's
 	} else if s.readBytes, err = c.readBytes(key+".read_buf_size", s.ReadBufferSize); err != nil {
 		errs = append(errs, err)
 	}
+
+	errs = append(errs, notNegative(key+".max_connections", s.MaxConnections))
+	errs = append(errs, s.check(key)...)
+	s.limits = s.over(&c.Limits)
 	return errs
 }
 
@@ -174,7 +184,7 @@ var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\0`, "\x
 
 // readBytes is a read_buf_size in bytes. Configurations of the first releases hold bytes, not MB.
 func (c *Config) readBytes(key string, size int) (int, error) {
-	n, inBytes := sizeOf(size)
+	n, inBytes := readSize(size)
 	if size < 0 {
 		return 0, fmt.Errorf("%s: %d is negative; want a number of MB, such as 1", key, size)
 	}
@@ -185,7 +195,7 @@ func (c *Config) readBytes(key string, size int) (int, error) {
 	return n, nil
 }
 
-func sizeOf(size int) (bytes int, inBytes bool) {
+func readSize(size int) (bytes int, inBytes bool) {
 	if size > mostMegabytes {
 		return size, true
 	}

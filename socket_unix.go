@@ -8,47 +8,70 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// socket reads a kernel socket without a buffer to wait in: it asks for one only to look whether bytes have arrived.
-type socket struct {
-	raw     syscall.RawConn
-	attempt func(fd uintptr) bool // method value, made once
+// canReusePort reports whether the system has SO_REUSEPORT.
+const canReusePort = true
+
+// reusePort is a Control of net.ListenConfig.
+func reusePort(_, _ string, raw syscall.RawConn) (err error) {
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	return errors.Join(controlErr, err)
+}
+
+// kernelSocket reads without a buffer to wait in: it asks for one only to look whether bytes have arrived. It writes
+// without a deadline what the system takes at once.
+type kernelSocket struct {
+	raw                 syscall.RawConn
+	tryRead, tryWriting func(fd uintptr) bool // method values, made once
 
 	// One call of read at a time sets and reads these.
 	r    *reader
 	wait bool
 	err  error
+
+	// One call of writeNow at a time sets and reads these.
+	out      []byte
+	written  int
+	writeErr error
 }
 
-// newSource picks the way to read conn.
-func newSource(conn net.Conn) source {
+// newSocket picks the way to read and write conn.
+func newSocket(conn net.Conn) socket {
 	if c, ok := conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
-			s := &socket{raw: raw}
-			s.attempt = s.readNow
+			s := &kernelSocket{raw: raw}
+			s.tryRead, s.tryWriting = s.readSome, s.writeSome
 			return s
 		}
 	}
-	return portableSource{conn}
+	return portableSocket{conn}
 }
 
-func (s *socket) first() int { return firstBuffer }
+func (s *kernelSocket) first() int { return firstBuffer }
 
-func (s *socket) read(r *reader, wait bool) error {
+func (s *kernelSocket) read(r *reader, wait bool) error {
 	s.r, s.wait, s.err = r, wait, nil
-	if err := s.raw.Read(s.attempt); err != nil {
+	if err := s.raw.Read(s.tryRead); err != nil {
 		return err // a deadline, or closed
 	}
 	return s.err
 }
 
-// readNow reads what has arrived; false asks to be called again when more has. For a batch it goes on until the batch
+// readSome reads what has arrived; false asks to be called again when more has. For a batch it goes on until the batch
 // is full or nothing more is there.
-func (s *socket) readNow(fd uintptr) (done bool) {
+func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 	for some := false; ; some = true {
-		room := s.r.room()
-		n, err := ignoringEINTR(int(fd), room)
+		room, err := s.r.room()
+		if err != nil {
+			s.err = err
+			return true
+		}
+		n, err := ignoringEINTR(syscall.Read, fd, room)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
 			s.r.release()
@@ -68,9 +91,31 @@ func (s *socket) readNow(fd uintptr) (done bool) {
 	}
 }
 
-func ignoringEINTR(fd int, p []byte) (int, error) {
+func (s *kernelSocket) writeNow(p []byte) (int, error) {
+	s.out, s.written, s.writeErr = p, 0, nil
+	err := s.raw.Write(s.tryWriting)
+	s.out = nil
+	if err == nil {
+		err = s.writeErr
+	}
+	return s.written, err
+}
+
+// writeSome never asks to be called again.
+func (s *kernelSocket) writeSome(fd uintptr) (done bool) {
+	n, err := ignoringEINTR(syscall.Write, fd, s.out)
+	switch {
+	case err == nil:
+		s.written = n
+	case !errors.Is(err, syscall.EAGAIN):
+		s.writeErr = os.NewSyscallError("write", err)
+	}
+	return true
+}
+
+func ignoringEINTR(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(fd, p)
+		n, err := call(int(fd), p)
 		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
