@@ -3,10 +3,8 @@ package tcp
 import (
 	"errors"
 	"io"
-	"math/bits"
 	"net"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -268,33 +266,3 @@ func (s portableSocket) read(r *reader, wait bool) error {
 }
 
 func (s portableSocket) writeNow([]byte) (int, error) { return 0, nil }
-
-// Buffers are powers of two, apart from the largest; those up to 1 MiB are used again.
-const (
-	waitingBuffer = 512     // what a waiting connection may hold, in bytes
-	firstBuffer   = 4 << 10 // the first buffer of a connection that needs none to wait
-	largestReused = 1 << 20
-)
-
-var buffers [21]sync.Pool // by the logarithm of the size
-
-type buffer struct{ bytes []byte }
-
-// newBuffer returns a buffer of size bytes.
-func newBuffer(size int) *buffer {
-	if reused(size) {
-		if b, ok := buffers[bits.Len(uint(size))-1].Get().(*buffer); ok {
-			return b
-		}
-	}
-	return &buffer{make([]byte, size)}
-}
-
-// free gives the buffer to the next that asks for its size. Nobody may hold a part of it any more.
-func (b *buffer) free() {
-	if size := len(b.bytes); reused(size) {
-		buffers[bits.Len(uint(size))-1].Put(b)
-	}
-}
-
-func reused(size int) bool { return size <= largestReused && size&(size-1) == 0 }

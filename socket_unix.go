@@ -121,3 +121,15 @@ func ignoringEINTR(call func(int, []byte) (int, error), fd uintptr, p []byte) (i
 		}
 	}
 }
+
+// mapMemory returns memory from the system; from the heap where the system gives none.
+func mapMemory(size int) []byte {
+	b, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return make([]byte, size)
+	}
+	return b
+}
+
+// unmapMemory gives it back. Memory of the heap's is unknown to the system: that is an error, and the collector's turn.
+func unmapMemory(b []byte) { _ = syscall.Munmap(b) }
