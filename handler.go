@@ -117,6 +117,7 @@ func (c *connection) write(body []byte) error {
 		return nil
 	}
 	c.linger = lingerTime
+	c.packets.release() // not to be held while the client is waited for
 	return c.answers.write(body, c.packets.held())
 }
 

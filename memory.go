@@ -9,8 +9,8 @@ type memory struct {
 	used  atomic.Int64
 }
 
-// guaranteed is what a connection always gets, in bytes.
-const guaranteed = firstBuffer
+// guaranteed is what a connection always gets, in bytes: its first buffer and a small answer.
+const guaranteed = 2 * firstBuffer
 
 // take asks for n bytes more for somebody who holds held bytes already. One connection may hold at most as much as is
 // still free then, so that a few big ones leave something to the rest: of k equal ones each gets a part of k+1.

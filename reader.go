@@ -170,6 +170,9 @@ func (r *reader) fill(wait bool) error {
 
 func (r *reader) arrived(n int) { r.end += n }
 
+// takesTurns reports whether the packet that is read is large.
+func (r *reader) takesTurns() bool { return r.unfinished() >= firstBuffer }
+
 // room is where the next bytes go: at least one, or the error is errMemory. Bytes that wait to be handed over stay, but
 // may move.
 func (r *reader) room() ([]byte, error) {

@@ -66,29 +66,43 @@ func (s *kernelSocket) read(r *reader, wait bool) error {
 // is full or nothing more is there.
 func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 	for some := false; ; some = true {
-		room, err := s.r.room()
-		if err != nil {
-			s.err = err
-			return true
-		}
-		n, err := ignoringEINTR(syscall.Read, fd, room)
+		more, err := s.readOnce(fd)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
 			s.r.release()
 			return some || !s.wait
 		case err != nil:
-			s.err = os.NewSyscallError("read", err)
+			s.err = err
 			return true
-		case n == 0:
-			s.err = io.EOF
-			return true
-		}
-
-		s.r.arrived(n)
-		if n < len(room) || s.r.unfinished() >= s.r.batch {
+		case !more || s.r.unfinished() >= s.r.batch:
 			return true
 		}
 	}
+}
+
+// readOnce reports whether there may be more to read.
+func (s *kernelSocket) readOnce(fd uintptr) (more bool, err error) {
+	if s.r.takesTurns() {
+		bulk.take(func() { more, err = s.readAny(fd) })
+		return more, err
+	}
+	return s.readAny(fd)
+}
+
+func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
+	room, err := s.r.room()
+	if err != nil {
+		return false, err
+	}
+	n, err := ignoringEINTR(syscall.Read, fd, room)
+	switch {
+	case err != nil:
+		return false, os.NewSyscallError("read", err)
+	case n == 0:
+		return false, io.EOF
+	}
+	s.r.arrived(n)
+	return n == len(room), nil
 }
 
 func (s *kernelSocket) writeNow(p []byte) (int, error) {
