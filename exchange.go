@@ -233,10 +233,16 @@ func (e *exchanger) sweep() {
 	}
 }
 
-// killWorkers ends all workers without replacing them. Destroy, which the host may be at, would do the same, but two that
-// stop one worker wait ten seconds for each other.
-func (e *exchanger) killWorkers() {
-	const destroyed = 6 // fsm.StateDestroyed
+// killStrays ends the workers that a reset has made after the host destroyed the pool: nobody else would. It does not
+// wait for them, as a second Destroy would: two that stop one worker wait ten seconds for each other.
+func (e *exchanger) killStrays() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	// Asks for a worker to stop, but does not wait for one. What matters is whether the pool would give any.
+	if err := e.pool.RemoveWorker(ctx); !errors.Is(errors.WatcherStopped, err) {
+		return
+	}
+	const destroyed = 6 // fsm.StateDestroyed: not to be replaced
 	for _, w := range e.pool.Workers() {
 		w.State().Transition(destroyed)
 		_ = w.Kill()

@@ -275,7 +275,6 @@ func (p *Plugin) awaitEnd(ended chan<- struct{}) {
 	p.sweep()
 	p.live.wait()
 	p.resetting.Wait()
-	p.sweep() // what was killed meanwhile
 	p.overloads.close()
 	close(ended)
 }
@@ -420,8 +419,8 @@ func (p *Plugin) Reset() error {
 
 	p.log.Info("reset: workers are replaced, connections stay")
 	err := e.reset()
-	if p.isStopping() { // the host may have destroyed the pool already: what Reset has made since would stay
-		e.killWorkers()
+	if p.isStopping() {
+		e.killStrays()
 	}
 	if err != nil {
 		return errors.E(op, err)
