@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"reflect"
 	"slices"
 	"sort"
 	"strconv"
@@ -23,8 +22,12 @@ type Config struct {
 	ReadBufferSize int `mapstructure:"read_buf_size"`
 	// Dialect is "released" (the default) or "documented": CLOSED for CLOSE and the bare IP for ip:port.
 	Dialect string `mapstructure:"dialect"`
-	// CloseTimeout is how long a worker may take to answer CLOSE before it is replaced; 10 s by default.
-	CloseTimeout time.Duration `mapstructure:"close_timeout"`
+	// MemoryLimit is what all connections may hold together in buffers and unwritten answers; 256 MB by default.
+	MemoryLimit Size `mapstructure:"memory_limit"`
+	// MaxConnections bounds the open connections of all servers together; 0, the default, is no limit. More clients
+	// wait in the system's queue of the listening socket.
+	MaxConnections int `mapstructure:"max_connections"`
+	Limits         `mapstructure:",squash"`
 	// Pool configures the workers, which all servers share.
 	Pool *pool.Config `mapstructure:"pool"`
 
@@ -41,16 +44,19 @@ type Server struct {
 	Batch bool `mapstructure:"batch"`
 	// ReadBufferSize overrides Config.ReadBufferSize for this server.
 	ReadBufferSize int `mapstructure:"read_buf_size"`
+	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
+	MaxConnections int `mapstructure:"max_connections"`
+	Limits         `mapstructure:",squash"`
 
 	address   address
 	readBytes int
+	limits    limits
 }
 
 const (
-	mebibyte            = 1 << 20
-	mostMegabytes       = 1024 // a larger read_buf_size is in bytes
-	defaultDelimiter    = "\r\n"
-	defaultCloseTimeout = 10 * time.Second
+	mebibyte         = 1 << 20
+	mostMegabytes    = 1024 // a larger read_buf_size is in bytes
+	defaultDelimiter = "\r\n"
 	// defaultExecTTL bounds what can't be interrupted otherwise: only a supervised pool heeds a context.
 	defaultExecTTL = time.Hour
 )
@@ -98,12 +104,11 @@ func (c *Config) initGlobals() (errs []error) {
 			c.Dialect, dialectReleased, dialectDocumented))
 	}
 
-	switch {
-	case c.CloseTimeout < 0:
-		errs = append(errs, fmt.Errorf("tcp.close_timeout: %s is negative; want a duration such as \"10s\"", c.CloseTimeout))
-	case c.CloseTimeout == 0:
-		c.CloseTimeout = defaultCloseTimeout
+	errs = append(errs, notNegative("tcp.max_connections", c.MaxConnections))
+	if _, err := c.MemoryLimit.bytes(); c.MemoryLimit != "" && err != nil {
+		errs = append(errs, fmt.Errorf("tcp.memory_limit: %w", err))
 	}
+	errs = append(errs, c.check("tcp")...)
 
 	if c.ReadBufferSize == 0 {
 		c.ReadBufferSize = 1
@@ -163,10 +168,14 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 
 	if s.ReadBufferSize == 0 {
 		s.ReadBufferSize = c.ReadBufferSize
-		s.readBytes, _ = sizeOf(s.ReadBufferSize) // an error is the global key's
+		s.readBytes, _ = readSize(s.ReadBufferSize) // an error is the global key's
 	} else if s.readBytes, err = c.readBytes(key+".read_buf_size", s.ReadBufferSize); err != nil {
 		errs = append(errs, err)
 	}
+
+	errs = append(errs, notNegative(key+".max_connections", s.MaxConnections))
+	errs = append(errs, s.check(key)...)
+	s.limits = s.over(&c.Limits)
 	return errs
 }
 
@@ -175,7 +184,7 @@ var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\0`, "\x
 
 // readBytes is a read_buf_size in bytes. Configurations of the first releases hold bytes, not MB.
 func (c *Config) readBytes(key string, size int) (int, error) {
-	n, inBytes := sizeOf(size)
+	n, inBytes := readSize(size)
 	if size < 0 {
 		return 0, fmt.Errorf("%s: %d is negative; want a number of MB, such as 1", key, size)
 	}
@@ -186,7 +195,7 @@ func (c *Config) readBytes(key string, size int) (int, error) {
 	return n, nil
 }
 
-func sizeOf(size int) (bytes int, inBytes bool) {
+func readSize(size int) (bytes int, inBytes bool) {
 	if size > mostMegabytes {
 		return size, true
 	}
@@ -253,162 +262,4 @@ func parseAddr(addr string) (address, error) {
 		network = "tcp4" // tcp would take 0.0.0.0 for all addresses of both families
 	}
 	return address{network, net.JoinHostPort(host, strconv.FormatUint(n, 10))}, nil
-}
-
-// audit compares what the file says with what Config knows. Keys that nobody reads are warnings: old files must still
-// start. Errors are what decoding hides or says badly.
-func (c *Config) audit(section map[string]any) error {
-	var a auditor
-	a.section("tcp", section, reflect.TypeOf(*c))
-
-	servers, _ := section["servers"].(map[string]any)
-	for _, name := range sortedKeys(servers) {
-		server, _ := servers[name].(map[string]any)
-		if nested := nestedServer(server); nested != "" && c.Servers != nil {
-			delete(c.Servers, name)
-			c.Servers[name+"."+nested] = nil // for InitDefault to complain of
-		}
-		if delimiter, ok := server["delimiter"]; ok && (delimiter == "" || delimiter == nil) {
-			a.errs = append(a.errs, fmt.Errorf(
-				`tcp.servers.%s.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`, name))
-		}
-	}
-	c.warnings = append(c.warnings, a.warnings...)
-	return errors.Join(a.errs...)
-}
-
-// nestedServer is the path to a server inside of what should be one: the configuration library may have taken a dot in
-// its name for one more level of keys.
-func nestedServer(server map[string]any) string {
-	if _, ok := server["addr"]; ok {
-		return ""
-	}
-	for _, key := range sortedKeys(server) {
-		inner, _ := server[key].(map[string]any)
-		if _, ok := inner["addr"]; ok {
-			return key
-		}
-		if path := nestedServer(inner); path != "" {
-			return key + "." + path
-		}
-	}
-	return ""
-}
-
-type auditor struct {
-	warnings []string
-	errs     []error
-}
-
-func (a *auditor) section(path string, section map[string]any, like reflect.Type) {
-	known := knownKeys(like)
-	for _, key := range sortedKeys(section) {
-		field, ok := known[strings.ToLower(key)]
-		if !ok {
-			a.warnings = append(a.warnings, fmt.Sprintf("%s.%s: unknown key, ignored; the nearest known one is %s",
-				path, key, nearest(strings.ToLower(key), known)))
-			continue
-		}
-		a.value(path+"."+key, section[key], field)
-	}
-}
-
-// value checks a value as loosely as it will be decoded.
-func (a *auditor) value(path string, value any, like reflect.Type) {
-	for like.Kind() == reflect.Pointer {
-		like = like.Elem()
-	}
-	inner, isMap := value.(map[string]any)
-	text := fmt.Sprint(value)
-	var err error
-	want := ""
-	switch {
-	case value == nil:
-	case like.Kind() == reflect.Struct && isMap:
-		if nestedServer(inner) == "" {
-			a.section(path, inner, like)
-		}
-	case like.Kind() == reflect.Map && isMap:
-		for _, name := range sortedKeys(inner) {
-			a.value(path+"."+name, inner[name], like.Elem())
-		}
-	case like.Kind() == reflect.Struct, like.Kind() == reflect.Map:
-		want = "keys of its own below it"
-	case like == reflect.TypeOf(time.Duration(0)):
-		if _, isText := value.(string); isText {
-			_, err = time.ParseDuration(text)
-		}
-		want = `a duration such as "10s"`
-	case like.Kind() == reflect.Bool:
-		_, err = strconv.ParseBool(text)
-		want = "true or false"
-	case like.Kind() == reflect.Int:
-		_, err = strconv.ParseFloat(text, 64)
-		want = "a whole number"
-	case like.Kind() == reflect.Uint64:
-		_, err = strconv.ParseUint(text, 10, 64)
-		want = "a whole number, not below zero"
-	case like.Kind() == reflect.String && isMap:
-		want = "a text"
-	}
-	if err != nil || (want != "" && (isMap || like.Kind() == reflect.Struct || like.Kind() == reflect.Map)) {
-		a.errs = append(a.errs, fmt.Errorf("%s: %q can't be read; want %s", path, text, want))
-	}
-}
-
-// knownKeys are a struct's keys as the configuration library matches them: tag or name, in any case.
-func knownKeys(t reflect.Type) map[string]reflect.Type {
-	known := make(map[string]reflect.Type)
-	for i := range t.NumField() {
-		field := t.Field(i)
-		if !field.IsExported() {
-			continue
-		}
-		name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
-		if name == "" {
-			name = field.Name
-		}
-		known[strings.ToLower(name)] = field.Type
-	}
-	return known
-}
-
-func nearest(key string, known map[string]reflect.Type) (best string) {
-	least := -1
-	for _, candidate := range sortedKeys(known) {
-		if d := editDistance(key, candidate); least < 0 || d < least {
-			best, least = candidate, d
-		}
-	}
-	return best
-}
-
-// editDistance counts the bytes to insert, remove or change between a and b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -57,7 +57,6 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, c.warnings)
 	require.Equal(t, 1, c.ReadBufferSize)
 	require.Equal(t, dialectReleased, c.Dialect)
-	require.Equal(t, 10*time.Second, c.CloseTimeout)
 	require.Equal(t, "\r\n", c.Servers["a"].Delimiter)
 	require.Equal(t, 1<<20, c.Servers["a"].readBytes)
 	require.Equal(t, "x", c.Servers["b"].Delimiter)
@@ -96,10 +95,11 @@ func TestASingleQuotedEscapeIsWarnedOf(t *testing.T) {
 
 func TestEveryMistakeIsReportedAtOnceWithItsKey(t *testing.T) {
 	c := &Config{
-		Dialect: "modern", CloseTimeout: -1, ReadBufferSize: -5,
+		Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MemoryLimit: "much",
+		Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", MaxConnectionsPerIP: ptr(-2)},
 		Servers: map[string]*Server{
 			"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
-			"one": {Addr: "tcp://127.0.0.1:25"}, "two": {Addr: "127.0.0.1:25"}, "size": {Addr: ":0", ReadBufferSize: -1},
+			"one": {Addr: "tcp://127.0.0.1:25", Limits: Limits{IdleTimeout: ptr(-time.Second), MaxPacketSize: "4 MX"}}, "two": {Addr: "127.0.0.1:25"}, "size": {Addr: ":0", ReadBufferSize: -1},
 			"u1": {Addr: "unix:///a"}, "u2": {Addr: "unix:///a"},
 		},
 		Pool: &pool.Config{AllocateTimeout: -time.Second, Supervisor: &pool.SupervisorConfig{ExecTTL: -1}},
@@ -109,13 +109,19 @@ func TestEveryMistakeIsReportedAtOnceWithItsKey(t *testing.T) {
 	got := strings.Split(err.Error(), "\n")
 	for _, want := range []string{
 		`tcp.dialect: unknown dialect "modern"; want "released" or "documented"`,
-		`tcp.close_timeout: -1ns is negative; want`,
+		`tcp.max_connections: -1 is negative; want a number, or 0`,
+		`tcp.memory_limit: "much" is no size; want a number of MB, such as 4, or one with a unit`,
+		`tcp.max_packet_size: "-4" is no size`,
+		`tcp.max_connections_per_ip: -2 is negative`,
+		`tcp.close_timeout: -1ns is negative; want a duration such as "10s", or 0 for none`,
 		`tcp.read_buf_size: -5 is negative; want a number of MB`,
 		`tcp.pool.allocate_timeout: -1s is negative`,
 		`tcp.pool.supervisor.exec_ttl: -1ns is negative`,
 		`tcp.servers.a.b: a server's name can't hold a dot, which separates keys; write a_b`,
 		`tcp.servers.empty.addr: is empty; want`,
 		`tcp.servers.null.addr: is empty; want`,
+		`tcp.servers.one.max_packet_size: "4 MX" is no size`,
+		`tcp.servers.one.idle_timeout: -1s is negative`,
 		`tcp.servers.port.addr: ":99999" has the port "99999"; want`,
 		`tcp.servers.scheme.addr: "udp://:1" has the unknown scheme "udp"; want`,
 		`tcp.servers.size.read_buf_size: -1 is negative`,
@@ -188,4 +194,42 @@ func FuzzParseAddr(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, a, again)
 	})
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestSizes(t *testing.T) {
+	for size, want := range map[Size]int64{
+		"4": 4 << 20, "0": 0, "0.5": 1 << 19, "64KiB": 64 << 10, "64kb": 64 << 10, "4MB": 4 << 20, "1g": 1 << 30, "512b": 512,
+		"1.5 MB": 3 << 19,
+	} {
+		got, err := size.bytes()
+		require.NoError(t, err, size)
+		require.Equal(t, want, got, size)
+	}
+	for _, size := range []Size{"-1", "x", "4 apples", "MB", "NaN", "-1MB"} {
+		_, err := size.bytes()
+		require.ErrorContains(t, err, "is no size; want", size)
+	}
+}
+
+func TestAServersLimitOverridesTheGeneralOneAndZeroIsNotUnset(t *testing.T) {
+	c := &Config{
+		Limits: Limits{
+			MaxPacketSize: "1", IdleTimeout: ptr(time.Minute), WriteTimeout: ptr(time.Duration(0)), MaxConnectionsPerIP: ptr(5),
+		},
+		Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", Limits: Limits{
+			MaxPacketSize: "64KiB", IdleTimeout: ptr(time.Duration(0)), WriteTimeout: ptr(time.Second), ReusePort: ptr(true),
+			MaxConnectionsPerIP: ptr(0), Keepalive: ptr(time.Duration(0)), CloseTimeout: ptr(time.Duration(0)),
+		}}},
+	}
+	require.NoError(t, c.InitDefault())
+	require.Equal(t, limits{
+		packet: 1 << 20, idle: time.Minute, connectionsPerIP: 5, close: 10 * time.Second, keepalive: 15 * time.Second,
+	}, c.Servers["a"].limits)
+	require.Equal(t, limits{packet: 64 << 10, write: time.Second, reusePort: true}, c.Servers["b"].limits)
+
+	require.Equal(t, limits{
+		packet: 64 << 20, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
+	}, new(Limits).over(new(Limits)), "the defaults")
 }

@@ -33,10 +33,9 @@ type exchanger struct {
 	queue *queue
 	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. It is the only
 	// context, countdowns apart, that reaches the pool: the pool kills a worker whose context ends.
-	cut          context.Context
-	closeTimeout time.Duration
-	log          *zap.Logger
-	warned       atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
+	cut    context.Context
+	log    *zap.Logger
+	warned atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
 }
 
 // call is what a connection needs for its exchanges, one at a time; it is used again for each.
@@ -44,9 +43,13 @@ type call struct {
 	payload payload.Payload
 	ticket  *ticket
 	stop    chan struct{} // closed to end an answer that comes as a stream
+	// closeTimeout is how long a worker may take to answer CLOSE; 0: exec_ttl alone bounds it.
+	closeTimeout time.Duration
 }
 
-func newCall() *call { return &call{ticket: newTicket(), stop: make(chan struct{})} }
+func newCall(closeTimeout time.Duration) *call {
+	return &call{ticket: newTicket(), stop: make(chan struct{}), closeTimeout: closeTimeout}
+}
 
 // answer is what a worker sent back.
 type answer struct{ context, body []byte }
@@ -87,14 +90,14 @@ func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []by
 func (e *exchanger) handOverClose(c *call, context []byte) {
 	c.payload.Context, c.payload.Body = context, nil
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		_, err := e.offer(c, nil, e.closeTimeout)
+		_, err := e.offer(c, nil, c.closeTimeout)
 
 		var f *failure
 		switch {
 		case !stderrors.As(err, &f) || f.why == reasonShutdown:
 			return
 		case f.reached:
-			e.closeFailed(f)
+			e.closeFailed(c, f)
 			return
 		}
 		select {
@@ -105,11 +108,11 @@ func (e *exchanger) handOverClose(c *call, context []byte) {
 	}
 }
 
-func (e *exchanger) closeFailed(f *failure) {
+func (e *exchanger) closeFailed(c *call, f *failure) {
 	if errors.Is(errors.ExecTTL, f.err) && e.warned.CompareAndSwap(false, true) {
 		e.log.Warn("a worker did not answer CLOSE in time and was replaced; every event wants an answer, CLOSE too: "+
 			"in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close (said once until the workers are reset)",
-			zap.Duration("close_timeout", e.closeTimeout), zap.Error(f.err))
+			zap.Duration("close_timeout", c.closeTimeout), zap.Error(f.err))
 		return
 	}
 	e.log.Debug("CLOSE was not answered", zap.Error(f.err))
@@ -218,18 +221,28 @@ func (e *exchanger) reset() error {
 	defer e.queue.resume()
 	e.warned.Store(false)
 
-	// A worker that was killed while idle stays in the pool's queue, and Reset waits for it until reset_timeout, unless
-	// it is swept out before.
-	for _, w := range e.pool.Workers() {
-		w.Callback()
-	}
+	e.sweep()
 	return e.pool.Reset(context.Background())
 }
 
-// killWorkers ends all workers without replacing them. Destroy, which the host may be at, would do the same, but two that
-// stop one worker wait ten seconds for each other.
-func (e *exchanger) killWorkers() {
-	const destroyed = 6 // fsm.StateDestroyed
+// sweep takes workers that were killed while idle out of the pool's queue, where they stay: Reset and Destroy would wait
+// for them until their time is over.
+func (e *exchanger) sweep() {
+	for _, w := range e.pool.Workers() {
+		w.Callback()
+	}
+}
+
+// killStrays ends the workers that a reset has made after the host destroyed the pool: nobody else would. It does not
+// wait for them, as a second Destroy would: two that stop one worker wait ten seconds for each other.
+func (e *exchanger) killStrays() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	// Asks for a worker to stop, but does not wait for one. What matters is whether the pool would give any.
+	if err := e.pool.RemoveWorker(ctx); !errors.Is(errors.WatcherStopped, err) {
+		return
+	}
+	const destroyed = 6 // fsm.StateDestroyed: not to be replaced
 	for _, w := range e.pool.Workers() {
 		w.State().Transition(destroyed)
 		_ = w.Kill()

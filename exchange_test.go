@@ -25,7 +25,7 @@ func newExchanger(t *testing.T, cfg pool.Config, env ...string) (*exchanger, con
 	queue := c.newQueue()
 	cfg.MaxQueueSize = 0
 	return &exchanger{
-		pool: realPool(t, cfg, env...), queue: queue, cut: cut, closeTimeout: c.CloseTimeout, log: zap.New(core),
+		pool: realPool(t, cfg, env...), queue: queue, cut: cut, log: zap.New(core),
 	}, kill, logs
 }
 
@@ -36,7 +36,7 @@ var (
 )
 
 func (e *exchanger) say(t *testing.T, body string) (string, *failure) {
-	a, err := e.exchange(newCall(), never, dataContext, []byte(body))
+	a, err := e.exchange(newCall(0), never, dataContext, []byte(body))
 	if err == nil {
 		return string(a.context) + " " + string(a.body), nil
 	}
@@ -102,7 +102,7 @@ func TestAnExchangeThatIsCancelledWhileItWaitsLeavesTheWorkerAlone(t *testing.T)
 
 	cancel := make(chan struct{})
 	time.AfterFunc(10*time.Millisecond, func() { close(cancel) })
-	_, err := e.exchange(newCall(), cancel, dataContext, nil)
+	_, err := e.exchange(newCall(0), cancel, dataContext, nil)
 	require.ErrorIs(t, err, errCanceled)
 	wg.Wait()
 	require.Equal(t, pid, e.pool.Workers()[0].Pid())
@@ -119,7 +119,7 @@ func TestNoFreeWorkerInTimeIsOverloadAndNeverReachedOne(t *testing.T) {
 	require.False(t, f.reached)
 	require.ErrorIs(t, f, errQueueFull)
 
-	e.handOverClose(newCall(), closeContext) // CLOSE is offered until a worker has it, whatever the limits
+	e.handOverClose(newCall(0), closeContext) // CLOSE is offered until a worker has it, whatever the limits
 	wg.Wait()
 	require.Equal(t, uint64(2), e.pool.Workers()[0].State().NumExecs())
 }
@@ -206,10 +206,10 @@ func TestWorkersAreAddedAndRemoved(t *testing.T) {
 
 func TestACloseThatIsNotAnsweredIsWarnedOfOnce(t *testing.T) {
 	e, _, logs := newExchanger(t, pool.Config{NumWorkers: 1})
-	e.closeTimeout = 50 * time.Millisecond
+	const limit = 50 * time.Millisecond
 	for range 3 {
 		pid := e.pool.Workers()[0].Pid()
-		e.handOverClose(newCall(), []byte(`{"event":"CLOSE","hang":1}`))
+		e.handOverClose(newCall(limit), []byte(`{"event":"CLOSE","hang":1}`))
 		require.Eventually(t, func() bool {
 			w := e.pool.Workers()
 			return len(w) == 1 && w[0].Pid() != pid
@@ -218,7 +218,7 @@ func TestACloseThatIsNotAnsweredIsWarnedOfOnce(t *testing.T) {
 	require.Equal(t, 1, logs.FilterMessageSnippet("did not answer CLOSE").Len())
 
 	require.NoError(t, e.reset())
-	e.handOverClose(newCall(), []byte(`{"event":"CLOSE","hang":1}`))
+	e.handOverClose(newCall(limit), []byte(`{"event":"CLOSE","hang":1}`))
 	require.Equal(t, 2, logs.FilterMessageSnippet("did not answer CLOSE").Len(), "new workers, new warning")
 	got, f := e.say(t, "x")
 	require.Nil(t, f)

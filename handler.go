@@ -28,6 +28,7 @@ type connection struct {
 	server   string
 	conn     net.Conn
 	packets  reader
+	answers  writer
 	contexts contexts
 	workers  workers
 	call     *call
@@ -116,8 +117,8 @@ func (c *connection) write(body []byte) error {
 		return nil
 	}
 	c.linger = lingerTime
-	_, err := c.conn.Write(body)
-	return err
+	c.packets.release() // not to be held while the client is waited for
+	return c.answers.write(body, c.packets.held())
 }
 
 // end notes why the connection ends. What was noted first stays.
@@ -133,7 +134,12 @@ func (c *connection) endedBy(err error) state {
 	if why := c.askedWhy(); why != reasonNone {
 		return c.end(why, nil)
 	}
-	return c.end(reasonOf(err), err)
+	why := reasonOf(err)
+	switch why {
+	case reasonIdle, reasonSlow, reasonTooLong, reasonMemory: // limits close hard
+		c.linger = 0
+	}
+	return c.end(why, err)
 }
 
 func (c *connection) stoppedReading(err error) {
@@ -143,14 +149,20 @@ func (c *connection) stoppedReading(err error) {
 	}
 }
 
-// reasonOf maps what a socket says to a reason.
+// reasonOf maps what reader and writer say to a reason.
 func reasonOf(err error) reason {
 	var broken net.Error
 	switch {
 	case errors.Is(err, io.EOF):
 		return reasonEOF
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, errIdle):
+		return reasonIdle
+	case errors.Is(err, errPacketTimeout), errors.Is(err, errWriteTimeout):
 		return reasonSlow
+	case errors.Is(err, errTooLong):
+		return reasonTooLong
+	case errors.Is(err, errMemory):
+		return reasonMemory
 	case errors.Is(err, io.ErrClosedPipe), errors.As(err, &broken):
 		return reasonReset
 	default:
@@ -185,6 +197,22 @@ func (c *connection) abort(why reason) {
 }
 
 var past = time.Unix(1, 0)
+
+// setReadDeadline is for the goroutine that reads. A deadline in the past that drain or abort has set stays.
+func (c *connection) setReadDeadline(t time.Time) {
+	_ = c.conn.SetReadDeadline(t)
+	if c.askedWhy() != reasonNone {
+		_ = c.conn.SetReadDeadline(past)
+	}
+}
+
+// setWriteDeadline is for the goroutine that writes. A deadline in the past that abort has set stays.
+func (c *connection) setWriteDeadline(t time.Time) {
+	_ = c.conn.SetWriteDeadline(t)
+	if c.isAborted() {
+		_ = c.conn.SetWriteDeadline(past)
+	}
+}
 
 // shutdown ends both directions of a socket that another goroutine uses, without closing it.
 func shutdown(conn net.Conn) {
@@ -229,8 +257,6 @@ func (r reason) level() zapcore.Level {
 	switch r {
 	case reasonReply, reasonError:
 		return zapcore.ErrorLevel
-	case reasonOverload:
-		return zapcore.WarnLevel
 	default:
 		return zapcore.DebugLevel
 	}

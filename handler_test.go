@@ -85,11 +85,9 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 	core, logs := observer.New(zap.DebugLevel)
 	s := &script{events: make(chan scriptedEvent), answer: make(chan func() (answer, error)), log: &order}
 	logged := loggedConn{server, &order}
-	c := &connection{
-		uuid: "u", server: "s", conn: logged, workers: s, call: newCall(), log: zap.New(core), aborted: make(chan struct{}),
-		packets:  reader{source: newSource(server), framing: splitDelimiter([]byte("\r\n")), most: 1 << 20},
-		contexts: newContexts("r", "s", "u", dialectReleased),
-	}
+	c := testListener(s, zap.New(core)).newConnection(logged)
+	c.packets.socket = newSocket(server)
+	c.answers.socket = c.packets.socket
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -235,12 +233,15 @@ func (a answers) exchange(*call, <-chan struct{}, []byte, []byte) (answer, error
 }
 func (a answers) handOverClose(*call, []byte) {}
 
-func serveWith(w workers, server net.Conn) (c *connection, ended chan struct{}) {
-	c = &connection{
-		conn: server, workers: w, call: newCall(), log: zap.NewNop(), aborted: make(chan struct{}),
-		packets:  reader{source: newSource(server), framing: splitDelimiter([]byte("\r\n")), most: 1 << 20},
-		contexts: newContexts("r", "s", "u", dialectReleased),
+func testListener(w workers, log *zap.Logger) *listener {
+	return &listener{
+		server: "s", framing: splitDelimiter([]byte("\r\n")), most: 1 << 20, limits: new(Limits).over(new(Limits)),
+		memory: &memory{limit: defaultMemoryLimit}, workers: w, log: log,
 	}
+}
+
+func serveWith(w workers, server net.Conn) (c *connection, ended chan struct{}) {
+	c = testListener(w, zap.NewNop()).newConnection(server)
 	ended = make(chan struct{})
 	go func() { defer close(ended); c.serve(func() {}) }()
 	return c, ended

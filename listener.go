@@ -20,16 +20,25 @@ type listener struct {
 	framing framing
 	batch   int // bytes; 0: off
 	most    int // bytes read at once
+	limits  limits
 
 	socket  net.Listener
 	live    *registry
+	slots   [2]*slots // of the server, then of all servers
+	peers   peers
+	refused summary // connections over max_connections_per_ip
+	memory  *memory
 	workers workers
 	log     *zap.Logger
+	ended   func(reason) // told of every end
 }
 
 // bind opens the listening socket of addr. Nothing is accepted yet, but the kernel lets clients wait.
-func bind(addr address) (net.Listener, error) {
-	var config net.ListenConfig
+func bind(addr address, shared bool) (net.Listener, error) {
+	config := net.ListenConfig{KeepAlive: -1} // set for each connection, with the probes as the system has them
+	if shared && addr.network != "unix" {
+		config.Control = reusePort
+	}
 	socket, err := config.Listen(context.Background(), addr.network, addr.address)
 	if addr.network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
 		return socket, err
@@ -64,11 +73,14 @@ func removeStale(path string) error {
 // accept takes connections until the socket is closed. It reports what ends it otherwise.
 func (l *listener) accept() error {
 	for failures := 0; ; {
+		for _, s := range l.slots {
+			s.await() // while there are too many, clients wait in the kernel's queue
+		}
 		conn, err := l.socket.Accept()
 		switch {
 		case err == nil:
 			failures = 0
-			l.open(conn)
+			l.admit(conn)
 		case errors.Is(err, net.ErrClosed):
 			return nil
 		case !passes(err):
@@ -102,21 +114,24 @@ func backOff(failures int) time.Duration {
 	return min(5*time.Millisecond<<min(failures-1, 10), time.Second)
 }
 
-func (l *listener) open(conn net.Conn) {
-	id := uuid.NewString()
-	c := &connection{
-		uuid:     id,
-		server:   l.server,
-		conn:     conn,
-		packets:  reader{source: newSource(conn), framing: l.framing, most: l.most, batch: l.batch},
-		contexts: newContexts(l.remote(conn), l.server, id, l.dialect),
-		workers:  l.workers,
-		call:     newCall(),
-		log:      l.log,
-		aborted:  make(chan struct{}),
+// admit opens a connection that has a right to be. Nobody who was accepted is dropped, but for max_connections_per_ip:
+// where another listener was faster, it waits here for its slot.
+func (l *listener) admit(conn net.Conn) {
+	if !l.peers.add(conn.RemoteAddr()) {
+		_ = conn.Close()
+		l.refused.add()
+		return
 	}
+	for _, s := range l.slots {
+		if !s.take() {
+			_ = conn.Close() // stopping, and nobody knows of it yet
+			return
+		}
+	}
+	l.keepAlive(conn)
+	c := l.newConnection(conn)
 	if !l.live.add(c) {
-		_ = conn.Close() // nobody knows of it yet
+		_ = conn.Close()
 		return
 	}
 	go l.serve(c) // ends with the connection; live.wait waits for it
@@ -124,7 +139,46 @@ func (l *listener) open(conn net.Conn) {
 
 func (l *listener) serve(c *connection) {
 	defer l.live.done()
-	c.serve(func() { l.live.remove(c.uuid) })
+	c.serve(func() {
+		l.live.remove(c.uuid)
+		l.peers.remove(c.conn.RemoteAddr())
+	})
+	for _, s := range l.slots {
+		s.giveBack()
+	}
+	l.ended(c.why)
+}
+
+func (l *listener) newConnection(conn net.Conn) *connection {
+	id, socket := uuid.NewString(), newSocket(conn)
+	c := &connection{
+		uuid:     id,
+		server:   l.server,
+		conn:     conn,
+		contexts: newContexts(l.remote(conn), l.server, id, l.dialect),
+		workers:  l.workers,
+		call:     newCall(l.limits.close),
+		log:      l.log,
+		aborted:  make(chan struct{}),
+	}
+	c.packets = reader{
+		socket: socket, framing: l.framing, most: l.most, batch: l.batch, longest: l.limits.packet, memory: l.memory,
+		idle: l.limits.idle, packetTime: l.limits.packetTime,
+	}
+	if l.limits.idle > 0 || l.limits.packetTime > 0 {
+		c.packets.setDeadline = c.setReadDeadline
+	}
+	c.answers = writer{
+		conn: conn, socket: socket, timeout: l.limits.write, memory: l.memory, setDeadline: c.setWriteDeadline,
+	}
+	return c
+}
+
+func (l *listener) keepAlive(conn net.Conn) {
+	if c, ok := conn.(*net.TCPConn); ok && l.limits.keepalive > 0 {
+		_ = c.SetKeepAlive(true)
+		_ = c.SetKeepAlivePeriod(l.limits.keepalive)
+	}
 }
 
 // remote is the peer as the dialect has it: ip:port, or the ip alone.

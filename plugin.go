@@ -50,6 +50,10 @@ type Plugin struct {
 	pooler Pooler
 	live   registry
 	queue  *queue
+	slots  *slots
+	memory *memory
+	// overloads are the connections that ended because no worker was free.
+	overloads summary
 
 	// kill cuts the exchanges that still run off, and their workers with them.
 	cut  context.Context
@@ -84,6 +88,11 @@ func (p *Plugin) Init(cfg Configurer, log Logger, server Pooler) error {
 	}
 
 	p.queue = p.cfg.newQueue()
+	p.slots = newSlots(p.cfg.MaxConnections)
+	p.memory = &memory{limit: sizeOr(defaultMemoryLimit, p.cfg.MemoryLimit)}
+	p.overloads.report = func(times int) {
+		p.log.Warn("connections ended because no worker was free in time", zap.Int("connections", times))
+	}
 	p.cut, p.kill = context.WithCancel(context.Background())
 	return nil
 }
@@ -140,7 +149,7 @@ func (p *Plugin) start(errCh chan<- error) error {
 		closeAll(listeners)
 		return fmt.Errorf("tcp: start the workers: %w", err)
 	}
-	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, closeTimeout: p.cfg.CloseTimeout, log: p.log}
+	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, log: p.log}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -172,26 +181,46 @@ func (p *Plugin) bind() ([]*listener, error) {
 	var listeners []*listener
 	for _, name := range p.cfg.names() {
 		server := p.cfg.Servers[name]
-		socket, err := bind(server.address)
+		socket, err := bind(server.address, server.limits.reusePort)
 		if err != nil {
 			closeAll(listeners)
 			return nil, fmt.Errorf("tcp: listen %s %s: %w", name, server.Addr, err)
 		}
-		l := &listener{
-			server: name, dialect: p.cfg.Dialect, framing: splitDelimiter([]byte(server.Delimiter)),
-			most: server.readBytes, socket: socket, live: &p.live, log: p.log,
-		}
-		if server.Batch {
-			l.batch = server.readBytes
-		}
-		listeners = append(listeners, l)
+		listeners = append(listeners, p.newListener(name, server, socket))
 	}
 	return listeners, nil
+}
+
+func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *listener {
+	l := &listener{
+		server: name, dialect: p.cfg.Dialect, framing: splitDelimiter([]byte(server.Delimiter)),
+		most: server.readBytes, limits: server.limits, socket: socket, log: p.log, ended: p.ended,
+		live: &p.live, memory: p.memory, slots: [2]*slots{newSlots(server.MaxConnections), p.slots},
+	}
+	l.peers.limit = server.limits.connectionsPerIP
+	l.refused.report = func(times int) {
+		p.log.Info("connections refused: their addresses have max_connections_per_ip open",
+			zap.String("server", name), zap.Int("connections", times))
+	}
+	if server.Batch {
+		l.batch = server.readBytes
+	}
+	return l
+}
+
+// ended is told why each connection ended.
+func (p *Plugin) ended(why reason) {
+	if why == reasonOverload {
+		p.overloads.add()
+	}
 }
 
 func closeAll(listeners []*listener) {
 	for _, l := range listeners {
 		_ = l.socket.Close()
+		for _, s := range l.slots {
+			s.close()
+		}
 	}
 }
 
@@ -213,6 +242,9 @@ func (p *Plugin) Stop(ctx context.Context) error {
 
 	closeAll(listeners)
 	p.accepting.Wait()
+	for _, l := range listeners {
+		l.refused.close()
+	}
 	p.live.drain()
 
 	ended := make(chan struct{}) // closed when nothing of ours runs any more
@@ -235,14 +267,25 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("tcp: stop: connections or a reset still run: %w", ctx.Err())
+		return fmt.Errorf("tcp: stop: connections, a reset or the clean-up of the pool still run: %w", ctx.Err())
 	}
 }
 
 func (p *Plugin) awaitEnd(ended chan<- struct{}) {
+	p.sweep()
 	p.live.wait()
 	p.resetting.Wait()
+	p.overloads.close()
 	close(ended)
+}
+
+func (p *Plugin) sweep() {
+	p.mu.Lock()
+	e := p.exchanger
+	p.mu.Unlock()
+	if e != nil {
+		e.sweep()
+	}
 }
 
 // grace is how long exchanges may go on: until five seconds before the deadline, or a quarter of what there is.
@@ -305,7 +348,7 @@ func (p *Plugin) Exec(request *payload.Payload) (*payload.Payload, error) {
 	if err != nil {
 		return nil, errors.E(op, err)
 	}
-	c := newCall()
+	c := newCall(0)
 	c.payload = *request
 	response, err := e.offer(c, e.cut.Done(), 0)
 	if err != nil {
@@ -376,8 +419,8 @@ func (p *Plugin) Reset() error {
 
 	p.log.Info("reset: workers are replaced, connections stay")
 	err := e.reset()
-	if p.isStopping() { // the host may have destroyed the pool already: what Reset has made since would stay
-		e.killWorkers()
+	if p.isStopping() {
+		e.killStrays()
 	}
 	if err != nil {
 		return errors.E(op, err)

@@ -109,7 +109,10 @@ const (
 	reasonReply           // a worker answered something that is no reply
 	reasonError           // a worker failed, or the plugin itself
 	reasonRPC             // tcp.Close
-	reasonSlow            // the client did not take an answer in time
+	reasonIdle            // no packet began in time
+	reasonSlow            // a packet was not finished, or an answer not taken, in time
+	reasonTooLong         // the packet was longer than allowed
+	reasonMemory          // all connections together held too much
 	reasonOverload        // no worker was free in time
 	reasonShutdown        // RoadRunner is stopping
 )
@@ -122,7 +125,10 @@ var reasonNames = [...]string{
 	reasonReply:    "reply",
 	reasonError:    "error",
 	reasonRPC:      "rpc",
+	reasonIdle:     "idle",
 	reasonSlow:     "slow",
+	reasonTooLong:  "too_long",
+	reasonMemory:   "memory",
 	reasonOverload: "overload",
 	reasonShutdown: "shutdown",
 }

@@ -3,57 +3,97 @@ package tcp
 import (
 	"errors"
 	"io"
-	"math/bits"
 	"net"
-	"sync"
+	"os"
+	"time"
 )
 
 // reader turns what arrives on a socket into packets. It owns the buffer between the two, which grows with bytes that
-// arrived and is given back whenever it is empty: a waiting connection holds none (none that matters: see source).
+// arrived and is given back whenever it is empty: a waiting connection holds none (none that matters: see socket).
 // One goroutine uses it.
 type reader struct {
-	source  source
+	socket  socket
 	framing framing
 	most    int // bytes read at once, at most
 	batch   int // bytes of finished packets handed over together, at most; 0: one packet at a time
+	longest int // bytes of a packet, at most; 0: no limit
+	memory  *memory
+
+	idle, packetTime time.Duration   // how long a packet may take to begin, and then to be finished; 0: forever
+	setDeadline      func(time.Time) // of reads; nil where both of the above are 0
 
 	buffer     *buffer
 	start, end int   // what is not handed over yet: buffer.bytes[start:end]
 	seen       int   // how many of those split need not see again
 	over       error // why nothing more arrives: io.EOF, or what broke the connection
+	begun      time.Time
 }
 
-// source is a socket as the reader needs it.
-type source interface {
+// socket is a connection as reader and writer need it. One goroutine reads, one writes.
+type socket interface {
 	// read waits until bytes have arrived, puts them into r.room(), which it asks for as late as it can, and tells
 	// r.arrived; with wait == false it does not wait. An error that comes with bytes is the connection's last.
 	read(r *reader, wait bool) error
 	// first is the size in bytes of the buffer that a connection without one begins with.
 	first() int
+	// writeNow writes what can be written without waiting, and reports how much that was.
+	writeNow(p []byte) (int, error)
 }
 
 // next returns the next packet; it is borrowed until the next call. tail reports that the end of file ended it, not the
 // framing. It returns io.EOF after the last one, and whatever ends a read otherwise.
 func (r *reader) next() (packet []byte, tail bool, err error) {
 	if r.start < r.end && r.end-r.start < r.batch {
+		if r.setDeadline != nil {
+			r.setDeadline(time.Time{}) // the last one may be over
+		}
 		if err = r.fill(false); err != nil {
 			return nil, false, err
 		}
 	}
 
+	r.begun = time.Time{}
 	for {
 		packet, err = r.cut()
 		switch {
 		case err != nil || packet != nil:
 			return packet, false, err
+		case r.longest > 0 && r.unfinished() > r.longest:
+			return nil, false, errTooLong
 		case errors.Is(r.over, io.EOF):
 			return r.rest()
 		case r.over != nil:
 			return nil, false, r.over
 		}
-		if err = r.fill(true); err != nil {
+		if err = r.await(); err != nil {
 			return nil, false, err
 		}
+	}
+}
+
+// await is fill with the time limits.
+func (r *reader) await() error {
+	unfinished := r.unfinished() > 0
+	switch {
+	case unfinished && r.packetTime > 0:
+		if r.begun.IsZero() {
+			r.begun = time.Now()
+			r.setDeadline(r.begun.Add(r.packetTime))
+		}
+	case !unfinished && r.idle > 0:
+		r.setDeadline(time.Now().Add(r.idle))
+	case r.setDeadline != nil:
+		r.setDeadline(time.Time{})
+	}
+
+	err := r.fill(true)
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case unfinished:
+		return errPacketTimeout
+	default:
+		return errIdle
 	}
 }
 
@@ -70,11 +110,14 @@ func (r *reader) cut() ([]byte, error) {
 
 	packet = r.buffer.bytes[r.start : r.start+r.seen+len(packet)]
 	n += r.seen
+	if r.isTooLong(n) {
+		return nil, errTooLong
+	}
 	if r.batch > 0 {
 		for {
 			more, _, err := r.split(r.start+n, false)
-			if err != nil || more == 0 || n+more > r.batch {
-				break // an error is met again when it comes first
+			if err != nil || more == 0 || n+more > r.batch || r.isTooLong(more) {
+				break // what is wrong with it is met again when it comes first
 			}
 			n += more
 		}
@@ -84,6 +127,8 @@ func (r *reader) cut() ([]byte, error) {
 	r.start, r.seen = r.start+n, 0
 	return packet, nil
 }
+
+func (r *reader) isTooLong(n int) bool { return r.longest > 0 && n > r.longest }
 
 // rest takes what the end of file finishes.
 func (r *reader) rest() ([]byte, bool, error) {
@@ -116,7 +161,7 @@ func (r *reader) fill(wait bool) error {
 	}
 
 	held := r.unfinished()
-	err := r.source.read(r, wait)
+	err := r.socket.read(r, wait)
 	if err != nil && (errors.Is(err, io.EOF) || r.unfinished() > held) {
 		r.over, err = err, nil
 	}
@@ -125,33 +170,75 @@ func (r *reader) fill(wait bool) error {
 
 func (r *reader) arrived(n int) { r.end += n }
 
-// room is where the next bytes go: at least one. Bytes that wait to be handed over stay, but may move.
-func (r *reader) room() []byte {
+// takesTurns reports whether the packet that is read is large.
+func (r *reader) takesTurns() bool { return r.unfinished() >= firstBuffer }
+
+// room is where the next bytes go: at least one, or the error is errMemory. Bytes that wait to be handed over stay, but
+// may move.
+func (r *reader) room() ([]byte, error) {
 	switch {
 	case r.buffer == nil:
-		r.buffer = newBuffer(r.source.first())
+		if !r.grow(r.socket.first()) {
+			return nil, errMemory
+		}
 	case r.end == len(r.buffer.bytes):
-		r.makeRoom()
+		if !r.makeRoom() {
+			return nil, errMemory
+		}
 	}
-	return r.buffer.bytes[r.end:min(len(r.buffer.bytes), r.end+r.most)]
+	return r.buffer.bytes[r.end:min(len(r.buffer.bytes), r.end+r.most)], nil
 }
 
 // makeRoom moves what is left to the beginning of the buffer, or of one twice as large where more than half is taken.
-func (r *reader) makeRoom() {
-	old, left := r.buffer, r.buffer.bytes[r.start:r.end]
-	if len(left) > len(old.bytes)/2 {
-		r.buffer = newBuffer(2 * len(old.bytes))
+func (r *reader) makeRoom() bool {
+	if left := r.unfinished(); left > len(r.buffer.bytes)/2 {
+		return r.grow(r.largerBuffer())
 	}
-	copy(r.buffer.bytes, left)
-	if r.buffer != old {
+	r.end = copy(r.buffer.bytes, r.buffer.bytes[r.start:r.end])
+	r.start = 0
+	return true
+}
+
+// largerBuffer is the size of the next buffer: twice this one's, but no more than shows that a packet is too long.
+func (r *reader) largerBuffer() int {
+	size := 2 * len(r.buffer.bytes)
+	if r.longest == 0 {
+		return size
+	}
+	if most := max(r.longest, r.batch) + 1; size >= most-1 && most > len(r.buffer.bytes) {
+		return most
+	}
+	return size
+}
+
+// grow takes a buffer of size bytes, with what the old one holds.
+func (r *reader) grow(size int) bool {
+	held := r.held()
+	if !r.memory.take(size-held, held) {
+		return false
+	}
+	old := r.buffer
+	r.buffer = newBuffer(size)
+	if old != nil {
+		r.end = copy(r.buffer.bytes, old.bytes[r.start:r.end])
+		r.start = 0
 		old.free()
 	}
-	r.start, r.end = 0, len(left)
+	return true
+}
+
+// held is the buffer's size in bytes.
+func (r *reader) held() int {
+	if r.buffer == nil {
+		return 0
+	}
+	return len(r.buffer.bytes)
 }
 
 // release gives an empty buffer back; a buffer that holds bytes stays.
 func (r *reader) release() {
 	if r.start == r.end && r.buffer != nil {
+		r.memory.give(r.held())
 		r.buffer.free()
 		r.buffer, r.start, r.end, r.seen = nil, 0, 0, 0
 	}
@@ -163,48 +250,22 @@ func (r *reader) discard() {
 	r.release()
 }
 
-// portableSource reads any net.Conn. It has no way to wait without a buffer, so its first one is small.
-type portableSource struct{ conn net.Conn }
+// portableSocket is any net.Conn. It has no way to wait without a buffer, so its first one is small.
+type portableSocket struct{ conn net.Conn }
 
-func (s portableSource) first() int { return waitingBuffer }
+func (s portableSocket) first() int { return waitingBuffer }
 
-func (s portableSource) read(r *reader, wait bool) error {
+func (s portableSocket) read(r *reader, wait bool) error {
 	if !wait {
 		return nil
 	}
-	n, err := s.conn.Read(r.room())
+	room, err := r.room()
+	if err != nil {
+		return err
+	}
+	n, err := s.conn.Read(room)
 	r.arrived(n)
 	return err
 }
 
-// Buffers are powers of two; those up to 1 MiB are used again.
-const (
-	waitingBuffer = 512     // what a waiting connection may hold, in bytes
-	firstBuffer   = 4 << 10 // the first buffer of a connection that needs none to wait
-	maxClass      = 20
-)
-
-var buffers [maxClass + 1]sync.Pool
-
-type buffer struct {
-	bytes []byte
-	class int
-}
-
-// newBuffer returns a buffer of size bytes, a power of two.
-func newBuffer(size int) *buffer {
-	class := bits.Len(uint(size)) - 1
-	if class <= maxClass {
-		if b, ok := buffers[class].Get().(*buffer); ok {
-			return b
-		}
-	}
-	return &buffer{bytes: make([]byte, size), class: class}
-}
-
-// free gives the buffer to the next that asks for its size. Nobody may hold a part of it any more.
-func (b *buffer) free() {
-	if b.class <= maxClass {
-		buffers[b.class].Put(b)
-	}
-}
+func (s portableSocket) writeNow([]byte) (int, error) { return 0, nil }

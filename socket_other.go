@@ -2,7 +2,19 @@
 
 package tcp
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
-// newSource picks the way to read conn.
-func newSource(conn net.Conn) source { return portableSource{conn} }
+// canReusePort reports whether the system has SO_REUSEPORT.
+const canReusePort = false
+
+func reusePort(string, string, syscall.RawConn) error { return nil }
+
+// newSocket picks the way to read and write conn.
+func newSocket(conn net.Conn) socket { return portableSocket{conn} }
+
+func mapMemory(size int) []byte { return make([]byte, size) }
+
+func unmapMemory([]byte) {}

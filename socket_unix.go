@@ -8,71 +8,142 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// socket reads a kernel socket without a buffer to wait in: it asks for one only to look whether bytes have arrived.
-type socket struct {
-	raw     syscall.RawConn
-	attempt func(fd uintptr) bool // method value, made once
+// canReusePort reports whether the system has SO_REUSEPORT.
+const canReusePort = true
+
+// reusePort is a Control of net.ListenConfig.
+func reusePort(_, _ string, raw syscall.RawConn) (err error) {
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	return errors.Join(controlErr, err)
+}
+
+// kernelSocket reads without a buffer to wait in: it asks for one only to look whether bytes have arrived. It writes
+// without a deadline what the system takes at once.
+type kernelSocket struct {
+	raw                 syscall.RawConn
+	tryRead, tryWriting func(fd uintptr) bool // method values, made once
 
 	// One call of read at a time sets and reads these.
 	r    *reader
 	wait bool
 	err  error
+
+	// One call of writeNow at a time sets and reads these.
+	out      []byte
+	written  int
+	writeErr error
 }
 
-// newSource picks the way to read conn.
-func newSource(conn net.Conn) source {
+// newSocket picks the way to read and write conn.
+func newSocket(conn net.Conn) socket {
 	if c, ok := conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
-			s := &socket{raw: raw}
-			s.attempt = s.readNow
+			s := &kernelSocket{raw: raw}
+			s.tryRead, s.tryWriting = s.readSome, s.writeSome
 			return s
 		}
 	}
-	return portableSource{conn}
+	return portableSocket{conn}
 }
 
-func (s *socket) first() int { return firstBuffer }
+func (s *kernelSocket) first() int { return firstBuffer }
 
-func (s *socket) read(r *reader, wait bool) error {
+func (s *kernelSocket) read(r *reader, wait bool) error {
 	s.r, s.wait, s.err = r, wait, nil
-	if err := s.raw.Read(s.attempt); err != nil {
+	if err := s.raw.Read(s.tryRead); err != nil {
 		return err // a deadline, or closed
 	}
 	return s.err
 }
 
-// readNow reads what has arrived; false asks to be called again when more has. For a batch it goes on until the batch
+// readSome reads what has arrived; false asks to be called again when more has. For a batch it goes on until the batch
 // is full or nothing more is there.
-func (s *socket) readNow(fd uintptr) (done bool) {
+func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 	for some := false; ; some = true {
-		room := s.r.room()
-		n, err := ignoringEINTR(int(fd), room)
+		more, err := s.readOnce(fd)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
 			s.r.release()
 			return some || !s.wait
 		case err != nil:
-			s.err = os.NewSyscallError("read", err)
+			s.err = err
 			return true
-		case n == 0:
-			s.err = io.EOF
-			return true
-		}
-
-		s.r.arrived(n)
-		if n < len(room) || s.r.unfinished() >= s.r.batch {
+		case !more || s.r.unfinished() >= s.r.batch:
 			return true
 		}
 	}
 }
 
-func ignoringEINTR(fd int, p []byte) (int, error) {
+// readOnce reports whether there may be more to read.
+func (s *kernelSocket) readOnce(fd uintptr) (more bool, err error) {
+	if s.r.takesTurns() {
+		bulk.take(func() { more, err = s.readAny(fd) })
+		return more, err
+	}
+	return s.readAny(fd)
+}
+
+func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
+	room, err := s.r.room()
+	if err != nil {
+		return false, err
+	}
+	n, err := ignoringEINTR(syscall.Read, fd, room)
+	switch {
+	case err != nil:
+		return false, os.NewSyscallError("read", err)
+	case n == 0:
+		return false, io.EOF
+	}
+	s.r.arrived(n)
+	return n == len(room), nil
+}
+
+func (s *kernelSocket) writeNow(p []byte) (int, error) {
+	s.out, s.written, s.writeErr = p, 0, nil
+	err := s.raw.Write(s.tryWriting)
+	s.out = nil
+	if err == nil {
+		err = s.writeErr
+	}
+	return s.written, err
+}
+
+// writeSome never asks to be called again.
+func (s *kernelSocket) writeSome(fd uintptr) (done bool) {
+	n, err := ignoringEINTR(syscall.Write, fd, s.out)
+	switch {
+	case err == nil:
+		s.written = n
+	case !errors.Is(err, syscall.EAGAIN):
+		s.writeErr = os.NewSyscallError("write", err)
+	}
+	return true
+}
+
+func ignoringEINTR(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(fd, p)
+		n, err := call(int(fd), p)
 		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
 }
+
+// mapMemory returns memory from the system; from the heap where the system gives none.
+func mapMemory(size int) []byte {
+	b, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return make([]byte, size)
+	}
+	return b
+}
+
+// unmapMemory gives it back. Memory of the heap's is unknown to the system: that is an error, and the collector's turn.
+func unmapMemory(b []byte) { _ = syscall.Munmap(b) }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -77,8 +78,12 @@ type host struct {
 	dir       string // its own, with a short path: sockets live there
 	record    *record
 	log       string
+	grace     time.Duration
 	serving   bool
 }
+
+// gracePeriod is the one key of the section endure that a host here heeds.
+var gracePeriod = regexp.MustCompile(`(?m)^endure: \{grace_period: (\w+)\}$`)
 
 // minimal has one server named echo and two workers.
 const minimal = `
@@ -108,8 +113,15 @@ func newHost(t *testing.T, yaml string, worker ...string) *host {
 // newHostOf is a host whose workers are another program.
 func newHostOf(t *testing.T, dir, yaml string, command ...string) *host {
 	t.Helper()
-	h := &host{t: t, plugin: &tcp.Plugin{}, dir: dir, record: newRecord(recordFile(dir)), log: filepath.Join(dir, "log")}
-	h.container = endure.New(slog.LevelError+1, endure.GracefulShutdownTimeout(grace))
+	h := &host{
+		t: t, plugin: &tcp.Plugin{}, dir: dir, record: newRecord(recordFile(dir)), log: filepath.Join(dir, "log"), grace: grace,
+	}
+	if set := gracePeriod.FindStringSubmatch(yaml); set != nil {
+		var err error
+		h.grace, err = time.ParseDuration(set[1])
+		require.NoError(t, err)
+	}
+	h.container = endure.New(slog.LevelError+1, endure.GracefulShutdownTimeout(h.grace))
 	require.NoError(t, h.container.RegisterAll(
 		&config.Plugin{Type: "yaml", ReadInCfg: h.config(yaml, command), Timeout: grace, Version: "2024.1.5"},
 		&logger.Plugin{},
@@ -155,7 +167,7 @@ func (h *host) stop() {
 		h.serving = false
 		begin := time.Now()
 		require.NoError(h.t, h.container.Stop())
-		require.Less(h.t, time.Since(begin), grace, "Stop took longer than the grace period")
+		require.Less(h.t, time.Since(begin), h.grace, "Stop took longer than the grace period")
 	}
 	requireNoWorkers(h.t, h.dir)
 	if h.t.Failed() {
