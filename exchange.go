@@ -34,6 +34,7 @@ type exchanger struct {
 	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. It is the only
 	// context, countdowns apart, that reaches the pool: the pool kills a worker whose context ends.
 	cut    context.Context
+	debug  bool // the pool makes a worker for each event
 	log    *zap.Logger
 	warned atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
 }
@@ -140,7 +141,7 @@ func (e *exchanger) admitted(c *call, cancel <-chan struct{}, limit time.Duratio
 	if limit == 0 {
 		return e.exec(e.cut, c)
 	}
-	ctx, stop := newCountdown(e.cut, limit)
+	ctx, stop := newCountdown(e.cut, limit, e.debug)
 	defer stop()
 	return e.exec(ctx, c)
 }
@@ -275,25 +276,35 @@ func (e *exchanger) removeWorker(ctx context.Context) error {
 	return nil
 }
 
-// countdown is a context that ends some time after another was last derived from it. The pool derives one to wait for a
-// worker and one more when it has it, so that the time counts from the moment the worker gets the event.
+// countdown is a context that ends some time after the worker got the event, however long the pool waited for a worker: a
+// time that is over when it has one would kill that worker over an event it has not seen. The pool derives a context to
+// wait for a worker, and one more when it has it; where it makes a worker for each event, only the latter.
 type countdown struct {
 	context.Context
-	timer *time.Timer
-	after time.Duration
+	timer  *time.Timer // stopped at first
+	after  time.Duration
+	waited bool // the last context derived was to wait for a worker
+	makes  bool // the pool makes a worker for each event
 }
 
-func newCountdown(parent context.Context, after time.Duration) (*countdown, context.CancelFunc) {
+func newCountdown(parent context.Context, after time.Duration, makes bool) (*countdown, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
-	c := &countdown{Context: ctx, after: after, timer: time.AfterFunc(after, cancel)}
+	c := &countdown{Context: ctx, after: after, makes: makes, timer: time.AfterFunc(time.Hour, cancel)}
+	c.timer.Stop()
 	return c, func() {
 		c.timer.Stop()
 		cancel()
 	}
 }
 
-// Deadline is asked for by context.WithTimeout and its kin.
+// Deadline is asked for by context.WithTimeout, once for each context that is derived.
 func (c *countdown) Deadline() (time.Time, bool) {
-	c.timer.Reset(c.after)
+	if c.waited || c.makes {
+		c.timer.Reset(c.after)
+		c.waited = false
+	} else {
+		c.timer.Stop()
+		c.waited = true
+	}
 	return c.Context.Deadline()
 }

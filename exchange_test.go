@@ -145,7 +145,7 @@ func TestCutKillsTheWorkerAndEndsTheExchange(t *testing.T) {
 
 func TestResetFailsNoExchange(t *testing.T) {
 	// The pool would count the time that new workers take to start against those that wait.
-	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 2, AllocateTimeout: 400 * time.Millisecond}, slowBoot+"=250ms")
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 2, AllocateTimeout: time.Second}, slowBoot+"=300ms")
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 8 {
@@ -171,7 +171,7 @@ func TestResetFailsNoExchange(t *testing.T) {
 
 	// An exchange that outlasts allocate_timeout holds the reset up, and with it everybody else.
 	wg.Add(1)
-	go func() { defer wg.Done(); e.say(t, "sleep 900ms") }()
+	go func() { defer wg.Done(); e.say(t, "sleep 2s") }()
 	require.Eventually(t, func() bool { return e.longest() > 100*time.Millisecond }, 5*time.Second, time.Millisecond)
 	require.NoError(t, e.reset())
 	close(stop)
@@ -225,22 +225,34 @@ func TestACloseThatIsNotAnsweredIsWarnedOfOnce(t *testing.T) {
 	require.Equal(t, "WRITE x", got)
 }
 
-func TestACountdownStartsAnewWhenAContextIsDerivedFromIt(t *testing.T) {
-	const limit = 200 * time.Millisecond
-	c, stop := newCountdown(context.Background(), limit)
+func TestACountdownCountsFromWhenTheWorkerHasTheEvent(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	derive := func(c *countdown) context.Context {
+		ctx, cancel := context.WithTimeout(c, time.Hour)
+		t.Cleanup(cancel)
+		return ctx
+	}
+
+	c, stop := newCountdown(context.Background(), limit, false)
 	defer stop()
-	time.Sleep(limit / 2)
+	derive(c)
+	for range 2 { // the pool begins anew when the worker that it got was no good
+		derive(c)
+		derive(c)
+		time.Sleep(2 * limit)
+		require.NoError(t, c.Err(), "the wait for a worker does not count")
+	}
 	begin := time.Now()
-	derived, cancel := context.WithTimeout(c, time.Hour)
-	defer cancel()
-	<-derived.Done()
+	<-derive(c).Done()
 	require.GreaterOrEqual(t, time.Since(begin), limit)
 
-	parent, kill := context.WithCancel(context.Background())
-	c, stop = newCountdown(parent, time.Hour)
+	c, stop = newCountdown(context.Background(), limit, true)
 	defer stop()
-	derived, cancel = context.WithTimeout(c, time.Hour)
-	defer cancel()
+	<-derive(c).Done() // a pool that makes a worker for each event does not wait for one
+
+	parent, kill := context.WithCancel(context.Background())
+	c, stop = newCountdown(parent, time.Hour, false)
+	defer stop()
 	kill()
-	<-derived.Done()
+	<-derive(c).Done()
 }

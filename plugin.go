@@ -149,7 +149,7 @@ func (p *Plugin) start(errCh chan<- error) error {
 		closeAll(listeners)
 		return fmt.Errorf("tcp: start the workers: %w", err)
 	}
-	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, log: p.log}
+	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, debug: p.cfg.Pool.Debug, log: p.log}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
