@@ -28,6 +28,7 @@ type listener struct {
 	peers   peers
 	refused summary // connections over max_connections_per_ip
 	memory  *memory
+	turns   *turns
 	workers workers
 	log     *zap.Logger
 	ended   func(reason) // told of every end
@@ -162,7 +163,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		aborted:  make(chan struct{}),
 	}
 	c.packets = reader{
-		socket: socket, framing: l.framing, most: l.most, batch: l.batch, longest: l.limits.packet, memory: l.memory,
+		socket: socket, framing: l.framing, most: l.most, batch: l.batch, longest: l.limits.packet, memory: l.memory, turns: l.turns,
 		idle: l.limits.idle, packetTime: l.limits.packetTime,
 	}
 	if l.limits.idle > 0 || l.limits.packetTime > 0 {

@@ -52,6 +52,7 @@ type Plugin struct {
 	queue  *queue
 	slots  *slots
 	memory *memory
+	turns  *turns
 	// overloads are the connections that ended because no worker was free.
 	overloads summary
 
@@ -89,6 +90,7 @@ func (p *Plugin) Init(cfg Configurer, log Logger, server Pooler) error {
 
 	p.queue = p.cfg.newQueue()
 	p.slots = newSlots(p.cfg.MaxConnections)
+	p.turns = newTurns()
 	p.memory = &memory{limit: sizeOr(defaultMemoryLimit, p.cfg.MemoryLimit)}
 	p.overloads.report = func(times int) {
 		p.log.Warn("connections ended because no worker was free in time", zap.Int("connections", times))
@@ -195,7 +197,7 @@ func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *
 	l := &listener{
 		server: name, dialect: p.cfg.Dialect, framing: splitDelimiter([]byte(server.Delimiter)),
 		most: server.readBytes, limits: server.limits, socket: socket, log: p.log, ended: p.ended,
-		live: &p.live, memory: p.memory, slots: [2]*slots{newSlots(server.MaxConnections), p.slots},
+		live: &p.live, memory: p.memory, turns: p.turns, slots: [2]*slots{newSlots(server.MaxConnections), p.slots},
 	}
 	l.peers.limit = server.limits.connectionsPerIP
 	l.refused.report = func(times int) {
@@ -245,6 +247,7 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	for _, l := range listeners {
 		l.refused.close()
 	}
+	p.turns.hurry()
 	p.live.drain()
 
 	ended := make(chan struct{}) // closed when nothing of ours runs any more

@@ -18,6 +18,7 @@ type reader struct {
 	batch   int // bytes of finished packets handed over together, at most; 0: one packet at a time
 	longest int // bytes of a packet, at most; 0: no limit
 	memory  *memory
+	turns   *turns // nil: large packets take none
 
 	idle, packetTime time.Duration   // how long a packet may take to begin, and then to be finished; 0: forever
 	setDeadline      func(time.Time) // of reads; nil where both of the above are 0
@@ -171,7 +172,7 @@ func (r *reader) fill(wait bool) error {
 func (r *reader) arrived(n int) { r.end += n }
 
 // takesTurns reports whether the packet that is read is large.
-func (r *reader) takesTurns() bool { return r.unfinished() >= firstBuffer }
+func (r *reader) takesTurns() bool { return r.turns != nil && r.unfinished() >= firstBuffer }
 
 // room is where the next bytes go: at least one, or the error is errMemory. Bytes that wait to be handed over stay, but
 // may move.

@@ -83,7 +83,7 @@ func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 // readOnce reports whether there may be more to read.
 func (s *kernelSocket) readOnce(fd uintptr) (more bool, err error) {
 	if s.r.takesTurns() {
-		bulk.take(func() { more, err = s.readAny(fd) })
+		s.r.turns.take(func() { more, err = s.readAny(fd) })
 		return more, err
 	}
 	return s.readAny(fd)
