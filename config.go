@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -62,17 +64,20 @@ const (
 )
 
 // InitDefault fills in the defaults and checks everything. The error names every mistake by its key.
-func (c *Config) InitDefault() error {
+func (c *Config) InitDefault() error { return errors.Join(c.initDefault()...) }
+
+// initDefault is InitDefault; each error begins with the key that it is about.
+func (c *Config) initDefault() []error {
 	errs := c.initGlobals()
 	if len(c.Servers) == 0 {
 		errs = append(errs, errors.New("tcp.servers: is empty; name at least one server with an addr"))
 	}
 
-	taken := make(map[address]string)
+	var taken []string
 	for _, name := range c.names() {
 		key := "tcp.servers." + name
 		if strings.Contains(name, ".") {
-			errs = append(errs, dottedName(key, name))
+			errs = append(errs, fmt.Errorf("%s: %s", key, dotted(name)))
 			continue
 		}
 		server := c.Servers[name]
@@ -81,17 +86,16 @@ func (c *Config) InitDefault() error {
 			c.Servers[name] = server
 		}
 		errs = append(errs, c.initServer(key, server)...)
-
-		switch other, ok := taken[server.address]; {
-		case server.address == (address{}) || server.address.anyPort():
-		case ok:
-			errs = append(errs, fmt.Errorf("%s.addr: %q is taken by tcp.servers.%s; give each server its own address",
-				key, server.Addr, other))
-		default:
-			taken[server.address] = name
+		for _, other := range taken {
+			if server.address.collides(c.Servers[other].address) {
+				errs = append(errs, fmt.Errorf("%s.addr: %q is taken by tcp.servers.%s; give each server its own address",
+					key, server.Addr, other))
+				break
+			}
 		}
+		taken = append(taken, name)
 	}
-	return errors.Join(errs...)
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
 func (c *Config) initGlobals() (errs []error) {
@@ -211,27 +215,53 @@ func (c *Config) names() []string {
 	return names
 }
 
-func dottedName(key, name string) error {
-	return fmt.Errorf("%s: a server's name can't hold a dot, which separates keys; write %s", key,
-		strings.ReplaceAll(name, ".", "_"))
+func dotted(name string) string {
+	return "a server's name can't hold a dot, which separates keys; write " + strings.ReplaceAll(name, ".", "_")
 }
 
 // address is where a server listens, as the package net has it.
 type address struct{ network, address string }
 
-// anyPort reports whether the kernel chooses the port, so that the address can be used twice.
-func (a address) anyPort() bool {
-	_, port, _ := net.SplitHostPort(a.address)
-	return a.network != "unix" && port == "0"
+// collides reports whether two servers can't listen on both: on one port, two of the same address, or one of all.
+func (a address) collides(b address) bool {
+	if a.network == "unix" || b.network == "unix" {
+		return a.network == b.network && filepath.Clean(a.address) == filepath.Clean(b.address)
+	}
+	hostA, portA, _ := net.SplitHostPort(a.address)
+	hostB, portB, _ := net.SplitHostPort(b.address)
+	if portA != portB || portA == "0" || a == (address{}) || b == (address{}) {
+		return false
+	}
+	ipA, ipB := ipOf(hostA), ipOf(hostB)
+	if !ipA.IsValid() || !ipB.IsValid() {
+		return strings.EqualFold(hostA, hostB)
+	}
+	return ipA == ipB || ipA.IsUnspecified() && (ipA.Is6() || ipB.Is4() || ipB.IsUnspecified()) ||
+		ipB.IsUnspecified() && (ipB.Is6() || ipA.Is4())
+}
+
+// ipOf is the address that a host stands for, as far as that is known before it is asked for.
+func ipOf(host string) netip.Addr {
+	switch {
+	case host == "":
+		return netip.IPv6Unspecified()
+	case strings.EqualFold(host, "localhost"):
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	ip, _ := netip.ParseAddr(host)
+	return ip.Unmap()
 }
 
 // parseAddr understands tcp://host:port, host:port, :port and unix:///path.
 func parseAddr(addr string) (address, error) {
 	const want = `want "tcp://host:port", "host:port", ":port" or "unix:///path.sock"`
 	scheme, rest, ok := strings.Cut(addr, "://")
+	scheme = strings.ToLower(scheme)
 	switch {
 	case strings.TrimSpace(addr) == "":
 		return address{}, errors.New("is empty; " + want)
+	case !ok && (strings.HasPrefix(scheme, "unix:") || strings.HasPrefix(addr, "/")):
+		return address{}, fmt.Errorf("%q is a path without its scheme; %s", addr, want)
 	case !ok:
 		scheme, rest = "tcp", addr
 	}

@@ -20,6 +20,7 @@ func TestAddresses(t *testing.T) {
 		"tcp://[::1]:7777":     {"tcp", "[::1]:7777"},
 		"[::1]:07777":          {"tcp", "[::1]:7777"},
 		"localhost:1":          {"tcp", "localhost:1"},
+		"TCP://127.0.0.1:1":    {"tcp4", "127.0.0.1:1"},
 		"unix:///run/a.sock":   {"unix", "/run/a.sock"},
 		"unix://a.sock":        {"unix", "a.sock"},
 	} {
@@ -36,6 +37,8 @@ func TestAnAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 		"udp://127.0.0.1:1":     `unknown scheme "udp"`,
 		"tls://127.0.0.1:1":     `unknown scheme "tls"`,
 		"unix://":               `has no path`,
+		"unix:/a.sock":          `is a path without its scheme; want`,
+		"/a.sock":               `is a path without its scheme; want`,
 		"127.0.0.1":             `missing port`,
 		"tcp://127.0.0.1":       `missing port`,
 		"127.0.0.1:":            `has the port ""`,
@@ -137,22 +140,23 @@ func TestEveryMistakeIsReportedAtOnceWithItsKey(t *testing.T) {
 	require.ErrorContains(t, new(Config).InitDefault(), "tcp.servers: is empty; name at least one server")
 }
 
-func TestAuditOfTheSection(t *testing.T) {
-	type m = map[string]any
-	audit := func(section m) ([]string, string) {
-		c := &Config{Servers: map[string]*Server{"a": {}}}
-		err := c.audit(section)
-		if err == nil {
-			return c.warnings, ""
-		}
-		return c.warnings, err.Error()
-	}
+type m = map[string]any
 
-	warnings, err := audit(m{
-		"read_buf_sise": 1, "servers": m{"a": m{"addr": "x", "delimeter": "x"}, "addr": m{"addr": "y"}},
-		"pool": m{"num_worker": 1, "debug": true, "command": "a b", "supervisor": m{"exec_tll": "1s"}},
+// loaded is the error of a section, line by line, and its warnings.
+func loaded(section m) (lines, warnings []string) {
+	c := new(Config)
+	if err := c.load(sections{"tcp": section}); err != nil {
+		lines = strings.Split(err.Error(), "\n")
+	}
+	return lines, c.warnings
+}
+
+func TestUnknownKeysAreWarnedOf(t *testing.T) {
+	lines, warnings := loaded(m{
+		"read_buf_sise": 1, "servers": m{"a": m{"addr": ":0", "delimeter": "x"}, "addr": m{"addr": ":0"}},
+		"pool": m{"num_worker": 1, "debug": true, "supervisor": m{"exec_tll": "1s"}},
 	})
-	require.Empty(t, err)
+	require.Empty(t, lines)
 	require.Equal(t, []string{
 		"tcp.pool.num_worker: unknown key, ignored; the nearest known one is num_workers",
 		"tcp.pool.supervisor.exec_tll: unknown key, ignored; the nearest known one is exec_ttl",
@@ -160,25 +164,89 @@ func TestAuditOfTheSection(t *testing.T) {
 		"tcp.servers.a.delimeter: unknown key, ignored; the nearest known one is delimiter",
 	}, warnings)
 
-	for want, section := range map[string]m{
-		`tcp.servers.a.delimiter: is empty; want the bytes`:                    {"servers": m{"a": m{"addr": "x", "delimiter": ""}}},
-		`tcp.servers: "5" can't be read; want keys of its own`:                 {"servers": 5},
-		`tcp.servers.a: "x" can't be read; want keys of its own`:               {"servers": m{"a": "x"}},
-		`tcp.servers.a.batch: "maybe" can't be read; want true or false`:       {"servers": m{"a": m{"addr": "x", "batch": "maybe"}}},
-		`tcp.close_timeout: "soon" can't be read; want a duration`:             {"close_timeout": "soon"},
-		`tcp.read_buf_size: "big" can't be read; want a whole number`:          {"read_buf_size": "big"},
-		`tcp.pool.num_workers: "-1" can't be read; want a whole number, not b`: {"pool": m{"num_workers": -1}},
-		`tcp.pool.supervisor: "true" can't be read; want keys of its own`:      {"pool": m{"supervisor": true}},
+	_, warnings = loaded(m{"servers": m{"a": m{"addr": ":0"}}, "pool": m{"allocate_timeout": 10}})
+	require.Equal(t, []string{
+		`tcp.pool.allocate_timeout: 10 without a unit is a number of nanoseconds; write a duration such as "10s"`,
+	}, warnings)
+}
+
+func TestAValueThatCannotBeReadSaysWhatCould(t *testing.T) {
+	server := func(key string, value any) m { return m{"servers": m{"a": m{"addr": ":0", key: value}}} }
+	global := func(key string, value any) m { return m{"servers": m{"a": m{"addr": ":0"}}, key: value} }
+	list := []any{1}
+	for _, c := range []struct {
+		section m
+		want    string
+	}{
+		{server("delimiter", ""), `tcp.servers.a.delimiter: is empty; want the bytes`},
+		{server("delimiter", list), `tcp.servers.a.delimiter: "[1]" can't be read; want a text`},
+		{server("addr", list), `tcp.servers.a.addr: "[1]" can't be read; want a text`},
+		{server("batch", "maybe"), `tcp.servers.a.batch: "maybe" can't be read; want true or false`},
+		{server("batch", []any{}), `tcp.servers.a.batch: "[]" can't be read; want true or false`},
+		{m{"servers": 5}, `tcp.servers: "5" can't be read; want keys of its own`},
+		{m{"servers": m{"a": "x"}}, `tcp.servers.a: "x" can't be read; want keys of its own`},
+		{global("dialect", []any{}), `tcp.dialect: "[]" can't be read; want a text`},
+		{global("close_timeout", "soon"), `tcp.close_timeout: "soon" can't be read; want a duration`},
+		{global("close_timeout", 10), `tcp.close_timeout: "10" can't be read; want a duration with its unit, such as "10s"`},
+		{global("close_timeout", list), `tcp.close_timeout: "[1]" can't be read; want a duration`},
+		{global("read_buf_size", "big"), `tcp.read_buf_size: "big" can't be read; want a whole number`},
+		{global("read_buf_size", -0.5), `tcp.read_buf_size: "-0.5" can't be read; want a whole number`},
+		{global("read_buf_size", 1e20), `tcp.read_buf_size: "1e+20" can't be read; want a whole number`},
+		{global("max_connections", 1.9), `tcp.max_connections: "1.9" can't be read; want a whole number`},
+		{global("max_packet_size", true), `tcp.max_packet_size: "true" can't be read; want a number of MB`},
+		{global("memory_limit", m{}), `tcp.memory_limit: "map[]" can't be read; want a number of MB`},
+		{global("pool", m{"num_workers": -1}), `tcp.pool.num_workers: "-1" can't be read; want a whole number, not b`},
+		{global("pool", m{"supervisor": true}), `tcp.pool.supervisor: "true" can't be read; want keys of its own`},
+		{global("pool", m{"command": m{"a": 1}}), `tcp.pool.command: "map[a:1]" can't be read; want a text, or a list`},
 	} {
-		_, err := audit(section)
-		require.Contains(t, err, want)
+		lines, _ := loaded(c.section)
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], c.want)
 	}
 
-	c := &Config{Servers: map[string]*Server{"a": {}, "b": {Addr: ":0"}}}
-	require.NoError(t, c.audit(m{"servers": m{"a": m{"b": m{"c": m{"addr": ":1"}}}, "b": m{"addr": ":0"}}}))
-	require.Empty(t, c.warnings)
-	err2 := c.InitDefault()
-	require.EqualError(t, err2, "tcp.servers.a.b.c: a server's name can't hold a dot, which separates keys; write a_b_c")
+	lines, _ := loaded(m{"dialect": "x", "read_buf_size": "a", "servers": m{"a": m{"addr": ""}, "b": m{"addr": list}}})
+	require.Len(t, lines, 4, "one that can't be read hides none that is wrong: %v", lines)
+}
+
+func TestADotInAServersNameIsFoundHoweverTheLibraryTakesIt(t *testing.T) {
+	for want, servers := range map[string]m{
+		"a.b.c: a server's name can't hold a dot, which separates keys; write a_b_c": {"a": m{"b": m{"c": m{"addr": ":1"}}}},
+		"a.b: a server's name can't hold a dot, which separates keys; write a_b":     {"a": m{"addr": ":0", "b": m{"addr": ":1"}}},
+		"x.addr: a server's name can't hold a dot, which separates keys; write x_ad": {"x": m{"addr": m{"addr": ":1"}}},
+		"d.e: a server's name can't hold a dot, which separates keys; write d_e":     {"d": m{"e": m{"delimiter": "x"}}},
+	} {
+		lines, warnings := loaded(m{"servers": servers})
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], "tcp.servers."+want)
+		require.Empty(t, warnings)
+	}
+}
+
+func TestAddressesThatCollideAreFoundInAnySpelling(t *testing.T) {
+	for addrs, want := range map[[2]string]bool{
+		{"127.0.0.1:25", "localhost:25"}:        true,
+		{"LOCALHOST:25", "localhost:25"}:        true,
+		{":25", "127.0.0.1:25"}:                 true,
+		{":25", "[::]:25"}:                      true,
+		{":25", "0.0.0.0:25"}:                   true,
+		{"[::1]:25", "[0:0:0:0:0:0:0:1]:25"}:    true,
+		{"[::1]:25", ":25"}:                     true,
+		{"[::1]:25", "0.0.0.0:25"}:              false,
+		{"127.0.0.1:25", "127.0.0.2:25"}:        false,
+		{"127.0.0.1:25", "127.0.0.1:26"}:        false,
+		{":0", ":0"}:                            false,
+		{"unix:///a/b", "unix:///a/../a/b"}:     true,
+		{"unix:///a", "unix:///b"}:              false,
+		{"mail.example:25", "MAIL.example:25"}:  true,
+		{"mail.example:25", "other.example:25"}: false,
+	} {
+		a, err := parseAddr(addrs[0])
+		require.NoError(t, err)
+		b, err := parseAddr(addrs[1])
+		require.NoError(t, err)
+		require.Equal(t, want, a.collides(b), "%v", addrs)
+		require.Equal(t, want, b.collides(a), "%v", addrs)
+	}
 }
 
 func FuzzParseAddr(f *testing.F) {

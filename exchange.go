@@ -33,9 +33,13 @@ type exchanger struct {
 	queue *queue
 	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. It is the only
 	// context, countdowns apart, that reaches the pool: the pool kills a worker whose context ends.
-	cut    context.Context
-	debug  bool // the pool makes a worker for each event
-	log    *zap.Logger
+	cut   context.Context
+	debug bool // the pool makes a worker for each event
+	log   *zap.Logger
+	// of the last reset; the next one reads and writes these, one at a time
+	lastReset time.Time
+	resetTook time.Duration
+
 	warned atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
 }
 
@@ -218,13 +222,50 @@ func unsent(err error) bool {
 
 // reset replaces the workers. Exchanges wait while it lasts.
 func (e *exchanger) reset() error {
+	e.breathe()
+	begin := time.Now()
 	e.queue.pause()
-	defer e.queue.resume()
+	defer func() {
+		e.lastReset, e.resetTook = time.Now(), time.Since(begin)
+		e.queue.resume()
+	}()
 	e.warned.Store(false)
-
+	e.settle()
 	e.sweep()
 	return e.pool.Reset(context.Background())
 }
+
+// breathe keeps resets that follow each other closely apart, by as long as the last one took, a second at most: else no
+// exchange would get through between them.
+func (e *exchanger) breathe() {
+	select {
+	case <-time.After(min(e.resetTook, time.Second) - time.Since(e.lastReset)):
+	case <-e.cut.Done():
+	}
+}
+
+// settle waits, for a moment at most, until the exchanges that were let in have their worker. One that the reset catches
+// before would look for it every tenth of a second only, and hold its place meanwhile.
+func (e *exchanger) settle() {
+	for range 20 {
+		working := 0
+		for _, w := range e.pool.Workers() {
+			if w.State().Compare(stateWorking) {
+				working++
+			}
+		}
+		if e.debug || e.queue.admitted() <= working {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// States of a worker as the sdk's package fsm numbers them.
+const (
+	stateWorking   = 2
+	stateDestroyed = 6 // not to be replaced
+)
 
 // sweep takes workers that were killed while idle out of the pool's queue, where they stay: Reset and Destroy would wait
 // for them until their time is over.
@@ -243,9 +284,8 @@ func (e *exchanger) killStrays() {
 	if err := e.pool.RemoveWorker(ctx); !errors.Is(errors.WatcherStopped, err) {
 		return
 	}
-	const destroyed = 6 // fsm.StateDestroyed: not to be replaced
 	for _, w := range e.pool.Workers() {
-		w.State().Transition(destroyed)
+		w.State().Transition(stateDestroyed)
 		_ = w.Kill()
 	}
 }
@@ -262,6 +302,9 @@ var errLastWorker = stderrors.New("the last worker can't be removed: nobody woul
 
 // removeWorker waits for a worker to be free and stops it.
 func (e *exchanger) removeWorker(ctx context.Context) error {
+	if e.debug {
+		return e.pool.RemoveWorker(ctx) // which says why it can't
+	}
 	if err := e.queue.enter(newTicket(), ctx.Done(), false); err != nil {
 		return err
 	}

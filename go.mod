@@ -3,6 +3,7 @@ module github.com/rrtcp/tcp
 go 1.22.0
 
 require (
+	github.com/docker/go-units v0.5.0
 	github.com/google/uuid v1.6.0
 	github.com/roadrunner-server/endure/v2 v2.4.3
 	github.com/roadrunner-server/errors v1.4.0
@@ -11,11 +12,12 @@ require (
 	github.com/stretchr/testify v1.9.0
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.27.0
+	golang.org/x/sys v0.17.0
+	pgregory.net/rapid v1.1.0
 )
 
 require (
 	github.com/davecgh/go-spew v1.1.1 // indirect
-	github.com/docker/go-units v0.5.0
 	github.com/go-ole/go-ole v1.3.0 // indirect
 	github.com/goccy/go-json v0.10.2 // indirect
 	github.com/pmezard/go-difflib v1.0.0 // indirect
@@ -25,6 +27,5 @@ require (
 	github.com/yusufpapurcu/wmi v1.2.4 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/sync v0.6.0 // indirect
-	golang.org/x/sys v0.17.0
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )

@@ -6,6 +6,8 @@ import (
 	stderrors "errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,16 +106,23 @@ func (c *Config) load(from Configurer) error {
 	if err := from.UnmarshalKey(PluginName, &section); err != nil {
 		return stderrors.New("tcp: is no section; want keys of its own below it, servers among them")
 	}
-	decodeErr := from.UnmarshalKey(PluginName, c)
-	err := c.audit(section)
-	switch {
-	case decodeErr == nil:
-		return stderrors.Join(err, c.InitDefault())
-	case err == nil:
-		return fmt.Errorf("tcp: %w", decodeErr)
-	default:
-		return err // the same, said better
+	decodeErr := from.UnmarshalKey(PluginName, c) // decodes what it can
+	errs, said := c.audit(section)
+	if decodeErr != nil && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("tcp: want keys below it as README has them: %w", decodeErr))
 	}
+	for _, err := range c.initDefault() {
+		key, _, _ := strings.Cut(err.Error(), ": ")
+		if !isSaid(key, said) {
+			errs = append(errs, err)
+		}
+	}
+	return stderrors.Join(errs...)
+}
+
+// isSaid reports whether something is known to be wrong with a key already, or with one above it.
+func isSaid(key string, said []string) bool {
+	return slices.ContainsFunc(said, func(s string) bool { return key == s || strings.HasPrefix(key, s+".") })
 }
 
 // newQueue is the queue in front of the pool, as wide as that. Where a worker is made for each exchange, it is open.
@@ -149,7 +158,7 @@ func (p *Plugin) start(errCh chan<- error) error {
 	workers, err := p.pooler.NewPool(context.Background(), &cfg, map[string]string{RrMode: PluginName}, p.log)
 	if err != nil {
 		closeAll(listeners)
-		return fmt.Errorf("tcp: start the workers: %w", err)
+		return fmt.Errorf("tcp: start the workers (server.command or tcp.pool.command): %w", err)
 	}
 	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, debug: p.cfg.Pool.Debug, log: p.log}
 

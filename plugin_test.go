@@ -143,7 +143,7 @@ func TestNothingStaysBoundWhenTheWorkersDoNotStart(t *testing.T) {
 	section := oneServer("unix://" + path)
 	section["pool"].(map[string]any)["command"] = []string{"nothing"}
 	_, _, _, err := startEndure(t, section)
-	require.ErrorContains(t, err, "start the workers: no such file")
+	require.ErrorContains(t, err, "start the workers (server.command or tcp.pool.command): no such file")
 	require.NoFileExists(t, path)
 }
 

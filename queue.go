@@ -94,6 +94,13 @@ func (q *queue) leave() {
 	q.admit()
 }
 
+// admitted counts those inside.
+func (q *queue) admitted() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.inside
+}
+
 // widen changes how many may be inside at once. Nobody is thrown out.
 func (q *queue) widen(by int) {
 	q.mu.Lock()

@@ -48,8 +48,9 @@ func (r *reader) next() (packet []byte, tail bool, err error) {
 		if r.setDeadline != nil {
 			r.setDeadline(time.Time{}) // the last one may be over
 		}
-		if err = r.fill(false); err != nil {
-			return nil, false, err
+		// More for the batch; a deadline or memory that is used up is met again when it matters.
+		if err = r.fill(false); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errMemory) {
+			r.over = err
 		}
 	}
 

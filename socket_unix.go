@@ -71,6 +71,8 @@ func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 		case errors.Is(err, syscall.EAGAIN):
 			s.r.release()
 			return some || !s.wait
+		case some && errors.Is(err, errMemory):
+			return true // a batch need not be larger
 		case err != nil:
 			s.err = err
 			return true

@@ -50,6 +50,8 @@ func run(args []string) int {
 		err = reset(file, os.Stdout)
 	case len(words) == 2 && words[0] == "close":
 		err = closeConnection(file, words[1], os.Stdout)
+	case command == "close":
+		return misused("close: the UUID of a connection is missing")
 	case command == "worker echo":
 		err = worker.Serve(echo)
 	case command == "version":
