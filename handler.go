@@ -129,15 +129,24 @@ func (c *connection) end(why reason, err error) state {
 	return closing
 }
 
-// endedBy notes that a read or a write failed. Whoever made it fail on purpose said why.
+// endedBy notes that a read or a write failed. Whoever made it fail on purpose said why, but a limit that was reached
+// while RoadRunner waits for the end of an answer is the reason all the same.
 func (c *connection) endedBy(err error) state {
-	if why := c.askedWhy(); why != reasonNone {
-		return c.end(why, nil)
-	}
-	why := reasonOf(err)
+	why, limit := reasonOf(err), false
 	switch why {
-	case reasonIdle, reasonSlow, reasonTooLong, reasonMemory: // limits close hard
-		c.linger = 0
+	case reasonIdle, reasonSlow, reasonTooLong, reasonMemory:
+		limit = true
+	}
+	wokenUp := c.isAborted() || errors.Is(err, errIdle) || errors.Is(err, errPacketTimeout) || !limit
+	if asked := c.askedWhy(); asked != reasonNone && wokenUp {
+		return c.end(asked, nil)
+	}
+
+	if limit {
+		c.linger = 0 // limits close hard
+	}
+	if s, ok := c.conn.(interface{ SetLinger(int) error }); ok && errors.Is(err, errWriteTimeout) {
+		_ = s.SetLinger(0) // the system would go on offering the rest of the answer for minutes
 	}
 	return c.end(why, err)
 }
@@ -225,14 +234,24 @@ func shutdown(conn net.Conn) {
 	}
 }
 
-// finish is the end of every connection: socket closed, untracked, CLOSE handed over, logged.
+// finish is the end of every connection, from the last line to the first: socket closed, untracked, CLOSE handed over,
+// logged. None of these is left out when another one panics.
 func (c *connection) finish(gone func()) {
+	defer c.logEnd()
+	defer c.handOverClose()
+	defer gone()
+	defer c.conn.Close()
 	c.packets.discard()
-	c.close()
-	gone()
+	c.sayGoodbye()
+}
+
+func (c *connection) handOverClose() {
 	if c.connected {
 		c.workers.handOverClose(c.call, c.contexts.closed(c.why))
 	}
+}
+
+func (c *connection) logEnd() {
 	if entry := c.log.Check(c.why.level(), "connection ended"); entry != nil {
 		entry.Write(c.fields(zap.Stringer("reason", c.why), zap.Error(c.err))...)
 	}
@@ -270,14 +289,13 @@ const (
 	idleLinger = lingerTime / 10
 )
 
-// close closes the socket, the polite way if something was written: a plain close with unread input makes the kernel
-// send a reset, which destroys the answer on its way.
-func (c *connection) close() {
+// sayGoodbye closes the socket the polite way, but for the close itself, if something was written: a plain close with
+// unread input makes the kernel send a reset, which destroys the answer on its way.
+func (c *connection) sayGoodbye() {
 	s, ok := c.conn.(interface{ CloseWrite() error })
 	if ok && c.linger > 0 && !c.isAborted() && s.CloseWrite() == nil {
 		c.discard()
 	}
-	_ = c.conn.Close()
 }
 
 // discard reads what the client still sends, until it closes its side too.

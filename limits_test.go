@@ -191,6 +191,27 @@ func TestTheBufferIsGivenBackWhenItIsEmptyHoweverTheReadEnds(t *testing.T) {
 	}
 }
 
+// lastPieces gives its error together with the last bytes.
+type lastPieces struct{ pieces }
+
+func (p *lastPieces) read(r *reader, wait bool) error {
+	err := p.pieces.read(r, wait)
+	if len(p.left) == 0 {
+		return p.end
+	}
+	return err
+}
+
+func TestAnErrorThatComesWithBytesEndsTheConnectionBehindThem(t *testing.T) {
+	for _, end := range []error{io.EOF, errors.New("of a test")} {
+		r := limitedReader("", 1, 0, 0)
+		r.socket = &lastPieces{pieces{[][]byte{[]byte("a\nb\n")}, end}}
+		got, err := readAll(r)
+		require.Equal(t, []string{"a\n", "b\n"}, got)
+		require.ErrorIs(t, err, end)
+	}
+}
+
 func TestABufferThatHoldsBytesStays(t *testing.T) {
 	r := limitedReader("a\nb", 100, 100, 0)
 	_, _, err := r.next()

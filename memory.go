@@ -15,12 +15,16 @@ const guaranteed = 2 * firstBuffer
 // take asks for n bytes more for somebody who holds held bytes already. One connection may hold at most as much as is
 // still free then, so that a few big ones leave something to the rest: of k equal ones each gets a part of k+1.
 func (m *memory) take(n, held int) bool {
-	used := m.used.Add(int64(n))
-	if m.limit == 0 || held+n <= guaranteed || int64(held+n) <= m.limit-used {
-		return true
+	for {
+		used := m.used.Load()
+		after := used + int64(n)
+		if m.limit > 0 && held+n > guaranteed && int64(held+n) > m.limit-after {
+			return false
+		}
+		if m.used.CompareAndSwap(used, after) {
+			return true
+		}
 	}
-	m.give(n)
-	return false
 }
 
 func (m *memory) give(n int) { m.used.Add(-int64(n)) }

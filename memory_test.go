@@ -81,3 +81,29 @@ func TestMemoryThatIsTakenAndGivenByManyIsNeitherLostNorMade(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, m.used.Load())
 }
+func TestWhoIsRefusedTakesNothingFromOthersNotEvenForAMoment(t *testing.T) {
+	const limit = 256 << 20
+	m, stop, done := &memory{limit: limit}, make(chan struct{}), make(chan struct{})
+	go func() { // asks again and again for more than there is
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				m.take(limit, 0)
+			}
+		}
+	}()
+	refused := 0
+	for range 1_000_000 {
+		if m.take(2*guaranteed, 0) {
+			m.give(2 * guaranteed)
+		} else {
+			refused++
+		}
+	}
+	close(stop)
+	<-done
+	require.Zero(t, refused, "of 16 KiB while 256 MiB are free")
+}

@@ -575,7 +575,7 @@ func (m *model) observe(w seen, c *connection) {
 
 // stopped is a limit that ends a write. Where a stop waits for it, the stop is what counts.
 func (m *model) stopped(why reason, now time.Time) {
-	if m.asked != reasonNone {
+	if m.aborted {
 		m.ends(m.asked, now)
 		return
 	}

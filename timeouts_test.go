@@ -505,3 +505,11 @@ func TestAnIdleClientIsLingeredForLessWhenRoadRunnerStops(t *testing.T) {
 		client.Close()
 	})
 }
+func TestALimitClosesHardWhileRoadRunnerStopsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, _, ended := unreadAnswer(t, 8*second) // a client that reads nothing
+		time.Sleep(second)
+		c.drain(reasonShutdown)
+		require.LessOrEqual(t, <-ended, 10*second, "write_timeout ends it without lingering")
+	})
+}
