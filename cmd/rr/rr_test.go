@@ -273,7 +273,7 @@ func TestUsage(t *testing.T) {
 		{"start", 2, `no such command: "start"`},
 		{"serve now", 2, `no such command: "serve now"`},
 		{"worker php", 2, `no such command: "worker php"`},
-		{"close", 2, `no such command: "close"`},
+		{"close", 2, "close: the UUID of a connection is missing"},
 		{"serve -x", 2, "flag provided but not defined: -x"},
 		{"serve -c", 2, "flag needs an argument: -c"},
 	}
