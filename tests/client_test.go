@@ -41,6 +41,12 @@ func dial(t *testing.T, network, address string) *client {
 	t.Helper()
 	conn, err := net.DialTimeout(network, address, patience)
 	require.NoError(t, err)
+	return clientOf(t, conn)
+}
+
+// clientOf closes the connection when the test ends.
+func clientOf(t *testing.T, conn net.Conn) *client {
+	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	return &client{t: t, Conn: conn, r: bufio.NewReader(conn)}
@@ -98,22 +104,32 @@ func (c *client) reset() {
 	require.NoError(c.t, c.Close())
 }
 
-// awaitRead waits until the server has read all that was sent: nothing is left in the receive queue of its socket.
+// awaitRead waits until the server has read all that was sent.
 func (c *client) awaitRead() {
 	c.t.Helper()
-	local, remote := c.LocalAddr().(*net.TCPAddr), c.RemoteAddr().(*net.TCPAddr)
-	row := []byte(fmt.Sprintf("%s %s ", procAddr(remote), procAddr(local)))
-	eventually(c.t, "all that was sent is read", func() bool {
-		table, err := os.ReadFile("/proc/net/tcp")
-		require.NoError(c.t, err)
-		_, rest, ok := bytes.Cut(table, row)
-		if !ok {
-			return false
+	eventually(c.t, "all that was sent is read", c.isRead)
+}
+
+// isRead reports whether nothing is left in the send queue of the client and in the receive queue of the server. False,
+// too, if the server has closed.
+func (c *client) isRead() bool {
+	c.t.Helper()
+	local, remote := procAddr(c.LocalAddr().(*net.TCPAddr)), procAddr(c.RemoteAddr().(*net.TCPAddr))
+	table, err := os.ReadFile("/proc/net/tcp")
+	require.NoError(c.t, err)
+	queues := func(from, to string) (unsent, unread string) { // st tx_queue:rx_queue …
+		_, row, _ := bytes.Cut(table, []byte(from+" "+to+" "))
+		fields := bytes.Fields(row[:min(len(row), 40)])
+		if len(fields) < 2 {
+			return "", ""
 		}
-		fields := bytes.Fields(rest[:min(len(rest), 40)]) // st tx_queue:rx_queue …
-		_, unread, _ := bytes.Cut(fields[1], []byte(":"))
-		return string(unread) == "00000000"
-	})
+		unsent, unread, _ = strings.Cut(string(fields[1]), ":")
+		return unsent, unread
+	}
+	const empty = "00000000"
+	unsent, _ := queues(local, remote)
+	_, unread := queues(remote, local)
+	return unsent == empty && unread == empty
 }
 
 // procAddr is an address as /proc/net/tcp has it.

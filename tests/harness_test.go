@@ -43,13 +43,18 @@ const (
 	inParallel = 8 // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
 )
 
-// hostLeaks are the goroutines that RoadRunner never stops.
+// hostLeaks are the goroutines that RoadRunner and others never stop.
 var hostLeaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/status/v4.(*Plugin).Serve.func1"),
+	// The proxy's, whose links wait for one another where one was broken.
+	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
+	// Until allocate_timeout, where a worker was killed shortly before the end.
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/worker_watcher.(*WorkerWatcher).Allocate"),
 }
 
 func TestMain(m *testing.M) {

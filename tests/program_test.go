@@ -52,6 +52,7 @@ type program struct {
 	cmd   *exec.Cmd
 	addrs map[string]string // by server
 	ended chan error        // receives once, when it has exited
+	said  strings.Builder   // on its stderr; to be read when it has exited
 }
 
 // startProgram runs rr until the test ends and waits until all n servers listen.
@@ -84,6 +85,7 @@ func startProgram(t *testing.T, n int, yaml string, worker ...string) *program {
 
 func (p *program) watch(stderr *bufio.Scanner, n int, listening chan<- struct{}) {
 	for stderr.Scan() {
+		p.said.WriteString(stderr.Text() + "\n")
 		words := strings.Fields(stderr.Text()) // rr: NAME listens on NETWORK://ADDRESS
 		if len(words) != 5 || words[2] != "listens" || len(p.addrs) == n {
 			continue
