@@ -38,7 +38,7 @@ const (
 	// grace is the hosts' grace period.
 	grace = 10 * time.Second
 	// atOnce is what takes no time worth speaking of, on a busy machine under the race detector.
-	atOnce = 3 * time.Second
+	atOnce = 6 * time.Second
 
 	inParallel = 8 // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
 )
