@@ -8,7 +8,7 @@ BENCHTIME ?= 1s
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit alone newer-sdk older-host fuzz bench tidy-check cross
+.PHONY: test fmt-check vet lint unit alone newer-sdk older-host fuzz bench soak tidy-check cross
 .NOTPARALLEL:
 
 test: fmt-check vet lint unit alone newer-sdk older-host fuzz tidy-check cross
@@ -50,6 +50,10 @@ fuzz:
 	for target in $$targets; do \
 		echo "== fuzz: $$target" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
 	done
+
+# Everything at once for a while: faults of links and workers, resets, attacks. It says what it has seen.
+soak:
+	cd tests && SOAK=$${SOAK:-10m} go test -run '^TestSoak$$' -timeout 0 -v .
 
 bench:
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...

@@ -39,6 +39,7 @@ type exchanger struct {
 	// of the last reset; the next one reads and writes these, one at a time
 	lastReset time.Time
 	resetTook time.Duration
+	empty     bool // it failed, and the pool has no workers
 
 	warned atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
 }
@@ -231,8 +232,18 @@ func (e *exchanger) reset() error {
 	}()
 	e.warned.Store(false)
 	e.settle()
-	e.sweep()
-	return e.pool.Reset(context.Background())
+
+	defer every(tidyPause, e.tidy)()
+	ctx := context.Background()
+	if e.empty {
+		ctx = over // there are no workers to wait for
+	}
+	err := e.pool.Reset(ctx)
+	if err != nil { // one did not start, and the pool has ended the others
+		err = e.pool.Reset(over)
+	}
+	e.empty = err != nil
+	return err
 }
 
 // breathe keeps resets that follow each other closely apart, by as long as the last one took, a second at most: else no
@@ -244,49 +255,128 @@ func (e *exchanger) breathe() {
 	}
 }
 
-// settle waits, for a moment at most, until the exchanges that were let in have their worker. One that the reset catches
+// settle waits, for a moment at most, until the exchanges that were let in have their worker. One that a reset catches
 // before would look for it every tenth of a second only, and hold its place meanwhile.
 func (e *exchanger) settle() {
 	for range 20 {
-		working := 0
-		for _, w := range e.pool.Workers() {
-			if w.State().Compare(stateWorking) {
-				working++
-			}
-		}
-		if e.debug || e.queue.admitted() <= working {
+		if e.isSettled() {
 			return
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
+// isSettled reports whether each exchange has its worker: then no other worker will be taken while the queue is shut.
+func (e *exchanger) isSettled() bool {
+	return e.debug || e.queue.admitted() <= len(e.in(stateWorking))
+}
+
+// in returns the workers that are in that state.
+func (e *exchanger) in(state int64) (found []*worker.Process) {
+	for _, w := range e.pool.Workers() {
+		if w.State().Compare(state) {
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
 // States of a worker as the sdk's package fsm numbers them.
 const (
+	stateReady     = 1
 	stateWorking   = 2
 	stateDestroyed = 6 // not to be replaced
 )
 
-// sweep takes workers that were killed while idle out of the pool's queue, where they stay: Reset and Destroy would wait
-// for them until their time is over.
+// tidyPause lies between two looks at workers that keep Reset or Destroy waiting. It is shorter than the start of a worker:
+// a dead one and the one that replaces it would count as two that are idle, and the pool would end one that is at work.
+const tidyPause = 5 * time.Millisecond
+
+// every calls f again and again until stop is called.
+func every(pause time.Duration, f func()) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{}) // closed by stop, and when the goroutine has ended
+	go func() {
+		defer close(ended)
+		for {
+			f()
+			select {
+			case <-end:
+				return
+			case <-time.After(pause):
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// tidy makes the pool's books right while the queue is shut. Reset and Destroy wait until as many workers as there should
+// be are idle, and would until their time is over.
+func (e *exchanger) tidy() {
+	e.sweep()
+	e.trim()
+}
+
+// sweep takes workers that were killed while idle out of the pool's queue, where they stay.
 func (e *exchanger) sweep() {
 	for _, w := range e.pool.Workers() {
 		w.Callback()
 	}
 }
 
+// surplus is how many workers are too many: one that dies while Reset ends the others is replaced twice.
+func (e *exchanger) surplus() int {
+	return len(e.in(stateReady)) + len(e.in(stateWorking)) - e.queue.limit()
+}
+
+// trim ends workers that are too many, if it is sure that they are idle. The queue is shut.
+func (e *exchanger) trim() {
+	idle := e.in(stateReady)
+	for n := min(e.surplus(), len(idle)); n > 0 && e.isSettled(); n-- {
+		kill(idle[n-1])
+		idle[n-1].Callback()
+	}
+}
+
+// repair does what the pool does not do by itself: it starts workers after a reset has failed, and ends those that are too
+// many after one that has not.
+func (e *exchanger) repair() error {
+	switch {
+	case e.empty:
+		return e.reset()
+	case e.surplus() > 0:
+		e.queue.pause()
+		defer e.queue.resume()
+		e.settle()
+		e.trim()
+	}
+	return nil
+}
+
+// kill ends a worker that is not to be replaced.
+func kill(w *worker.Process) {
+	w.State().Transition(stateDestroyed)
+	_ = w.Kill()
+}
+
+// over is a context that has ended.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // killStrays ends the workers that a reset has made after the host destroyed the pool: nobody else would. It does not
 // wait for them, as a second Destroy would: two that stop one worker wait ten seconds for each other.
 func (e *exchanger) killStrays() {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
 	// Asks for a worker to stop, but does not wait for one. What matters is whether the pool would give any.
-	if err := e.pool.RemoveWorker(ctx); !errors.Is(errors.WatcherStopped, err) {
+	if err := e.pool.RemoveWorker(over); !errors.Is(errors.WatcherStopped, err) {
 		return
 	}
 	for _, w := range e.pool.Workers() {
-		w.State().Transition(stateDestroyed)
-		_ = w.Kill()
+		kill(w)
 	}
 }
 

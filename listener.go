@@ -71,8 +71,12 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
+// acceptTrouble is over, and worth a warning when it comes again, when accept has not failed for so long.
+const acceptTrouble = time.Minute
+
 // accept takes connections until the socket is closed. It reports what ends it otherwise.
 func (l *listener) accept() error {
+	var failed time.Time // last
 	for failures := 0; ; {
 		for _, s := range l.slots {
 			s.await() // while there are too many, clients wait in the kernel's queue
@@ -87,10 +91,11 @@ func (l *listener) accept() error {
 		case !passes(err):
 			return fmt.Errorf("tcp: accept %s %s: %w", l.server, addrString(l.socket.Addr()), err)
 		default:
-			if failures == 0 {
+			if time.Since(failed) > acceptTrouble {
 				l.log.Warn("can't accept connections for now; clients wait",
 					zap.String("server", l.server), zap.Error(err))
 			}
+			failed = time.Now()
 			failures++
 			time.Sleep(backOff(failures))
 		}

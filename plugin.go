@@ -63,8 +63,8 @@ type Plugin struct {
 	kill context.CancelFunc
 
 	accepting sync.WaitGroup // the accept loops
-	resetting sync.WaitGroup // resets under way
-	resets    sync.Mutex     // held across a reset: one at a time
+	changing  sync.WaitGroup // resets and changes of the number of workers under way
+	changes   sync.Mutex     // held across each of them: one at a time
 
 	mu        sync.Mutex // guards what follows
 	listeners []*listener
@@ -169,6 +169,7 @@ func (p *Plugin) start(errCh chan<- error) error {
 		return nil
 	}
 	p.listeners, p.exchanger = listeners, e
+	go p.keepOrder() // ends with Stop
 	for _, l := range listeners {
 		l.workers = e
 		p.accepting.Add(1)
@@ -236,6 +237,7 @@ func closeAll(listeners []*listener) {
 }
 
 const (
+	orderPause   = time.Second
 	defaultGrace = 30 * time.Second // Endure's
 	hostMargin   = 5 * time.Second
 )
@@ -260,7 +262,10 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	p.live.drain()
 
 	ended := make(chan struct{}) // closed when nothing of ours runs any more
-	go p.awaitEnd(ended)         // ends with the last connection and Reset
+	go func() {                  // ends with the last connection and Reset
+		defer close(ended)
+		p.awaitEnd()
+	}()
 	timer := time.NewTimer(grace(ctx))
 	defer timer.Stop()
 	select {
@@ -283,21 +288,18 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	}
 }
 
-func (p *Plugin) awaitEnd(ended chan<- struct{}) {
-	p.sweep()
-	p.live.wait()
-	p.resetting.Wait()
-	p.overloads.close()
-	close(ended)
-}
-
-func (p *Plugin) sweep() {
+func (p *Plugin) awaitEnd() {
 	p.mu.Lock()
 	e := p.exchanger
 	p.mu.Unlock()
 	if e != nil {
-		e.sweep()
+		stop := every(tidyPause, e.sweep)
+		defer e.tidy()
+		defer stop()
 	}
+	p.live.wait()
+	p.changing.Wait()
+	p.overloads.close()
 }
 
 // grace is how long exchanges may go on: until five seconds before the deadline, or a quarter of what there is.
@@ -390,11 +392,7 @@ func (p *Plugin) Workers() []*process.State {
 // AddWorker starts one more worker.
 func (p *Plugin) AddWorker() error {
 	const op = errors.Op("tcp_plugin_add_worker")
-	e, err := p.serving()
-	if err == nil {
-		err = e.addWorker()
-	}
-	if err != nil {
+	if err := p.change((*exchanger).addWorker); err != nil {
 		return errors.E(op, err)
 	}
 	return nil
@@ -403,11 +401,7 @@ func (p *Plugin) AddWorker() error {
 // RemoveWorker stops a worker, as soon as one is free. The last one stays: that is an error.
 func (p *Plugin) RemoveWorker(ctx context.Context) error {
 	const op = errors.Op("tcp_plugin_remove_worker")
-	e, err := p.serving()
-	if err == nil {
-		err = e.removeWorker(ctx)
-	}
-	if err != nil {
+	if err := p.change(func(e *exchanger) error { return e.removeWorker(ctx) }); err != nil {
 		return errors.E(op, err)
 	}
 	return nil
@@ -416,29 +410,61 @@ func (p *Plugin) RemoveWorker(ctx context.Context) error {
 // Reset replaces the workers; connections stay, exchanges wait. Before Serve and after Stop there is nothing to replace.
 func (p *Plugin) Reset() error {
 	const op = errors.Op("tcp_plugin_reset")
-	p.resets.Lock()
-	defer p.resets.Unlock()
-
-	p.mu.Lock()
-	e := p.exchanger
-	if e == nil || p.stopping {
-		p.mu.Unlock()
+	err := p.change(func(e *exchanger) error {
+		p.log.Info("reset: workers are replaced, connections stay")
+		return e.reset()
+	})
+	switch {
+	case stderrors.Is(err, errNotServing):
 		return nil
-	}
-	p.resetting.Add(1)
-	p.mu.Unlock()
-	defer p.resetting.Done()
-
-	p.log.Info("reset: workers are replaced, connections stay")
-	err := e.reset()
-	if p.isStopping() {
-		e.killStrays()
-	}
-	if err != nil {
+	case err != nil:
 		return errors.E(op, err)
 	}
 	p.log.Info("reset: done")
 	return nil
+}
+
+// keepOrder looks after the pool until Stop has ended.
+func (p *Plugin) keepOrder() {
+	for {
+		select {
+		case <-p.cut.Done():
+			return
+		case <-time.After(orderPause):
+		}
+		if !p.changes.TryLock() {
+			continue // somebody does what is to be looked after
+		}
+		if err := p.changeLocked((*exchanger).repair); err != nil && !stderrors.Is(err, errNotServing) {
+			p.log.Error("the workers do not start; trying again", zap.Error(err))
+		}
+		p.changes.Unlock()
+	}
+}
+
+// change does what changes the workers, one at a time.
+func (p *Plugin) change(f func(*exchanger) error) error {
+	p.changes.Lock()
+	defer p.changes.Unlock()
+	return p.changeLocked(f)
+}
+
+func (p *Plugin) changeLocked(f func(*exchanger) error) error {
+	p.mu.Lock()
+	e := p.exchanger
+	if e == nil || p.stopping {
+		p.mu.Unlock()
+		return errNotServing
+	}
+	p.changing.Add(1)
+	p.mu.Unlock()
+	defer p.changing.Done()
+
+	err := f(e)
+	if p.isStopping() {
+		e.killStrays()
+	}
+	return err
 }
 
 func (p *Plugin) isStopping() bool {

@@ -101,6 +101,13 @@ func (q *queue) admitted() int {
 	return q.inside
 }
 
+// limit is how many may be inside at once.
+func (q *queue) limit() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.width
+}
+
 // widen changes how many may be inside at once. Nobody is thrown out.
 func (q *queue) widen(by int) {
 	q.mu.Lock()

@@ -36,6 +36,15 @@ func proxyTo(t *testing.T, address string) *toxiproxy.Proxy {
 // poison adds a toxic to the links that are made from now on, and to those that are there.
 func poison(t *testing.T, proxy *toxiproxy.Proxy, x toxic) {
 	t.Helper()
+	if x.Stream == both {
+		for _, x.Stream = range []string{"upstream", "downstream"} {
+			poison(t, proxy, x)
+		}
+		return
+	}
+	if x.Toxicity == 0 {
+		x.Toxicity = 1
+	}
 	x.Name = x.Type + "_" + x.Stream
 	raw, err := json.Marshal(x)
 	require.NoError(t, err)
@@ -43,7 +52,27 @@ func poison(t *testing.T, proxy *toxiproxy.Proxy, x toxic) {
 	require.NoError(t, err)
 }
 
-const both = "both"
+const both = "both" // streams
+
+// linkFaults are bad ways between client and server.
+var linkFaults = map[string][]toxic{
+	"latency":   {{Type: "latency", Stream: both, Attributes: map[string]int{"latency": 20, "jitter": 20}}},
+	"slicer":    {{Type: "slicer", Stream: both, Attributes: map[string]int{"average_size": 40, "size_variation": 30, "delay": 50}}},
+	"bandwidth": {{Type: "bandwidth", Stream: both, Attributes: map[string]int{"rate": 50}}},
+	// These break connections.
+	"reset_peer": {{Type: "reset_peer", Stream: both, Toxicity: 0.5, Attributes: map[string]int{"timeout": 30}}},
+	"limit_data": {{Type: "limit_data", Stream: "upstream", Attributes: map[string]int{"bytes": 1500}}},
+	"limit_data on the way back": {
+		{Type: "limit_data", Stream: "downstream", Attributes: map[string]int{"bytes": 1500}}},
+	"timeout": {{Type: "timeout", Stream: both, Toxicity: 0.3, Attributes: map[string]int{"timeout": 200}}},
+	"all together": {
+		{Type: "latency", Stream: both, Toxicity: 0.5, Attributes: map[string]int{"latency": 10, "jitter": 10}},
+		{Type: "slicer", Stream: both, Toxicity: 0.5, Attributes: map[string]int{"average_size": 100, "size_variation": 50, "delay": 50}},
+		{Type: "bandwidth", Stream: "downstream", Toxicity: 0.3, Attributes: map[string]int{"rate": 100}},
+		{Type: "limit_data", Stream: "upstream", Toxicity: 0.2, Attributes: map[string]int{"bytes": 5000}},
+		{Type: "reset_peer", Stream: "downstream", Toxicity: 0.1, Attributes: map[string]int{"timeout": 100}},
+	},
+}
 
 func TestFaultsOnTheWay(t *testing.T) {
 	t.Parallel()
@@ -57,24 +86,7 @@ tcp:
 	var all []*talkers
 	var ids atomic.Int64
 	t.Run("", func(t *testing.T) {
-		for name, faults := range map[string][]toxic{
-			"latency":   {{Type: "latency", Stream: both, Attributes: map[string]int{"latency": 20, "jitter": 20}}},
-			"slicer":    {{Type: "slicer", Stream: both, Attributes: map[string]int{"average_size": 40, "size_variation": 30, "delay": 50}}},
-			"bandwidth": {{Type: "bandwidth", Stream: both, Attributes: map[string]int{"rate": 50}}},
-			// These break connections.
-			"reset_peer": {{Type: "reset_peer", Stream: both, Toxicity: 0.5, Attributes: map[string]int{"timeout": 30}}},
-			"limit_data": {{Type: "limit_data", Stream: "upstream", Attributes: map[string]int{"bytes": 1500}}},
-			"limit_data on the way back": {
-				{Type: "limit_data", Stream: "downstream", Attributes: map[string]int{"bytes": 1500}}},
-			"timeout": {{Type: "timeout", Stream: both, Toxicity: 0.3, Attributes: map[string]int{"timeout": 200}}},
-			"all together": {
-				{Type: "latency", Stream: both, Toxicity: 0.5, Attributes: map[string]int{"latency": 10, "jitter": 10}},
-				{Type: "slicer", Stream: both, Toxicity: 0.5, Attributes: map[string]int{"average_size": 100, "size_variation": 50, "delay": 50}},
-				{Type: "bandwidth", Stream: "downstream", Toxicity: 0.3, Attributes: map[string]int{"rate": 100}},
-				{Type: "limit_data", Stream: "upstream", Toxicity: 0.2, Attributes: map[string]int{"bytes": 5000}},
-				{Type: "reset_peer", Stream: "downstream", Toxicity: 0.1, Attributes: map[string]int{"timeout": 100}},
-			},
-		} {
+		for name, faults := range linkFaults {
 			ts := &talkers{pause: 5 * time.Millisecond, hangs: 4 * time.Second, ids: &ids}
 			all = append(all, ts)
 			t.Run(name, func(t *testing.T) {
@@ -82,16 +94,7 @@ tcp:
 				ts.t = t
 				proxy := proxyTo(t, h.addr("echo").String())
 				for _, x := range faults {
-					if x.Toxicity == 0 {
-						x.Toxicity = 1
-					}
-					if x.Stream != both {
-						poison(t, proxy, x)
-						continue
-					}
-					for _, x.Stream = range []string{"upstream", "downstream"} {
-						poison(t, proxy, x)
-					}
+					poison(t, proxy, x)
 				}
 				ts.dial = func() (net.Conn, error) { return net.DialTimeout("tcp", proxy.Listen, patience) }
 				ts.start(15)

@@ -175,6 +175,11 @@ func (h *host) stop() {
 		require.Less(h.t, time.Since(begin), h.grace, "Stop took longer than the grace period")
 	}
 	requireNoWorkers(h.t, h.dir)
+	h.report()
+}
+
+// report says what a person wants to know when the test has failed.
+func (h *host) report() {
 	if h.t.Failed() {
 		lines := h.lines()
 		h.t.Log(h.record)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -235,6 +236,77 @@ tcp:
 		require.Equal(t, "hello", c.ask("hello"))
 		require.Len(t, h.workers(), 2)
 	})
+}
+
+func TestAWorkerKilledDuringAReset(t *testing.T) {
+	t.Parallel()
+	g, at := newGate(t)
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1), at)
+	c := h.dial("echo")
+	c.send("!gate echo")
+	v := g.next()
+	reset := make(chan error, 1) // receives once
+	go func() { reset <- h.plugin.Reset() }()
+	eventually(t, "the reset has begun", func() bool { return len(h.logged("tcp", "reset")) > 0 })
+	for _, pid := range h.workers() {
+		if pid != v.pid {
+			require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		}
+	}
+	time.Sleep(100 * time.Millisecond) // the dead one is replaced and both are in the pool's queue
+
+	v.release()
+	require.Equal(t, "!gate echo", c.receive())
+	begin := time.Now()
+	require.NoError(t, <-reset)
+	require.Less(t, time.Since(begin), atOnce, "not reset_timeout")
+	require.Equal(t, "hello", c.ask("hello"))
+	eventually(t, "there are two", func() bool { return len(h.workers()) == 2 })
+}
+
+func TestAResetThatFailsIsRepaired(t *testing.T) {
+	t.Parallel()
+	broken := shortDir(t) + "/broken"
+	h := start(t, withRPC, "broken="+broken)
+	c := h.dial("echo")
+	require.Equal(t, "hello", c.ask("hello"))
+	require.NoError(t, os.WriteFile(broken, nil, 0o600))
+	require.Error(t, h.plugin.Reset())
+	require.Empty(t, h.workers())
+	c.send("still here")
+	eventually(t, "it is tried again", func() bool { return len(h.logged("tcp", "do not start")) > 0 })
+
+	require.NoError(t, os.Remove(broken))
+	require.Equal(t, "still here", c.receive())
+	h.reset()
+	require.Equal(t, "hello", c.ask("hello"))
+	require.Len(t, h.workers(), 1)
+}
+
+func TestResetsWithoutAPauseLetExchangesThrough(t *testing.T) {
+	t.Parallel()
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))
+	cr := h.crowd(20)
+	over := make(chan struct{}) // closed to end the resets
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Add(1)
+		go func() { // ends when told
+			defer wg.Done()
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					_ = h.plugin.Reset()
+				}
+			}
+		}()
+	}
+	cr.busy(t, 1000)
+	close(over)
+	wg.Wait()
+	cr.requireUnharmed(t)
 }
 
 // An event that certainly reached no worker is offered once more.

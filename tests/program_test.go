@@ -74,6 +74,7 @@ func startProgram(t *testing.T, n int, yaml string, worker ...string) *program {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		requireNoWorkers(t, dir)
+		h.report()
 	})
 
 	listening := make(chan struct{}) // closed when all servers listen, or it has exited

@@ -85,8 +85,12 @@ func (r *record) update() []string {
 		r.read += int64(len(line)) + 1
 		raw = rest
 		var e entry
-		if err := json.Unmarshal(line, &e); err != nil {
-			r.complain("%s: %s", err, line)
+		err := json.Unmarshal(line, &e)
+		if torn := bytes.LastIndex(line, []byte(`{"at":`)); err != nil && r.lossy && torn > 0 {
+			e, err = entry{}, json.Unmarshal(line[torn:], &e) // one before it was killed while it wrote
+		}
+		if err != nil {
+			r.complain("%s: %.200s", err, line)
 			continue
 		}
 		r.take(e)

@@ -27,6 +27,7 @@ type talkers struct {
 	others []string      // what those who are no talkers send first
 	pause  time.Duration // between two packets of a client
 	hangs  time.Duration // where answers may be lost on the way: how long to wait for one
+	within time.Duration // how long every other answer may take; patience if not given
 
 	over  atomic.Bool
 	wg    sync.WaitGroup
@@ -112,7 +113,9 @@ func (ts *talkers) converse(id int64, conn net.Conn) (answered int) {
 	case fault != "":
 		ts.sent.Add(1)
 		_, _ = io.WriteString(conn, fault+"\r\n")
-		_, _ = io.Copy(io.Discard, conn)
+		if c, ok := conn.(*net.TCPConn); ok && c.CloseWrite() == nil {
+			_, _ = io.Copy(io.Discard, conn)
+		}
 	case ending == 0: // a tail, which is answered
 		_, _ = io.WriteString(conn, tail[:len(tail)/2])
 		if c, ok := conn.(*net.TCPConn); ok && c.CloseWrite() == nil {
@@ -130,9 +133,9 @@ func (ts *talkers) converse(id int64, conn net.Conn) (answered int) {
 
 // hears takes in an answer. False: it is cut off, which is no lie.
 func (ts *talkers) hears(id int64, conn net.Conn, want string) bool {
-	wait := patience
-	if ts.hangs > 0 {
-		wait = ts.hangs
+	wait := max(ts.hangs, ts.within)
+	if wait == 0 {
+		wait = patience
 	}
 	_ = conn.SetDeadline(time.Now().Add(wait))
 	got := make([]byte, len(want))

@@ -21,6 +21,7 @@ import (
 // work is a worker process: FILE [KEY=VALUE]…
 //
 //	boot=DURATION          it takes that long to start
+//	broken=PATH            it does not start while there is such a file
 //	gate=PATH              where the command gate waits
 //	connected=COMMAND      what it does about CONNECTED; answer CONTINUE if not given
 //	close=COMMAND          what it does about CLOSE; answer CONTINUE if not given
@@ -53,6 +54,9 @@ func work(args []string) int {
 		w.options[key] = value
 	}
 	w.write(entry{Boot: true})
+	if _, err := os.Stat(w.options["broken"]); err == nil {
+		return 1
+	}
 	if boot, err := time.ParseDuration(w.options["boot"]); err == nil {
 		time.Sleep(boot)
 	}
