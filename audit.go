@@ -54,12 +54,13 @@ func (a *auditor) section(path string, section map[string]any, like reflect.Type
 	}
 }
 
-// dottedNames finds servers inside of a server: no key of its own has keys below it, but the configuration library takes
+// dottedNames finds servers inside of a server: few keys of its own have keys below them, but the configuration library takes
 // a dot in a name for one more level of them. It returns the rest.
 func (a *auditor) dottedNames(path string, server map[string]any, known map[string]reflect.Type) map[string]any {
 	rest := make(map[string]any)
 	for _, key := range sortedKeys(server) {
-		if inner, ok := server[key].(map[string]any); ok {
+		inner, ok := server[key].(map[string]any)
+		if field := known[key]; ok && (field == nil || field.Kind() != reflect.Pointer) {
 			full := path + "." + key + levelsBelow(inner, known)
 			a.fail(full, "%s", dotted(strings.TrimPrefix(full, "tcp.servers.")))
 			continue

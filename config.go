@@ -39,11 +39,8 @@ type Config struct {
 // Server is one entry of tcp.servers.
 type Server struct {
 	// Addr to listen on: tcp://host:port, host:port, :port or unix:///path.
-	Addr string `mapstructure:"addr"`
-	// Delimiter ends a packet and belongs to it; "\r\n" by default.
-	Delimiter string `mapstructure:"delimiter"`
-	// Batch hands over all complete packets that have arrived as one, as many as fit in ReadBufferSize.
-	Batch bool `mapstructure:"batch"`
+	Addr    string `mapstructure:"addr"`
+	Packets `mapstructure:",squash"`
 	// ReadBufferSize overrides Config.ReadBufferSize for this server.
 	ReadBufferSize int `mapstructure:"read_buf_size"`
 	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
@@ -161,15 +158,6 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 		errs = append(errs, fmt.Errorf("%s.addr: %w", key, err))
 	}
 
-	if s.Delimiter == "" {
-		s.Delimiter = defaultDelimiter
-	}
-	if meant := unescape.Replace(s.Delimiter); meant != s.Delimiter {
-		c.warnings = append(c.warnings, fmt.Sprintf(
-			"%s.delimiter: is the %d characters %s, a backslash among them; YAML reads escapes in double quotes only: "+
-				"if %q was meant, write delimiter: %q", key, len(s.Delimiter), s.Delimiter, meant, meant))
-	}
-
 	if s.ReadBufferSize == 0 {
 		s.ReadBufferSize = c.ReadBufferSize
 		s.readBytes, _ = readSize(s.ReadBufferSize) // an error is the global key's
@@ -180,7 +168,20 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 	errs = append(errs, notNegative(key+".max_connections", s.MaxConnections))
 	errs = append(errs, s.check(key)...)
 	s.limits = s.over(&c.Limits)
+	errs = append(errs, s.init(key, s.limits.packet)...)
+	c.warnOfEscapes(key+".delimiter", s.Delimiter)
+	for _, d := range s.Delimiters {
+		c.warnOfEscapes(key+".delimiters", d)
+	}
 	return errs
+}
+
+func (c *Config) warnOfEscapes(key, delimiter string) {
+	if meant := unescape.Replace(delimiter); meant != delimiter {
+		c.warnings = append(c.warnings, fmt.Sprintf(
+			"%s: is the %d characters %s, a backslash among them; YAML reads escapes in double quotes only: "+
+				"if %q was meant, write %q", key, len(delimiter), delimiter, meant, meant))
+	}
 }
 
 // unescape turns the escapes that single quotes keep into what double quotes would have made of them.

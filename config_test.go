@@ -55,7 +55,7 @@ func TestAnAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	c := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", ReadBufferSize: 3, Delimiter: "x"}}}
+	c := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", ReadBufferSize: 3, Packets: Packets{Delimiter: "x"}}}}
 	require.NoError(t, c.InitDefault())
 	require.Empty(t, c.warnings)
 	require.Equal(t, 1, c.ReadBufferSize)
@@ -89,7 +89,7 @@ func TestAReadBufferSizeInBytesIsTakenAsSuchWithOneWarning(t *testing.T) {
 
 func TestASingleQuotedEscapeIsWarnedOf(t *testing.T) {
 	for delimiter, warned := range map[string]bool{`\r\n`: true, `\n`: true, "\r\n": false, `\`: false, `a\0`: true, "|": false} {
-		c := &Config{Servers: map[string]*Server{"a": {Addr: ":0", Delimiter: delimiter}}}
+		c := &Config{Servers: map[string]*Server{"a": {Addr: ":0", Packets: Packets{Delimiter: delimiter}}}}
 		require.NoError(t, c.InitDefault())
 		require.Equal(t, warned, len(c.warnings) == 1, "%q: %v", delimiter, c.warnings)
 		require.Equal(t, delimiter, c.Servers["a"].Delimiter, "what is written is what counts")

@@ -168,7 +168,7 @@ func reasonOf(err error) reason {
 		return reasonIdle
 	case errors.Is(err, errPacketTimeout), errors.Is(err, errWriteTimeout):
 		return reasonSlow
-	case errors.Is(err, errTooLong):
+	case errors.Is(err, errTooLong), errors.Is(err, errLength):
 		return reasonTooLong
 	case errors.Is(err, errMemory):
 		return reasonMemory

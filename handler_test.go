@@ -235,7 +235,7 @@ func (a answers) handOverClose(*call, []byte) {}
 
 func testListener(w workers, log *zap.Logger) *listener {
 	return &listener{
-		server: "s", framing: splitDelimiter([]byte("\r\n")), most: 1 << 20, limits: new(Limits).over(new(Limits)),
+		server: "s", framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20, limits: new(Limits).over(new(Limits)),
 		memory: &memory{limit: defaultMemoryLimit}, workers: w, log: log,
 	}
 }

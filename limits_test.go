@@ -16,8 +16,8 @@ import (
 // limitedReader reads stream in pieces of that many bytes; a packet ends with a line feed.
 func limitedReader(stream string, piece, longest, batch int) *reader {
 	return &reader{
-		socket: &pieces{chunks(stream, func() int { return piece }), io.EOF}, framing: splitDelimiter([]byte("\n")),
-		most: 1 << 20, batch: batch, longest: longest, memory: &memory{limit: defaultMemoryLimit},
+		socket: &pieces{chunks(stream, func() int { return piece }), io.EOF}, framing: batched(splitDelimiter([]byte("\n"), false), batch),
+		most: 1 << 20, longest: longest, memory: &memory{limit: defaultMemoryLimit},
 	}
 }
 

@@ -18,7 +18,6 @@ type listener struct {
 	server  string
 	dialect string
 	framing framing
-	batch   int // bytes; 0: off
 	most    int // bytes read at once
 	limits  limits
 
@@ -168,7 +167,8 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		aborted:  make(chan struct{}),
 	}
 	c.packets = reader{
-		socket: socket, framing: l.framing, most: l.most, batch: l.batch, longest: l.limits.packet, memory: l.memory, turns: l.turns,
+		socket: socket, framing: l.framing, own: l.framing, most: l.most, longest: l.limits.packet,
+		memory: l.memory, turns: l.turns,
 		idle: l.limits.idle, packetTime: l.limits.packetTime,
 	}
 	if l.limits.idle > 0 || l.limits.packetTime > 0 {

@@ -159,5 +159,6 @@ func (s sections) UnmarshalKey(name string, out any) error {
 	if err != nil {
 		return err
 	}
-	return json.NewDecoder(strings.NewReader(strings.ReplaceAll(string(b), "_", ""))).Decode(out)
+	keys := strings.NewReplacer(`"packet_size"`, `"packet_size"`, "_", "")
+	return json.NewDecoder(strings.NewReader(keys.Replace(string(b)))).Decode(out)
 }

@@ -209,7 +209,7 @@ func (s playedScript) inBubble() error {
 	core, logs := observer.New(zap.DebugLevel)
 	w := &modelWorkers{taken: make(chan struct{}), answer: make(chan func() (answer, error))}
 	l := testListener(w, zap.New(core))
-	l.most, l.batch = s.most, s.batch
+	l.most, l.framing.batch = s.most, s.batch
 	l.limits = limits{packet: modelLongest}
 	if s.timed {
 		l.limits.idle, l.limits.packetTime, l.limits.write = modelIdle, modelPacket, modelWrite

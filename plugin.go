@@ -205,7 +205,7 @@ func (p *Plugin) bind() ([]*listener, error) {
 
 func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *listener {
 	l := &listener{
-		server: name, dialect: p.cfg.Dialect, framing: splitDelimiter([]byte(server.Delimiter)),
+		server: name, dialect: p.cfg.Dialect, framing: server.framing(server.readBytes, server.limits.packet),
 		most: server.readBytes, limits: server.limits, socket: socket, log: p.log, ended: p.ended,
 		live: &p.live, memory: p.memory, turns: p.turns, slots: [2]*slots{newSlots(server.MaxConnections), p.slots},
 	}
@@ -213,9 +213,6 @@ func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *
 	l.refused.report = func(times int) {
 		p.log.Info("connections refused: their addresses have max_connections_per_ip open",
 			zap.String("server", name), zap.Int("connections", times))
-	}
-	if server.Batch {
-		l.batch = server.readBytes
 	}
 	return l
 }

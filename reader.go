@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
@@ -14,9 +15,10 @@ import (
 type reader struct {
 	socket  socket
 	framing framing
-	most    int // bytes read at once, at most
-	batch   int // bytes of finished packets handed over together, at most; 0: one packet at a time
-	longest int // bytes of a packet, at most; 0: no limit
+	own     framing // the server's
+	once    bool    // framing is for one packet, then comes own
+	most    int     // bytes read at once, at most
+	longest int     // bytes of a packet, at most; 0: no limit
 	memory  *memory
 	turns   *turns // nil: large packets take none
 
@@ -44,7 +46,7 @@ type socket interface {
 // next returns the next packet; it is borrowed until the next call. tail reports that the end of file ended it, not the
 // framing. It returns io.EOF after the last one, and whatever ends a read otherwise.
 func (r *reader) next() (packet []byte, tail bool, err error) {
-	if r.start < r.end && r.end-r.start < r.batch {
+	if r.start < r.end && r.end-r.start < r.framing.batch {
 		if r.setDeadline != nil {
 			r.setDeadline(time.Time{}) // the last one may be over
 		}
@@ -72,6 +74,9 @@ func (r *reader) next() (packet []byte, tail bool, err error) {
 		}
 	}
 }
+
+// use cuts what is not handed over yet, and what comes, by another rule: once, or from now on.
+func (r *reader) use(f framing, once bool) { r.framing, r.once, r.seen = f, once, 0 }
 
 // await is fill with the time limits.
 func (r *reader) await() error {
@@ -110,15 +115,17 @@ func (r *reader) cut() ([]byte, error) {
 		return nil, err
 	}
 
-	packet = r.buffer.bytes[r.start : r.start+r.seen+len(packet)]
-	n += r.seen
+	if r.seen > 0 {
+		packet = r.buffer.bytes[r.start : r.start+r.seen+len(packet)]
+		n += r.seen
+	}
 	if r.isTooLong(n) {
 		return nil, errTooLong
 	}
-	if r.batch > 0 {
+	if batch := r.framing.batch; batch > 0 {
 		for {
 			more, _, err := r.split(r.start+n, false)
-			if err != nil || more == 0 || n+more > r.batch || r.isTooLong(more) {
+			if err != nil || more == 0 || n+more > batch || r.isTooLong(more) {
 				break // what is wrong with it is met again when it comes first
 			}
 			n += more
@@ -126,23 +133,32 @@ func (r *reader) cut() ([]byte, error) {
 		packet = r.buffer.bytes[r.start : r.start+n]
 	}
 
-	r.start, r.seen = r.start+n, 0
+	r.cutOff(n)
 	return packet, nil
 }
 
 func (r *reader) isTooLong(n int) bool { return r.longest > 0 && n > r.longest }
 
+// cutOff is the end of a packet of n bytes.
+func (r *reader) cutOff(n int) {
+	r.start, r.seen = r.start+n, 0
+	if r.once {
+		r.use(r.own, false)
+	}
+}
+
 // rest takes what the end of file finishes.
 func (r *reader) rest() ([]byte, bool, error) {
 	n, packet, err := r.split(r.start, true)
+	tail := errors.Is(err, bufio.ErrFinalToken)
 	switch {
-	case err != nil:
+	case err != nil && !tail:
 		return nil, false, err
 	case n == 0:
 		return nil, false, io.EOF
 	}
-	r.start, r.seen = r.start+n, 0
-	return packet, true, nil
+	r.cutOff(n)
+	return packet, tail, nil
 }
 
 func (r *reader) split(from int, atEOF bool) (int, []byte, error) {
@@ -207,7 +223,7 @@ func (r *reader) largerBuffer() int {
 	if r.longest == 0 {
 		return size
 	}
-	if most := max(r.longest, r.batch) + 1; size >= most-1 && most > len(r.buffer.bytes) {
+	if most := max(r.longest, r.framing.batch) + 1; size >= most-1 && most > len(r.buffer.bytes) {
 		return most
 	}
 	return size

@@ -42,6 +42,12 @@ func (p *pieces) read(r *reader, wait bool) error {
 
 func (p *pieces) writeNow([]byte) (int, error) { panic("not written to") }
 
+// batched hands over so many bytes of packets at once.
+func batched(f framing, most int) framing {
+	f.batch = most
+	return f
+}
+
 // everyPacket reads to the end and returns copies; the last one may be the tail.
 func everyPacket(t *testing.T, r *reader) (packets []string, tail bool) {
 	for {
@@ -99,7 +105,7 @@ func TestPacketsAreTheSameHoweverTheyAreCut(t *testing.T) {
 				func() int { return 1 + rnd.Intn(5) }, func() int { return 1 + rnd.Intn(2000) },
 			} {
 				r := &reader{memory: &memory{},
-					socket: &pieces{chunks(c.stream, sizes), io.EOF}, framing: splitDelimiter([]byte(c.delimiter)), most: 1 << 20,
+					socket: &pieces{chunks(c.stream, sizes), io.EOF}, framing: splitDelimiter([]byte(c.delimiter), false), most: 1 << 20,
 				}
 				got, tail := everyPacket(t, r)
 				require.Equal(t, want, got)
@@ -121,7 +127,7 @@ func FuzzPackets(f *testing.F) {
 		batch, most = max(0, batch%(1<<16)), 1+max(0, most%(1<<20))
 		r := &reader{memory: &memory{},
 			socket:  &pieces{chunks(stream, func() int { return 1 + rnd.Intn(700) }), io.EOF},
-			framing: splitDelimiter([]byte(delimiter)), most: most, batch: batch,
+			framing: batched(splitDelimiter([]byte(delimiter), false), batch), most: most,
 		}
 		got, tail := everyPacket(t, r)
 		want, wantTail := cutByHand(stream, delimiter)
@@ -151,7 +157,7 @@ func checkBatches(t *testing.T, packets, batches []string, most int) {
 func TestBatchHandsOverAllThatHasArrived(t *testing.T) {
 	r := &reader{memory: &memory{},
 		socket:  &pieces{[][]byte{[]byte("1\n2\n3"), []byte("\n4\n"), []byte("5\n")}, io.EOF},
-		framing: splitDelimiter([]byte("\n")), most: 1 << 20, batch: 1 << 20,
+		framing: batched(splitDelimiter([]byte("\n"), false), 1<<20), most: 1 << 20,
 	}
 	packet, _, err := r.next()
 	require.NoError(t, err)
@@ -163,7 +169,7 @@ func TestBatchHandsOverAllThatHasArrived(t *testing.T) {
 
 func TestWhatCameBeforeAResetIsHandedOver(t *testing.T) {
 	r := &reader{memory: &memory{},
-		socket: &pieces{[][]byte{[]byte("1\n2\n3")}, net.ErrClosed}, framing: splitDelimiter([]byte("\n")), most: 1 << 20,
+		socket: &pieces{[][]byte{[]byte("1\n2\n3")}, net.ErrClosed}, framing: splitDelimiter([]byte("\n"), false), most: 1 << 20,
 	}
 	for _, want := range []string{"1\n", "2\n"} {
 		packet, tail, err := r.next()
@@ -179,7 +185,7 @@ func TestWhatCameBeforeAResetIsHandedOver(t *testing.T) {
 func TestALargePacketIsScannedOnce(t *testing.T) {
 	stream := append(bytes.Repeat([]byte("x"), 1<<20), "\r\n"...)
 	scanned := 0
-	f := splitDelimiter([]byte("\r\n"))
+	f := splitDelimiter([]byte("\r\n"), false)
 	inner := f.split
 	f.split = func(data []byte, atEOF bool) (int, []byte, error) {
 		scanned += len(data)
@@ -195,7 +201,7 @@ func TestALargePacketIsScannedOnce(t *testing.T) {
 func TestTheBufferGrowsWithWhatArrivedOnly(t *testing.T) {
 	stream := strings.Repeat("x", 100_000) + "\n"
 	r := &reader{memory: &memory{},
-		socket: &pieces{chunks(stream, func() int { return 100 }), io.EOF}, framing: splitDelimiter([]byte("\n")), most: 50 << 20,
+		socket: &pieces{chunks(stream, func() int { return 100 }), io.EOF}, framing: splitDelimiter([]byte("\n"), false), most: 50 << 20,
 	}
 	for {
 		if packet, err := r.cut(); packet != nil || err != nil {
@@ -212,7 +218,7 @@ func TestTheBufferGrowsWithWhatArrivedOnly(t *testing.T) {
 func TestTheBufferDoesNotGrowForPacketsThatFit(t *testing.T) {
 	stream := strings.Repeat(strings.Repeat("x", 69)+"\n", 1000)
 	r := &reader{memory: &memory{},
-		socket: &pieces{chunks(stream, func() int { return 300 }), io.EOF}, framing: splitDelimiter([]byte("\n")), most: 1 << 20,
+		socket: &pieces{chunks(stream, func() int { return 300 }), io.EOF}, framing: splitDelimiter([]byte("\n"), false), most: 1 << 20,
 	}
 	for range 1000 {
 		_, _, err := r.next()
@@ -222,7 +228,7 @@ func TestTheBufferDoesNotGrowForPacketsThatFit(t *testing.T) {
 }
 
 func TestReadBufferSizeIsTheMostReadAtOnce(t *testing.T) {
-	r := &reader{memory: &memory{}, socket: &pieces{[][]byte{make([]byte, 5000)}, io.EOF}, framing: splitDelimiter([]byte("\n")), most: 7}
+	r := &reader{memory: &memory{}, socket: &pieces{[][]byte{make([]byte, 5000)}, io.EOF}, framing: splitDelimiter([]byte("\n"), false), most: 7}
 	for range 20 {
 		room, err := r.room()
 		require.NoError(t, err)
@@ -246,7 +252,7 @@ func tcpPair(t testing.TB) (server net.Conn, client *net.TCPConn) {
 
 func TestAWaitingSocketHoldsNoBuffer(t *testing.T) {
 	server, client := tcpPair(t)
-	r := &reader{memory: &memory{}, socket: newSocket(server), framing: splitDelimiter([]byte("\n")), most: 1 << 20}
+	r := &reader{memory: &memory{}, socket: newSocket(server), framing: splitDelimiter([]byte("\n"), false), most: 1 << 20}
 	for _, packet := range []string{"one\n", strings.Repeat("x", 100_000) + "\n"} {
 		_, err := client.Write([]byte(packet))
 		require.NoError(t, err)
@@ -268,7 +274,7 @@ func BenchmarkSplit(b *testing.B) {
 	for name, size := range map[string]int{"64B": 64, "64KiB": 64 << 10, "4MiB": 4 << 20} {
 		b.Run(name, func(b *testing.B) {
 			packet := append(bytes.Repeat([]byte("x"), size-2), "\r\n"...)
-			split := splitDelimiter([]byte("\r\n")).split
+			split := splitDelimiter([]byte("\r\n"), false).split
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for range b.N {

@@ -20,7 +20,7 @@ func TestASocketBatchIsWhatFits(t *testing.T) {
 	require.NoError(t, client.CloseWrite())
 
 	const fits = 20_000
-	r := &reader{memory: &memory{}, socket: newSocket(server), framing: splitDelimiter([]byte("\n")), most: 32 << 10, batch: fits}
+	r := &reader{memory: &memory{}, socket: newSocket(server), framing: batched(splitDelimiter([]byte("\n"), false), fits), most: 32 << 10}
 	require.Eventually(t, func() bool { // until all of it is in the socket's buffer
 		n, err := unread(server)
 		return err == nil && n == packets*size

@@ -76,7 +76,7 @@ func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 		case err != nil:
 			s.err = err
 			return true
-		case !more || s.r.unfinished() >= s.r.batch:
+		case !more || s.r.unfinished() >= s.r.framing.batch:
 			return true
 		}
 	}
