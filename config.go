@@ -41,6 +41,8 @@ type Server struct {
 	// Addr to listen on: tcp://host:port, host:port, :port or unix:///path.
 	Addr    string `mapstructure:"addr"`
 	Packets `mapstructure:",squash"`
+	// Events that workers get: CONNECTED, DATA and CLOSE. All by default; DATA always.
+	Events []string `mapstructure:"events"`
 	// ReadBufferSize overrides Config.ReadBufferSize for this server.
 	ReadBufferSize int `mapstructure:"read_buf_size"`
 	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
@@ -50,6 +52,7 @@ type Server struct {
 	address   address
 	readBytes int
 	limits    limits
+	omits     omitted
 }
 
 const (
@@ -167,6 +170,9 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 
 	errs = append(errs, notNegative(key+".max_connections", s.MaxConnections))
 	errs = append(errs, s.check(key)...)
+	if s.omits, err = omits(s.Events); err != nil {
+		errs = append(errs, fmt.Errorf("%s.events: %w", key, err))
+	}
 	s.limits = s.over(&c.Limits)
 	errs = append(errs, s.init(key, s.limits.packet)...)
 	c.warnOfEscapes(key+".delimiter", s.Delimiter)

@@ -34,9 +34,12 @@ type connection struct {
 	call     *call
 	log      *zap.Logger
 
-	why       reason        // why it ended
-	err       error         // what ended it, where something did
-	connected bool          // a worker may know of it: CLOSE is owed
+	why       reason  // why it ended
+	err       error   // what ended it, where something did
+	connected bool    // a worker may know of it: CLOSE is owed
+	omits     omitted // events that workers do not get
+	begun     time.Time
+	cutOff    int           // bytes of a packet that the end of file left unfinished
 	linger    time.Duration // how long to close politely; 0 until something was written
 
 	// shared: drain and abort set these from other goroutines
@@ -56,7 +59,11 @@ func (c *connection) serve(gone func()) {
 
 func (c *connection) live() {
 	defer c.recovered()
-	st := c.exchange(opening, c.contexts.connected(), nil)
+	c.connected = true
+	st := reading
+	if !c.omits.connected {
+		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
+	}
 	for st == reading {
 		packet, tail, err := c.packets.next()
 		switch {
@@ -76,7 +83,6 @@ func (c *connection) live() {
 
 // exchange hands one event over and does what the reply says.
 func (c *connection) exchange(st state, context, body []byte) state {
-	c.connected = true
 	a, err := c.workers.exchange(c.call, c.aborted, context, body)
 	switch {
 	case err != nil:
@@ -85,9 +91,10 @@ func (c *connection) exchange(st state, context, body []byte) state {
 		return c.end(c.askedWhy(), nil)
 	}
 
-	st, effect := st.next(decodeReply(a.context))
+	r, err := c.decode(a.context)
+	st, effect := st.next(r)
 	if effect.end != reasonNone {
-		c.end(effect.end, unknownReply(effect.end, a.context))
+		c.end(effect.end, err)
 	}
 	if effect.write {
 		if err := c.write(a.body); err != nil {
@@ -118,7 +125,7 @@ func (c *connection) write(body []byte) error {
 	}
 	c.linger = lingerTime
 	c.packets.release() // not to be held while the client is waited for
-	return c.answers.write(body, c.packets.held())
+	return c.answers.write(body, c.packets.held()+c.packets.beside)
 }
 
 // end notes why the connection ends. What was noted first stays.
@@ -153,6 +160,9 @@ func (c *connection) endedBy(err error) state {
 
 func (c *connection) stoppedReading(err error) {
 	c.endedBy(err)
+	if c.why == reasonEOF {
+		c.cutOff = c.packets.unfinished()
+	}
 	if c.why == reasonShutdown {
 		c.linger = min(c.linger, idleLinger)
 	}
@@ -238,6 +248,7 @@ func shutdown(conn net.Conn) {
 // logged. None of these is left out when another one panics.
 func (c *connection) finish(gone func()) {
 	defer c.logEnd()
+	defer c.keep("")
 	defer c.handOverClose()
 	defer gone()
 	defer c.conn.Close()
@@ -246,8 +257,10 @@ func (c *connection) finish(gone func()) {
 }
 
 func (c *connection) handOverClose() {
-	if c.connected {
-		c.workers.handOverClose(c.call, c.contexts.closed(c.why))
+	if c.connected && !c.omits.close {
+		c.workers.handOverClose(c.call, c.contexts.closed(ending{
+			why: c.why, read: c.packets.total, written: c.answers.total, unfinished: c.cutOff, lived: time.Since(c.begun),
+		}))
 	}
 }
 
@@ -267,7 +280,7 @@ func (c *connection) recovered() {
 
 func (c *connection) fields(more ...zap.Field) []zap.Field {
 	return append([]zap.Field{
-		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", remoteAddr(c.conn)),
+		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", addrOf(c.conn.RemoteAddr())),
 	}, more...)
 }
 
@@ -314,19 +327,4 @@ func (c *connection) discard() {
 			return
 		}
 	}
-}
-
-// replyError is an answer that is none of the four words.
-type replyError struct{ context string }
-
-func (e *replyError) Error() string {
-	return "the worker answered " + string(quote(e.context)) + "; want WRITE, CONTINUE, WRITECLOSE or CLOSE"
-}
-
-func unknownReply(why reason, context []byte) error {
-	if why != reasonReply {
-		return nil
-	}
-	const shown = 64
-	return &replyError{context: string(context[:min(len(context), shown)])}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -76,8 +77,10 @@ func (c loggedConn) CloseRead() error {
 
 // play runs one transcript against a connection. Its lines, in order:
 //
-//	event  CONNECTED | DATA ["eof"] "packet" | CLOSE reason=…   what the worker gets
-//	reply  WORD ["body"]        its answer          fails  reached|unreached REASON    panics
+//	server {"framing":…}        how the server is configured; first
+//	event  CONNECTED | DATA ["eof"] "packet" | CLOSE, each with KEY=VALUE…   what the worker gets
+//	reply  WORD ["body"]        its answer; UUID in it is the connection's
+//	fails  reached|unreached REASON    panics
 //	client sends "bytes" | reads "bytes" | reads EOF | shuts (its writing side) | closes | resets
 //	abort  REASON               drain               tcp: needs a real socket
 func play(t *testing.T, transcript string, server, client net.Conn) {
@@ -85,7 +88,9 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 	core, logs := observer.New(zap.DebugLevel)
 	s := &script{events: make(chan scriptedEvent), answer: make(chan func() (answer, error)), log: &order}
 	logged := loggedConn{server, &order}
-	c := testListener(s, zap.New(core)).newConnection(logged)
+	l := testListener(s, zap.New(core))
+	configure(t, l, transcript)
+	c := l.newConnection(logged)
 	c.packets.socket = newSocket(server)
 	c.answers.socket = c.packets.socket
 	ended := make(chan struct{})
@@ -103,11 +108,11 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 		rest = strings.TrimSpace(rest)
 		word, argument, _ := strings.Cut(rest, " ")
 		switch verb {
-		case "", "#", "tcp":
+		case "", "#", "tcp", "server":
 		case "event":
 			closes += playEvent(t, line, word, argument, s)
 		case "reply":
-			a := answer{[]byte(unquote(word)), []byte(unquote(argument))}
+			a := answer{[]byte(strings.ReplaceAll(unquote(word), "UUID", c.uuid)), []byte(unquote(argument))}
 			s.answer <- func() (answer, error) { return a, nil }
 		case "fails":
 			f := &failure{reached: word == "reached", why: namedReason(argument), err: errors.New(argument)}
@@ -140,18 +145,46 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 	require.Equal(t, strings.Contains(transcript, "\npanics"), panics.Len() == 1)
 }
 
+// configure does what the line server of a transcript says.
+func configure(t *testing.T, l *listener, transcript string) {
+	_, config, ok := strings.Cut(transcript, "\nserver ")
+	if !ok {
+		return
+	}
+	config, _, _ = strings.Cut(config, "\n")
+	var s Server
+	require.NoError(t, json.Unmarshal([]byte(config), &s))
+	require.Empty(t, s.init("server", l.limits.packet))
+	var err error
+	l.omits, err = omits(s.Events)
+	require.NoError(t, err)
+	l.framing = s.framing(l.most, l.limits.packet)
+}
+
 func playEvent(t *testing.T, line, name, argument string, s *script) (closes int) {
 	select {
 	case e := <-s.events:
 		require.Equal(t, name, e.context["event"], line)
-		reason, isClose := strings.CutPrefix(argument, "reason=")
 		body, eof := strings.CutPrefix(argument, "eof ")
-		if isClose {
-			require.Equal(t, reason, e.context["reason"], line)
+		state := any(nil)
+		for {
+			pair, rest, _ := strings.Cut(body, " ")
+			key, value, isPair := strings.Cut(pair, "=")
+			if !isPair || strings.HasPrefix(pair, `"`) {
+				break
+			}
+			if key == "state" {
+				state = value
+			}
+			require.Equal(t, value, fmt.Sprint(e.context[key]), line)
+			body = rest
+		}
+		require.Equal(t, state, e.context["state"], line)
+		require.Equal(t, eof, e.context["eof"] == true, line)
+		require.Equal(t, unquote(body), e.body, line)
+		if name == "CLOSE" {
 			return 1
 		}
-		require.Equal(t, unquote(body), e.body, line)
-		require.Equal(t, eof, e.context["eof"] == true, line)
 	case <-time.After(10 * time.Second):
 		require.Fail(t, "no event", line)
 	}

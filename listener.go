@@ -20,6 +20,7 @@ type listener struct {
 	framing framing
 	most    int // bytes read at once
 	limits  limits
+	omits   omitted
 
 	socket  net.Listener
 	live    *registry
@@ -165,6 +166,8 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		call:     newCall(l.limits.close),
 		log:      l.log,
 		aborted:  make(chan struct{}),
+		omits:    l.omits,
+		begun:    time.Now(),
 	}
 	c.packets = reader{
 		socket: socket, framing: l.framing, own: l.framing, most: l.most, longest: l.limits.packet,
@@ -189,7 +192,7 @@ func (l *listener) keepAlive(conn net.Conn) {
 
 // remote is the peer as the dialect has it: ip:port, or the ip alone.
 func (l *listener) remote(conn net.Conn) string {
-	addr := remoteAddr(conn)
+	addr := addrOf(conn.RemoteAddr())
 	if l.dialect == dialectDocumented {
 		if host, _, err := net.SplitHostPort(addr); err == nil {
 			return host
@@ -198,9 +201,9 @@ func (l *listener) remote(conn net.Conn) string {
 	return addr
 }
 
-// remoteAddr is the peer as RoadRunner has always named it: ip:port, and @ for the nameless peer of a unix socket.
-func remoteAddr(conn net.Conn) string {
-	if a := conn.RemoteAddr(); a != nil && a.String() != "" {
+// addrOf is an address as RoadRunner has always written it: ip:port, and @ for the nameless peer of a unix socket.
+func addrOf(a net.Addr) string {
+	if a != nil && a.String() != "" {
 		return a.String()
 	}
 	return "@"

@@ -206,7 +206,7 @@ func (p *Plugin) bind() ([]*listener, error) {
 func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *listener {
 	l := &listener{
 		server: name, dialect: p.cfg.Dialect, framing: server.framing(server.readBytes, server.limits.packet),
-		most: server.readBytes, limits: server.limits, socket: socket, log: p.log, ended: p.ended,
+		most: server.readBytes, limits: server.limits, omits: server.omits, socket: socket, log: p.log, ended: p.ended,
 		live: &p.live, memory: p.memory, turns: p.turns, slots: [2]*slots{newSlots(server.MaxConnections), p.slots},
 	}
 	l.peers.limit = server.limits.connectionsPerIP

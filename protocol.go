@@ -1,6 +1,11 @@
 package tcp
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
 
 // The life of a connection.
 //
@@ -17,6 +22,8 @@ import "encoding/json"
 //	CLOSE               → closing (worker)                      ignored
 //	anything else       → closing (reply)                       ignored
 //	worker, pool error  → closing (error, overload, shutdown)   ignored
+//
+// A server whose workers do not want CONNECTED begins in reading; CLOSE is owed all the same, unless they do not want that.
 //
 // In any state tcp.Close, a limit or the end of the grace period closes the socket at once and a reply that comes
 // later is discarded. The packet that the end of file left without its delimiter is a DATA like any other; after its
@@ -39,6 +46,29 @@ const (
 	eventClosed = "CLOSED"
 )
 
+// omitted are the events that the workers of a server do not want.
+type omitted struct{ connected, close bool }
+
+// omits is what is left out where workers get these events; nil are all. DATA is never left out.
+func omits(names []string) (o omitted, err error) {
+	if names == nil {
+		return o, nil
+	}
+	o = omitted{connected: true, close: true}
+	for _, name := range names {
+		switch name {
+		case eventConnected:
+			o.connected = false
+		case eventClose, eventClosed:
+			o.close = false
+		case eventData:
+		default:
+			return o, fmt.Errorf("unknown event %q; want a list of %s, %s and %s", name, eventConnected, eventData, eventClose)
+		}
+	}
+	return o, nil
+}
+
 // The two dialects of the wire: what every released RoadRunner and PHP client says, and what the documents say.
 const (
 	dialectReleased   = "released"
@@ -56,8 +86,8 @@ const (
 	replyClose
 )
 
-// decodeReply reads the context of an answer. What is not one of the four words is replyUnknown.
-func decodeReply(context []byte) reply {
+// word reads one of the four words. What is none is replyUnknown.
+func word(context []byte) reply {
 	switch string(context) {
 	case "WRITE":
 		return replyWrite
@@ -136,10 +166,11 @@ var reasonNames = [...]string{
 func (r reason) String() string { return reasonNames[r] }
 
 // contexts makes the contexts of one connection's events: a JSON object each, with the keys remote_addr, server, uuid
-// and event, and what DESIGN adds to some of them. The part that all share is encoded once.
+// and event, state where there is one, and more for some of them. The part that all share is encoded once.
 type contexts struct {
 	head  []byte // `{"remote_addr":"…","server":"…","uuid":"…","event":"`
 	data  []byte // the whole context of a DATA, sent unchanged for every packet
+	state []byte // `,"state":"…"`, or nothing
 	close string
 }
 
@@ -160,21 +191,50 @@ func newContexts(remoteAddr, server, uuid, dialect string) contexts {
 	return c
 }
 
-func (c *contexts) connected() []byte { return c.event(eventConnected, "") }
+// keep is c with another state; an empty one is none.
+func (c contexts) keep(state string) contexts {
+	c.state = nil
+	if state != "" {
+		c.state = append([]byte(`,"state":`), quote(state)...)
+	}
+	c.data = c.event(eventData, "")
+	return c
+}
+
+// kept is how many bytes the state takes, wherever it stands.
+func (c *contexts) kept() int { return 2 * len(c.state) }
+
+func (c *contexts) connected(localAddr string) []byte {
+	return c.event(eventConnected, `,"local_addr":`+string(quote(localAddr)))
+}
 
 // tail is the context of a DATA whose packet ended with the end of file, not with its delimiter.
 func (c *contexts) tail() []byte { return c.event(eventData, `,"eof":true`) }
 
+// ending is how a connection ended.
+type ending struct {
+	why           reason
+	read, written int64 // bytes
+	unfinished    int   // bytes of a packet that the end of file cut off
+	lived         time.Duration
+}
+
 // closed is the context of the last event.
-func (c *contexts) closed(why reason) []byte {
-	return c.event(c.close, `,"reason":"`+why.String()+`"`)
+func (c *contexts) closed(e ending) []byte {
+	more := fmt.Sprintf(`,"reason":%q,"bytes_read":%d,"bytes_written":%d,"seconds":%s`,
+		e.why, e.read, e.written, strconv.FormatFloat(e.lived.Seconds(), 'f', 3, 64))
+	if e.unfinished > 0 {
+		more += fmt.Sprintf(`,"unfinished":%d`, e.unfinished)
+	}
+	return c.event(c.close, more)
 }
 
 func (c *contexts) event(name, more string) []byte {
-	b := make([]byte, 0, len(c.head)+len(name)+len(more)+2)
+	b := make([]byte, 0, len(c.head)+len(name)+len(c.state)+len(more)+2)
 	b = append(b, c.head...)
 	b = append(b, name...)
 	b = append(b, '"')
+	b = append(b, c.state...)
 	b = append(b, more...)
 	return append(b, '}')
 }

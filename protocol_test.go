@@ -3,6 +3,7 @@ package tcp
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -34,12 +35,12 @@ func TestEveryReplyInEveryState(t *testing.T) {
 }
 
 func TestOnlyTheFourWordsAreReplies(t *testing.T) {
-	for word, want := range map[string]reply{
+	for text, want := range map[string]reply{
 		"WRITE": replyWrite, "CONTINUE": replyContinue, "WRITECLOSE": replyWriteClose, "CLOSE": replyClose,
 		"": replyUnknown, "write": replyUnknown, "WRITE ": replyUnknown, "WRITEWRITE": replyUnknown, "CLOSED": replyUnknown,
 		`{"stop":true}`: replyUnknown, "\x00": replyUnknown,
 	} {
-		require.Equal(t, want, decodeReply([]byte(word)), "%q", word)
+		require.Equal(t, want, word([]byte(text)), "%q", text)
 	}
 }
 
@@ -57,13 +58,18 @@ func TestContextsHaveExactlyTheirKeys(t *testing.T) {
 	}
 
 	c := newContexts("[::1]:5", "s \"1\"\n\u2028", "u", dialectReleased)
-	require.Equal(t, base("CONNECTED", nil), decode(c.connected()))
+	require.Equal(t, base("CONNECTED", m{"local_addr": "[::1]:25"}), decode(c.connected("[::1]:25")))
 	require.Equal(t, base("DATA", nil), decode(c.data))
 	require.Equal(t, base("DATA", map[string]any{"eof": true}), decode(c.tail()))
-	require.Equal(t, base("CLOSE", map[string]any{"reason": "eof"}), decode(c.closed(reasonEOF)))
+	end := ending{why: reasonEOF, read: 1 << 40, written: 7, lived: 1500 * time.Millisecond}
+	said := m{"reason": "eof", "bytes_read": float64(1 << 40), "bytes_written": 7.0, "seconds": 1.5}
+	require.Equal(t, base("CLOSE", said), decode(c.closed(end)))
+	end.unfinished, said["unfinished"] = 3, 3.0
+	require.Equal(t, base("CLOSE", said), decode(c.closed(end)))
 
 	c = newContexts("[::1]:5", "s \"1\"\n\u2028", "u", dialectDocumented)
-	require.Equal(t, base("CLOSED", map[string]any{"reason": "rpc"}), decode(c.closed(reasonRPC)))
+	said = m{"reason": "rpc", "bytes_read": 0.0, "bytes_written": 0.0, "seconds": 0.0}
+	require.Equal(t, base("CLOSED", said), decode(c.closed(ending{why: reasonRPC})))
 }
 
 func TestEveryReasonHasANameOfItsOwn(t *testing.T) {
@@ -79,7 +85,7 @@ func FuzzContexts(f *testing.F) {
 	f.Add("@", "\xff\x00\"", "\\")
 	f.Fuzz(func(t *testing.T, remote, server, id string) {
 		c := newContexts(remote, server, id, dialectReleased)
-		for _, context := range [][]byte{c.connected(), c.data, c.tail(), c.closed(reasonReset)} {
+		for _, context := range [][]byte{c.connected(remote), c.data, c.tail(), c.closed(ending{why: reasonReset})} {
 			var m map[string]any
 			require.NoError(t, json.Unmarshal(context, &m), "%q", context)
 		}

@@ -30,6 +30,8 @@ type reader struct {
 	seen       int   // how many of those split need not see again
 	over       error // why nothing more arrives: io.EOF, or what broke the connection
 	begun      time.Time
+	beside     int   // bytes that the connection holds elsewhere
+	total      int64 // bytes that have arrived
 }
 
 // socket is a connection as reader and writer need it. One goroutine reads, one writes.
@@ -186,7 +188,10 @@ func (r *reader) fill(wait bool) error {
 	return err
 }
 
-func (r *reader) arrived(n int) { r.end += n }
+func (r *reader) arrived(n int) {
+	r.end += n
+	r.total += int64(n)
+}
 
 // takesTurns reports whether the packet that is read is large.
 func (r *reader) takesTurns() bool { return r.turns != nil && r.unfinished() >= firstBuffer }
@@ -232,7 +237,7 @@ func (r *reader) largerBuffer() int {
 // grow takes a buffer of size bytes, with what the old one holds.
 func (r *reader) grow(size int) bool {
 	held := r.held()
-	if !r.memory.take(size-held, held) {
+	if !r.memory.take(size-held, r.beside+held) {
 		return false
 	}
 	old := r.buffer

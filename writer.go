@@ -14,6 +14,8 @@ type writer struct {
 	timeout     time.Duration // how long the client may take nothing; 0: forever
 	memory      *memory
 	setDeadline func(time.Time) // of writes
+
+	total int64 // bytes written
 }
 
 // looks is how often within the timeout a client that is waited for is asked whether it has taken something.
@@ -28,6 +30,7 @@ func (w *writer) write(p []byte, held int) error {
 	defer w.memory.give(len(p))
 
 	n, err := w.socket.writeNow(p)
+	w.total += int64(n)
 	if err != nil || n == len(p) {
 		return err
 	}
@@ -42,6 +45,7 @@ func (w *writer) writeOut(p []byte) error {
 			w.setDeadline(time.Now().Add(w.timeout / looks))
 		}
 		n, err := w.conn.Write(p)
+		w.total += int64(n)
 		p = p[n:]
 		switch {
 		case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || w.timeout == 0):

@@ -40,6 +40,13 @@ type eventContext struct {
 	Event      string `json:"event"`
 	EOF        bool   `json:"eof"`
 	Reason     string `json:"reason"`
+	State      string `json:"state"`
+
+	LocalAddr    string  `json:"local_addr"` // of CONNECTED
+	BytesRead    int64   `json:"bytes_read"` // of CLOSE, as the rest
+	BytesWritten int64   `json:"bytes_written"`
+	Seconds      float64 `json:"seconds"`
+	Unfinished   int     `json:"unfinished"`
 }
 
 type packet struct {
@@ -157,7 +164,7 @@ func (r *record) event(e entry) {
 		}
 		s.packets = append(s.packets, packet{string(e.Body), c.EOF})
 	case isClose:
-		s.closed, s.Reason = true, c.Reason
+		s.closed, s.eventContext = true, c
 	}
 	if isClose != slices.Contains(reasons, c.Reason) {
 		r.complain("%s: CLOSE has a reason, nothing else", name)
