@@ -32,3 +32,49 @@ func (c *connection) keep(state string) bool {
 	c.contexts, c.packets.beside = with, with.kept()
 	return true
 }
+
+func (c *connection) write(body []byte) error {
+	if len(body) == 0 {
+		return nil
+	}
+	c.linger = lingerTime
+	c.packets.release() // not to be held while the client is waited for
+	held := c.packets.held() + c.packets.beside
+	if c.more != nil {
+		return c.answers.writeFrame(body, held)
+	}
+	return c.answers.write(body, held)
+}
+
+// stream writes the frames that follow the first. What that one said counts for all, but the last may close. Frames that
+// nobody wants end the answer.
+func (c *connection) stream(st state, write bool) state {
+	for write {
+		a, last, err := c.more.next(c.aborted)
+		switch {
+		case err != nil:
+			return c.unanswered(replying, err)
+		case c.isAborted():
+			return c.end(c.askedWhy(), nil)
+		}
+		if err := c.write(a.body); err != nil {
+			return c.endedBy(err)
+		}
+		if last {
+			if r, _, _ := decodeReply(a.context, c.uuid); r == replyWriteClose {
+				st = c.end(reasonWorker, nil)
+			}
+			break
+		}
+	}
+	c.endStream()
+	return st
+}
+
+// endStream returns when the worker that streamed is free.
+func (c *connection) endStream() {
+	if c.more != nil {
+		c.more.end()
+		c.more = nil
+	}
+}

@@ -48,7 +48,7 @@ type exchanger struct {
 type call struct {
 	payload payload.Payload
 	ticket  *ticket
-	stop    chan struct{} // closed to end an answer that comes as a stream
+	stop    chan struct{} // closed to end an answer that comes as a stream; each one has its own
 	// closeTimeout is how long a worker may take to answer CLOSE; 0: exec_ttl alone bounds it.
 	closeTimeout time.Duration
 }
@@ -58,7 +58,21 @@ func newCall(closeTimeout time.Duration) *call {
 }
 
 // answer is what a worker sent back.
-type answer struct{ context, body []byte }
+type answer struct {
+	context, body []byte
+	codec         byte   // of the frame
+	more          frames // of an answer that comes as a stream; nil: that is all. Who has it ends it.
+}
+
+// frames are the rest of an answer, while its worker is at it.
+type frames interface {
+	// next waits for the next frame. An error is the end, without a last one.
+	next(cancel <-chan struct{}) (frame answer, last bool, err error)
+	// stop asks the worker to stop. It does not wait.
+	stop()
+	// end is stop, and waits until the worker is free.
+	end()
+}
 
 // failure is an exchange that brought no answer.
 type failure struct {
@@ -71,24 +85,21 @@ func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
 var (
-	errUnsent   = stderrors.New("the worker was gone before the event could be sent")
-	errStarved  = stderrors.New("the pool had no free worker within allocate_timeout")
-	errStreamed = stderrors.New("the worker answered in several frames; answer each event with one")
+	errUnsent  = stderrors.New("the worker was gone before the event could be sent")
+	errStarved = stderrors.New("the pool had no free worker within allocate_timeout")
+	errBroken  = stderrors.New("the answer broke off between two frames")
 )
 
 // exchange waits for a worker, hands it one event and waits for its answer. An event that certainly never reached a
 // worker is offered once more. Closing cancel ends the wait for a worker, not the worker's work.
 func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []byte) (answer, error) {
 	c.payload.Context, c.payload.Body = context, body
-	p, err := e.offer(c, cancel, 0)
+	a, err := e.offer(c, cancel, 0)
 	if stderrors.Is(err, errUnsent) {
-		p, err = e.offer(c, cancel, 0)
+		a, err = e.offer(c, cancel, 0)
 	}
 	c.payload.Context, c.payload.Body = nil, nil
-	if err != nil {
-		return answer{}, err
-	}
-	return answer{p.Context, p.Body}, nil
+	return a, err
 }
 
 // handOverClose offers the last event of a connection until a worker has it or the plugin stops. Its answer does not
@@ -96,7 +107,10 @@ func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []by
 func (e *exchanger) handOverClose(c *call, context []byte) {
 	c.payload.Context, c.payload.Body = context, nil
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		_, err := e.offer(c, nil, c.closeTimeout)
+		a, err := e.offer(c, nil, c.closeTimeout)
+		if a.more != nil {
+			a.more.end()
+		}
 
 		var f *failure
 		switch {
@@ -126,54 +140,135 @@ func (e *exchanger) closeFailed(c *call, f *failure) {
 
 // offer is one attempt with the event in c.payload. Who gives no cancel waits for a worker as long as it takes. limit,
 // where there is one, is the time that the worker has to answer before it is killed.
-func (e *exchanger) offer(c *call, cancel <-chan struct{}, limit time.Duration) (*payload.Payload, error) {
+func (e *exchanger) offer(c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
 	for {
 		resets := e.queue.pauses.Load()
-		p, err := e.admitted(c, cancel, limit)
+		a, err := e.admitted(c, cancel, limit)
 		// The pool counts the time that a Reset takes against an exchange that it caught between queue and worker.
 		if !stderrors.Is(err, errStarved) || e.queue.pauses.Load() == resets {
-			return p, err
+			return a, err
 		}
 	}
 }
 
-func (e *exchanger) admitted(c *call, cancel <-chan struct{}, limit time.Duration) (*payload.Payload, error) {
+// admitted waits for its place in the queue and leaves it when the worker is free: with the last frame of the answer.
+func (e *exchanger) admitted(c *call, cancel <-chan struct{}, limit time.Duration) (a answer, err error) {
 	if err := e.queue.enter(c.ticket, cancel, cancel == nil); err != nil {
-		return nil, notAdmitted(err)
+		return answer{}, notAdmitted(err)
 	}
-	defer e.queue.leave()
+	defer func() {
+		if a.more == nil {
+			e.queue.leave()
+		}
+	}()
 
 	if limit == 0 {
 		return e.exec(e.cut, c)
 	}
 	ctx, stop := newCountdown(e.cut, limit, e.debug)
 	defer stop()
-	return e.exec(ctx, c)
+	if a, err = e.exec(ctx, c); a.more != nil {
+		a.more.end()
+	}
+	return a, err
 }
 
-func (e *exchanger) exec(ctx context.Context, c *call) (*payload.Payload, error) {
+func (e *exchanger) exec(ctx context.Context, c *call) (answer, error) {
 	// Exec with a context that has ended takes a healthy worker and kills it.
 	if ctx.Err() != nil {
-		return nil, &failure{why: reasonShutdown, err: errQueueClosed}
+		return answer{}, &failure{why: reasonShutdown, err: errQueueClosed}
 	}
 
-	frames, err := e.pool.Exec(ctx, &c.payload, c.stop)
+	sent, err := e.pool.Exec(ctx, &c.payload, c.stop)
 	if err != nil {
-		return nil, e.failed(err)
+		return answer{}, e.failed(err)
 	}
-	first := <-frames
+	first := <-sent
 	if err := first.Error(); err != nil {
-		return nil, &failure{why: reasonError, reached: true, err: err}
+		return answer{}, &failure{why: reasonError, reached: true, err: err}
 	}
-	if first.Payload().Flags&frame.STREAM == 0 {
-		return first.Payload(), nil
+	p := first.Payload()
+	a := answer{context: p.Context, body: p.Body, codec: p.Codec}
+	if p.Flags&frame.STREAM != 0 {
+		a.more = &execFrames{of: e, sent: sent, asked: c.stop}
+		c.stop = make(chan struct{})
 	}
+	return a, nil
+}
 
-	close(c.stop)
-	for range frames { // the worker is free when the channel is closed
+// execFrames are frames from the pool, which looks between two of them whether the worker is to stop. It holds some that
+// nobody has taken yet, and then waits: who takes no more ends it. exec_ttl bounds the wait for each.
+type execFrames struct {
+	of             *exchanger
+	sent           <-chan *staticPool.PExec // closed when the worker is free
+	asked          chan struct{}            // closed by stop
+	stopped, ended bool
+}
+
+func (f *execFrames) next(cancel <-chan struct{}) (answer, bool, error) {
+	select {
+	case got, ok := <-f.sent:
+		switch {
+		case !ok:
+			return answer{}, false, &failure{why: reasonError, reached: true, err: errBroken}
+		case got.Error() != nil:
+			return answer{}, false, &failure{why: f.of.whyCut(), reached: true, err: got.Error()}
+		}
+		p := got.Payload()
+		return answer{context: p.Context, body: p.Body}, p.Flags&frame.STREAM == 0, nil
+	case <-cancel:
+		return answer{}, false, &failure{reached: true, err: errCanceled}
 	}
-	c.stop = make(chan struct{})
-	return nil, &failure{why: reasonReply, reached: true, err: errStreamed}
+}
+
+func (f *execFrames) stop() {
+	if !f.stopped {
+		f.stopped = true
+		close(f.asked)
+	}
+}
+
+func (f *execFrames) end() {
+	if f.ended {
+		return
+	}
+	f.ended = true
+	defer f.of.queue.leave()
+	f.stop()
+	for {
+		select {
+		case _, ok := <-f.sent:
+			if !ok {
+				return
+			}
+		case <-f.of.cut.Done():
+			f.cutOff()
+			return
+		}
+	}
+}
+
+// cutOff ends a worker that may be silent for as long as exec_ttl: between frames the pool heeds no context. All that are
+// at work are cut then.
+func (f *execFrames) cutOff() {
+	for _, w := range f.of.pool.Workers() {
+		if !w.State().Compare(stateReady) {
+			_ = w.Kill()
+		}
+	}
+	for range f.sent {
+		if f.of.debug { // nobody knows its worker; it ends with RoadRunner
+			return
+		}
+	}
+}
+
+// whyCut is the reason of a worker's failure.
+func (e *exchanger) whyCut() reason {
+	if e.cut.Err() != nil {
+		return reasonShutdown
+	}
+	return reasonError
 }
 
 func notAdmitted(err error) *failure {

@@ -68,12 +68,6 @@ func TestAnExchange(t *testing.T) {
 		require.Equal(t, reasonError, f.why, body)
 		require.True(t, f.reached, body)
 	}
-	for _, body := range []string{"stream", "flood"} {
-		_, f := e.say(t, body)
-		require.Equal(t, reasonReply, f.why, body)
-		require.ErrorIs(t, f, errStreamed, body)
-	}
-
 	got, f := e.say(t, "the worker is free again, or replaced")
 	require.Nil(t, f)
 	require.Equal(t, "WRITE the worker is free again, or replaced", got)

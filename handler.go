@@ -36,6 +36,7 @@ type connection struct {
 
 	why       reason  // why it ended
 	err       error   // what ended it, where something did
+	more      frames  // of the answer that is being written; nil: that was all
 	connected bool    // a worker may know of it: CLOSE is owed
 	omits     omitted // events that workers do not get
 	begun     time.Time
@@ -84,6 +85,7 @@ func (c *connection) live() {
 // exchange hands one event over and does what the reply says.
 func (c *connection) exchange(st state, context, body []byte) state {
 	a, err := c.workers.exchange(c.call, c.aborted, context, body)
+	c.more = a.more
 	switch {
 	case err != nil:
 		return c.unanswered(st, err)
@@ -101,6 +103,9 @@ func (c *connection) exchange(st state, context, body []byte) state {
 			return c.endedBy(err)
 		}
 	}
+	if c.more != nil && (st == reading || effect.write) { // else it ends with the connection
+		st = c.stream(st, effect.write)
+	}
 	if st == reading && c.askedWhy() != reasonNone { // the reply that was owed is out
 		return c.end(c.askedWhy(), nil)
 	}
@@ -117,15 +122,6 @@ func (c *connection) unanswered(st state, err error) state {
 		return c.end(c.askedWhy(), nil)
 	}
 	return c.end(f.why, err)
-}
-
-func (c *connection) write(body []byte) error {
-	if len(body) == 0 {
-		return nil
-	}
-	c.linger = lingerTime
-	c.packets.release() // not to be held while the client is waited for
-	return c.answers.write(body, c.packets.held()+c.packets.beside)
 }
 
 // end notes why the connection ends. What was noted first stays.
@@ -244,14 +240,18 @@ func shutdown(conn net.Conn) {
 	}
 }
 
-// finish is the end of every connection, from the last line to the first: socket closed, untracked, CLOSE handed over,
-// logged. None of these is left out when another one panics.
+// finish is the end of every connection, from the last line to the first: socket closed, untracked, its worker free, CLOSE
+// handed over, logged. None of these is left out when another one panics.
 func (c *connection) finish(gone func()) {
 	defer c.logEnd()
 	defer c.keep("")
 	defer c.handOverClose()
+	defer c.endStream()
 	defer gone()
 	defer c.conn.Close()
+	if c.more != nil {
+		c.more.stop()
+	}
 	c.packets.discard()
 	c.sayGoodbye()
 }

@@ -25,7 +25,31 @@ type script struct {
 	events chan scriptedEvent // one for each event; taking it is the worker's getting it
 	answer chan func() (answer, error)
 	log    *[]string // what happened in which order: "close" of the socket, "gone", "CLOSE"
+	frames chan scriptedFrame
+	ended  chan bool // receives when a stream is ended
 }
+
+// scriptedFrame is one of a streamed answer; one that has a context and is not the last is its failure.
+type scriptedFrame struct {
+	body, context string
+	last          bool
+}
+
+func (s *script) next(cancel <-chan struct{}) (answer, bool, error) {
+	select {
+	case f := <-s.frames:
+		if f.context != "" && !f.last {
+			return answer{}, false, &failure{why: namedReason(f.context), reached: true, err: errBroken}
+		}
+		return answer{context: []byte(f.context), body: []byte(f.body)}, f.last, nil
+	case <-cancel:
+		return answer{}, false, &failure{reached: true, err: errCanceled}
+	}
+}
+
+func (s *script) stop() {}
+
+func (s *script) end() { s.ended <- true }
 
 type scriptedEvent struct {
 	context map[string]any
@@ -80,13 +104,17 @@ func (c loggedConn) CloseRead() error {
 //	server {"framing":…}        how the server is configured; first
 //	event  CONNECTED | DATA ["eof"] "packet" | CLOSE, each with KEY=VALUE…   what the worker gets
 //	reply  WORD ["body"]        its answer; UUID in it is the connection's
+//	stream WORD ["body"]        the first frame of its answer
+//	frame  ["body"]             one more           last   WORD ["body"]    the last one
 //	fails  reached|unreached REASON    panics
 //	client sends "bytes" | reads "bytes" | reads EOF | shuts (its writing side) | closes | resets
+//	breaks REASON               ended: it is told to end, and its worker is free
 //	abort  REASON               drain               tcp: needs a real socket
 func play(t *testing.T, transcript string, server, client net.Conn) {
 	var order []string
 	core, logs := observer.New(zap.DebugLevel)
 	s := &script{events: make(chan scriptedEvent), answer: make(chan func() (answer, error)), log: &order}
+	s.frames, s.ended = make(chan scriptedFrame), make(chan bool)
 	logged := loggedConn{server, &order}
 	l := testListener(s, zap.New(core))
 	configure(t, l, transcript)
@@ -112,8 +140,19 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 		case "event":
 			closes += playEvent(t, line, word, argument, s)
 		case "reply":
-			a := answer{[]byte(strings.ReplaceAll(unquote(word), "UUID", c.uuid)), []byte(unquote(argument))}
+			a := answer{context: []byte(strings.ReplaceAll(unquote(word), "UUID", c.uuid)), body: []byte(unquote(argument))}
 			s.answer <- func() (answer, error) { return a, nil }
+		case "stream":
+			a := answer{context: []byte(unquote(word)), body: []byte(unquote(argument)), more: s}
+			s.answer <- func() (answer, error) { return a, nil }
+		case "frame":
+			s.frames <- scriptedFrame{body: unquote(rest)}
+		case "last":
+			s.frames <- scriptedFrame{unquote(argument), word, true}
+		case "breaks":
+			s.frames <- scriptedFrame{context: rest}
+		case "ended":
+			require.True(t, <-s.ended, line)
 		case "fails":
 			f := &failure{reached: word == "reached", why: namedReason(argument), err: errors.New(argument)}
 			s.answer <- func() (answer, error) { return answer{}, f }
@@ -285,7 +324,7 @@ func TestTheLastAnswerArrivesThoughTheClientStillSends(t *testing.T) {
 	last := bytes.Repeat([]byte("x"), 4<<20)
 	_, err := client.Write(make([]byte, 1000)) // unread input: a plain close would destroy the answer
 	require.NoError(t, err)
-	_, ended := serveWith(answers{[]byte("WRITECLOSE"), last}, server)
+	_, ended := serveWith(answers{context: []byte("WRITECLOSE"), body: last}, server)
 	got, err := io.ReadAll(client)
 	require.NoError(t, err)
 	require.Equal(t, len(last), len(got))
@@ -299,7 +338,7 @@ func TestLingeringIsBoundedInBytesAndTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server, client := tcpPair(t)
 			begin := time.Now()
-			_, ended := serveWith(answers{[]byte("WRITECLOSE"), []byte("x")}, server)
+			_, ended := serveWith(answers{context: []byte("WRITECLOSE"), body: []byte("x")}, server)
 			sent := 0
 			for err := error(nil); flood && err == nil; sent += 64 << 10 {
 				_, err = client.Write(make([]byte, 64<<10))
@@ -313,7 +352,7 @@ func TestLingeringIsBoundedInBytesAndTime(t *testing.T) {
 
 func TestAnAbortEndsALinger(t *testing.T) {
 	server, client := tcpPair(t)
-	c, ended := serveWith(answers{[]byte("WRITECLOSE"), []byte("x")}, server)
+	c, ended := serveWith(answers{context: []byte("WRITECLOSE"), body: []byte("x")}, server)
 	_, err := io.ReadFull(client, make([]byte, 1))
 	require.NoError(t, err)
 	c.abort(reasonShutdown)
@@ -323,7 +362,7 @@ func TestAnAbortEndsALinger(t *testing.T) {
 
 func TestAWriteThatBlocksEndsWithAnAbort(t *testing.T) {
 	server, _ := tcpPair(t) // whose client never reads
-	c, ended := serveWith(answers{[]byte("WRITE"), make([]byte, 64<<20)}, server)
+	c, ended := serveWith(answers{context: []byte("WRITE"), body: make([]byte, 64<<20)}, server)
 	time.AfterFunc(50*time.Millisecond, func() { c.abort(reasonRPC) })
 	<-ended
 	require.Equal(t, reasonRPC, c.why)
@@ -331,7 +370,7 @@ func TestAWriteThatBlocksEndsWithAnAbort(t *testing.T) {
 
 func BenchmarkExchange(b *testing.B) {
 	server, client := tcpPair(b)
-	_, ended := serveWith(answers{[]byte("WRITE"), bytes.Repeat([]byte("x"), 64)}, server)
+	_, ended := serveWith(answers{context: []byte("WRITE"), body: bytes.Repeat([]byte("x"), 64)}, server)
 	packet, got := append(bytes.Repeat([]byte("x"), 62), "\r\n"...), make([]byte, 64)
 	_, err := io.ReadFull(client, got)
 	require.NoError(b, err)

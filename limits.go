@@ -147,5 +147,5 @@ var (
 	errMemory        = errors.New("memory_limit is used up")
 	errIdle          = errors.New("no packet began within idle_timeout")
 	errPacketTimeout = errors.New("the packet was not finished within packet_timeout")
-	errWriteTimeout  = errors.New("the client took nothing of the answer within write_timeout")
+	errWriteTimeout  = errors.New("the client took nothing of the answer, or not all of a frame, within write_timeout")
 )

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,26 @@ func work() {
 			os.Exit(3)
 		case command == "hang":
 			time.Sleep(time.Minute)
+		case command == "mute":
+			send(relay, 0, frame.STREAM, "WRITE", body)
+			time.Sleep(time.Minute)
+		case command == "break":
+			send(relay, 0, frame.STREAM, "WRITE", body)
+			os.Exit(3)
+		case command == "sorry":
+			send(relay, 0, frame.STREAM, "WRITE", body)
+			send(relay, frame.ERROR, 0, "", "no good")
+		case command == "deaf": // to the wish that it stops
+			for {
+				send(relay, 0, frame.STREAM, "WRITE", body)
+			}
+		case command == "large": // so many frames of a megabyte
+			n, _ := strconv.Atoi(argument)
+			chunk := strings.Repeat("x", mebibyte)
+			for range n - 1 {
+				send(relay, 0, frame.STREAM, "WRITE", chunk)
+			}
+			send(relay, 0, 0, "WRITECLOSE", chunk)
 		case command == "flood":
 			stopped := make(chan struct{})
 			go func() { defer close(stopped); relay.Receive(frame.NewFrame()) }()

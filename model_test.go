@@ -326,7 +326,9 @@ func (m *model) play(s step, w *modelWorkers, c *connection, memory *memory, cli
 		w.taken <- struct{}{}
 	case "reply":
 		m.take(w)
-		w.answer <- func() (answer, error) { return answer{[]byte(s.text), bytes.Repeat([]byte("A"), s.size)}, nil }
+		w.answer <- func() (answer, error) {
+			return answer{context: []byte(s.text), body: bytes.Repeat([]byte("A"), s.size)}, nil
+		}
 		m.replied(s, now)
 	case "fail":
 		f := &failure{why: s.why, reached: s.worker, err: errors.New("of a test")}
@@ -755,7 +757,7 @@ func (c *faultyConn) Close() error {
 type echoing struct{ worked }
 
 func (e *echoing) exchange(c *call, cancel <-chan struct{}, context, body []byte) (answer, error) {
-	e.answers = []answer{{[]byte("WRITE"), slices.Clone(body)}}
+	e.answers = []answer{{context: []byte("WRITE"), body: slices.Clone(body)}}
 	return e.worked.exchange(c, cancel, context, body)
 }
 

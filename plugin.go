@@ -361,12 +361,18 @@ func (p *Plugin) Exec(request *payload.Payload) (*payload.Payload, error) {
 	}
 	c := newCall(0)
 	c.payload = *request
-	response, err := e.offer(c, e.cut.Done(), 0)
+	a, err := e.offer(c, e.cut.Done(), 0)
+	if a.more != nil {
+		a.more.end()
+		err = errStreamed
+	}
 	if err != nil {
 		return nil, errors.E(op, err)
 	}
-	return response, nil
+	return &payload.Payload{Context: a.context, Body: a.body, Codec: a.codec}, nil
 }
+
+var errStreamed = stderrors.New("the worker answered in several frames; answer with one")
 
 // Workers lists the workers and what they do; none before Serve.
 func (p *Plugin) Workers() []*process.State {

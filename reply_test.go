@@ -50,7 +50,7 @@ func TestWhatIsNoReplySaysWhy(t *testing.T) {
 	} {
 		core, logs := observer.New(zapcore.ErrorLevel)
 		server, client := net.Pipe()
-		c := testListener(answers{[]byte(context), []byte("never")}, zap.New(core)).newConnection(server)
+		c := testListener(answers{context: []byte(context), body: []byte("never")}, zap.New(core)).newConnection(server)
 		c.uuid = "u"
 		got := make(chan int)
 		go func() {

@@ -169,7 +169,7 @@ func acceptWith(t *testing.T, perServer, overall, perIP int) accepting {
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	a := accepting{
-		testListener(answers{[]byte("WRITE"), []byte("hi")}, zap.NewNop()), new([]int), make(chan reason, 100), nil,
+		testListener(answers{context: []byte("WRITE"), body: []byte("hi")}, zap.NewNop()), new([]int), make(chan reason, 100), nil,
 	}
 	a.socket, a.live, a.slots = socket, new(registry), [2]*slots{newSlots(perServer), newSlots(overall)}
 	a.peers.limit = perIP

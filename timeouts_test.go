@@ -274,7 +274,7 @@ func TestTheClockOfAPacketStopsWhileAReplyIsOwedAndStartsAnewAfterIt(t *testing.
 func TestWithoutTimeoutsAClientMayTakeAllTheTimeThereIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, client := memoryPair(1)
-		w := &worked{answers: []answer{{[]byte("WRITE"), []byte("hello")}}}
+		w := &worked{answers: []answer{{context: []byte("WRITE"), body: []byte("hello")}}}
 		_, ended := timed(t, limits{}, w, server)
 		for _, want := range "hello" {
 			time.Sleep(1000 * time.Hour)
@@ -328,7 +328,7 @@ const answerSize = 40
 // unreadAnswer serves a connection whose first answer is larger than what its client's system takes.
 func unreadAnswer(t *testing.T, timeout time.Duration) (*connection, *memoryConn, *worked, chan time.Duration) {
 	server, client := memoryPair(10)
-	w := &worked{answers: []answer{{[]byte("WRITE"), make([]byte, answerSize)}}}
+	w := &worked{answers: []answer{{context: []byte("WRITE"), body: make([]byte, answerSize)}}}
 	c, ended := timed(t, limits{write: timeout}, w, server)
 	return c, client, w, ended
 }
@@ -396,7 +396,7 @@ func TestAnAbortEndsAWriteAtOnce(t *testing.T) {
 func TestNoBufferIsHeldWhileTheClientIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, client := memoryPair(10)
-		w := &worked{answers: []answer{{context: []byte("CONTINUE")}, {[]byte("WRITE"), make([]byte, answerSize)}}}
+		w := &worked{answers: []answer{{context: []byte("CONTINUE")}, {context: []byte("WRITE"), body: make([]byte, answerSize)}}}
 		c, ended := timed(t, limits{}, w, server)
 		io.WriteString(client, "x\r\n")
 		synctest.Wait()
@@ -456,7 +456,7 @@ func TestLingeringTakesASecondAtMost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server, client := memoryPair(10)
-				w := &worked{answers: []answer{{[]byte("WRITECLOSE"), []byte("bye")}}}
+				w := &worked{answers: []answer{{context: []byte("WRITECLOSE"), body: []byte("bye")}}}
 				connection, ended := timed(t, limits{}, w, server)
 				time.Sleep(300 * time.Millisecond)
 				c.act(connection, client)
@@ -477,7 +477,7 @@ func TestWhatIsClosedHardDoesNotLinger(t *testing.T) {
 		t.Run(reason, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server, client := memoryPair(10)
-				w := &worked{answers: []answer{{[]byte("WRITE"), []byte("hi")}}}
+				w := &worked{answers: []answer{{context: []byte("WRITE"), body: []byte("hi")}}}
 				_, ended := timed(t, l, w, server)
 				if reason != "idle" {
 					time.Sleep(second)
@@ -496,7 +496,7 @@ func TestWhatIsClosedHardDoesNotLinger(t *testing.T) {
 func TestAnIdleClientIsLingeredForLessWhenRoadRunnerStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, client := memoryPair(10)
-		w := &worked{answers: []answer{{[]byte("WRITE"), []byte("hi")}}}
+		w := &worked{answers: []answer{{context: []byte("WRITE"), body: []byte("hi")}}}
 		c, ended := timed(t, limits{}, w, server)
 		time.Sleep(5 * second)
 		c.drain(reasonShutdown)

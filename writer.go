@@ -23,7 +23,14 @@ const looks = 4
 
 // write writes all of p, which counts as memory until then; held is what the connection holds besides. What the system
 // takes at once costs one system call and no deadline.
-func (w *writer) write(p []byte, held int) error {
+func (w *writer) write(p []byte, held int) error { return w.writeUntil(p, held, time.Time{}) }
+
+// writeFrame is write for a part of an answer, all of which the client must take within the timeout: the worker waits.
+func (w *writer) writeFrame(p []byte, held int) error {
+	return w.writeUntil(p, held, time.Now().Add(w.timeout))
+}
+
+func (w *writer) writeUntil(p []byte, held int, until time.Time) error {
 	if !w.memory.take(len(p), held) {
 		return errMemory
 	}
@@ -34,15 +41,15 @@ func (w *writer) write(p []byte, held int) error {
 	if err != nil || n == len(p) {
 		return err
 	}
-	return w.writeOut(p[n:])
+	return w.writeOut(p[n:], until)
 }
 
-// writeOut waits for the client.
-func (w *writer) writeOut(p []byte) error {
+// writeOut waits for the client, until then if that is not zero.
+func (w *writer) writeOut(p []byte, until time.Time) error {
 	defer w.setDeadline(time.Time{})
 	for quiet := 0; len(p) > 0; quiet++ {
 		if w.timeout > 0 {
-			w.setDeadline(time.Now().Add(w.timeout / looks))
+			w.setDeadline(w.nextLook(until))
 		}
 		n, err := w.conn.Write(p)
 		w.total += int64(n)
@@ -50,11 +57,19 @@ func (w *writer) writeOut(p []byte) error {
 		switch {
 		case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || w.timeout == 0):
 			return err
+		case quiet == looks-1 && n == 0, w.timeout > 0 && len(p) > 0 && !until.IsZero() && !time.Now().Before(until):
+			return errWriteTimeout
 		case n > 0:
 			quiet = -1
-		case quiet == looks-1:
-			return errWriteTimeout
 		}
 	}
 	return nil
+}
+
+func (w *writer) nextLook(until time.Time) time.Time {
+	look := time.Now().Add(w.timeout / looks)
+	if !until.IsZero() && until.Before(look) {
+		return until
+	}
+	return look
 }

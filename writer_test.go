@@ -137,7 +137,7 @@ func TestAnAnswerLargerThanItsShareOfMemoryIsNotWritten(t *testing.T) {
 
 func TestAnAnswerThatIsTooLargeForMemoryClosesWithItsReason(t *testing.T) {
 	server, client := tcpPair(t)
-	l := testListener(answers{[]byte("WRITE"), make([]byte, 1<<20)}, zap.NewNop())
+	l := testListener(answers{context: []byte("WRITE"), body: make([]byte, 1<<20)}, zap.NewNop())
 	l.memory.limit = 1 << 20
 	c := l.newConnection(server)
 	c.serve(func() {})

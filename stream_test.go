@@ -1,0 +1,236 @@
+package tcp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/sdk/v4/pool"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+)
+
+// streamed begins an answer in frames and has its first one.
+func (e *exchanger) streamed(t *testing.T, body string) answer {
+	a, err := e.exchange(newCall(0), never, dataContext, []byte(body))
+	require.NoError(t, err)
+	require.NotNil(t, a.more)
+	require.Equal(t, 1, e.queue.admitted(), "the worker is not free")
+	return a
+}
+
+func streamingPool(t *testing.T) (*exchanger, context.CancelFunc) {
+	e, kill, _ := newExchanger(t, pool.Config{
+		NumWorkers: 1, StreamTimeout: 300 * time.Millisecond, Supervisor: &pool.SupervisorConfig{ExecTTL: time.Second},
+	})
+	return e, kill
+}
+
+// requireFree fails unless the pool has its worker back, or another one.
+func (e *exchanger) requireFree(t *testing.T) {
+	require.Zero(t, e.queue.admitted())
+	got, f := e.say(t, "x")
+	require.Nil(t, f)
+	require.Equal(t, "WRITE x", got)
+}
+
+func TestAnAnswerInFramesComesWholeAndInOrder(t *testing.T) {
+	e, _ := streamingPool(t)
+	pid := e.pool.Workers()[0].Pid()
+	for range 3 {
+		a := e.streamed(t, "stream")
+		for i := 2; ; i++ {
+			f, last, err := a.more.next(never)
+			require.NoError(t, err)
+			require.Equal(t, "stream", string(f.body))
+			require.Equal(t, i == 6, last)
+			if last {
+				break
+			}
+		}
+		a.more.end()
+		e.requireFree(t)
+	}
+	require.Equal(t, pid, e.pool.Workers()[0].Pid())
+}
+
+func TestAStreamThatIsEndedGivesItsWorkerBack(t *testing.T) {
+	e, _ := streamingPool(t)
+	pid := e.pool.Workers()[0].Pid()
+	for frames := range 4 {
+		a := e.streamed(t, "flood")
+		for range 5 * frames {
+			_, last, err := a.more.next(never)
+			require.NoError(t, err)
+			require.False(t, last)
+		}
+		a.more.end()
+		a.more.end()
+		e.requireFree(t)
+	}
+	require.Equal(t, pid, e.pool.Workers()[0].Pid())
+}
+
+func TestAWorkerThatDoesNotStopItsStreamIsReplacedAfterStreamTimeout(t *testing.T) {
+	e, _ := streamingPool(t)
+	pid := e.pool.Workers()[0].Pid()
+	begin := time.Now()
+	e.streamed(t, "deaf").more.end()
+	require.GreaterOrEqual(t, time.Since(begin), 300*time.Millisecond)
+	e.requireFree(t)
+	require.NotEqual(t, pid, e.pool.Workers()[0].Pid())
+}
+
+func TestAWorkerThatIsSilentBetweenFramesIsBoundedByExecTTL(t *testing.T) {
+	e, _ := streamingPool(t)
+	a := e.streamed(t, "mute")
+	_, _, err := a.more.next(never)
+	var f *failure
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, reasonError, f.why)
+	require.True(t, f.reached)
+	a.more.end()
+	e.requireFree(t)
+}
+
+func TestAStreamThatBreaksOffIsAnError(t *testing.T) {
+	e, _ := streamingPool(t)
+	for _, body := range []string{"break", "sorry"} {
+		a := e.streamed(t, body)
+		_, _, err := a.more.next(never)
+		var f *failure
+		require.ErrorAs(t, err, &f)
+		require.Equal(t, reasonError, f.why)
+		_, _, err = a.more.next(never)
+		require.ErrorIs(t, err, errBroken)
+		a.more.end()
+		e.requireFree(t)
+	}
+}
+
+func TestTheWaitForAFrameCanBeCancelledAndCutEndsASilentWorker(t *testing.T) {
+	e, kill, _ := newExchanger(t, pool.Config{NumWorkers: 1}) // exec_ttl is an hour
+	a := e.streamed(t, "mute")
+	cancel := make(chan struct{})
+	close(cancel)
+	_, _, err := a.more.next(cancel)
+	require.ErrorIs(t, err, errCanceled)
+	time.AfterFunc(50*time.Millisecond, kill)
+	begin := time.Now()
+	a.more.end()
+	require.Less(t, time.Since(begin), 20*time.Second)
+	require.Zero(t, e.queue.admitted())
+}
+
+func TestACloseThatIsAnsweredInFramesGivesItsWorkerBack(t *testing.T) {
+	for _, limit := range []time.Duration{0, time.Minute} {
+		e, _ := streamingPool(t)
+		c := newCall(limit)
+		e.handOverClose(c, []byte(`{"event":"DATA"}flood`)) // the worker takes what it is told for a packet
+		e.requireFree(t)
+	}
+}
+
+func TestAFrameIsWrittenWholeWithinWriteTimeout(t *testing.T) {
+	server, client := net.Pipe()
+	w, _ := testWriter(server, &nowSocket{})
+	w.timeout = 200 * time.Millisecond
+	go func() { // never quiet, but too slow
+		for range 1000 {
+			if _, err := client.Read(make([]byte, 1)); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	defer server.Close()
+	begin := time.Now()
+	require.NoError(t, w.write(make([]byte, 20), 0), "an answer of one frame may take longer")
+	require.Greater(t, time.Since(begin), w.timeout)
+	require.ErrorIs(t, w.writeFrame(make([]byte, 1000), 0), errWriteTimeout)
+	require.Zero(t, w.memory.used.Load())
+	require.Greater(t, w.total, int64(20))
+	w.timeout = 0
+	go io.Copy(io.Discard, client)
+	require.NoError(t, w.writeFrame(make([]byte, 1000), 0), "no timeout")
+}
+
+// streamTo answers CONNECTED with body, which says what the worker does.
+type streamTo struct {
+	*exchanger
+	body string
+}
+
+func (s streamTo) exchange(c *call, cancel <-chan struct{}, _, _ []byte) (answer, error) {
+	return s.exchanger.exchange(c, cancel, dataContext, []byte(s.body))
+}
+
+func TestMemoryDoesNotGrowWithAStreamedAnswer(t *testing.T) {
+	const frames, most = 200, 16 << 20
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
+	server, client := tcpPair(t)
+	runtime.GC()
+	var before, now runtime.MemStats
+	runtime.ReadMemStats(&before)
+	l := testListener(streamTo{e, fmt.Sprintf("large %d", frames)}, zap.NewNop())
+	c := l.newConnection(server)
+	ended := make(chan struct{})
+	go func() { defer close(ended); c.serve(func() {}) }()
+
+	got, looks, largest, held := 0, 0, uint64(0), int64(0)
+	chunk := make([]byte, 1<<20)
+	for {
+		n, err := client.Read(chunk)
+		got += n
+		if err != nil {
+			break
+		}
+		held = max(held, l.memory.used.Load())
+		if got>>23 > looks {
+			looks = got >> 23
+			time.Sleep(20 * time.Millisecond) // slow: all that can wait for it does
+			runtime.GC()                      // what is garbage does not count
+			runtime.ReadMemStats(&now)
+			largest = max(largest, now.HeapAlloc)
+		}
+	}
+	<-ended
+	require.Equal(t, frames<<20, got)
+	require.Equal(t, reasonWorker, c.why)
+	require.LessOrEqual(t, held, int64(1<<20), "a frame counts until it is written")
+	require.Less(t, largest-before.HeapAlloc, uint64(most), "a frame in the client's hands, and the few that the pool holds")
+}
+
+func TestAClientThatTakesNothingOrIsGoneEndsTheStream(t *testing.T) {
+	for name, why := range map[string]reason{"takes nothing": reasonSlow, "is gone": reasonReset, "is cut off": reasonRPC} {
+		t.Run(name, func(t *testing.T) {
+			e, _ := streamingPool(t)
+			pid := e.pool.Workers()[0].Pid()
+			server, client := tcpPair(t)
+			l := testListener(streamTo{e, "flood " + strings.Repeat("x", 10_000)}, zap.NewNop())
+			l.limits.write = 300 * time.Millisecond
+			c := l.newConnection(server)
+			ended := make(chan struct{})
+			go func() { defer close(ended); c.serve(func() {}) }()
+			_, err := io.ReadFull(client, make([]byte, 1<<20))
+			require.NoError(t, err)
+			switch why {
+			case reasonReset:
+				client.SetLinger(0)
+				client.Close()
+			case reasonRPC:
+				c.abort(reasonRPC)
+			}
+			<-ended
+			require.Equal(t, why, c.why)
+			require.Zero(t, l.memory.used.Load())
+			e.requireFree(t)
+			require.Equal(t, pid, e.pool.Workers()[0].Pid())
+		})
+	}
+}
