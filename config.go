@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/roadrunner-server/sdk/v4/pool"
 )
 
@@ -179,7 +180,16 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 	for _, d := range s.Delimiters {
 		c.warnOfEscapes(key+".delimiters", d)
 	}
+	c.warnOfPacketSize(key+".max_packet_size", s.limits.packet)
 	return errs
+}
+
+func (c *Config) warnOfPacketSize(key string, size int) {
+	if half := sizeOr(defaultMemoryLimit, c.MemoryLimit) / 2; half > 0 && int64(size) > half {
+		c.warnings = append(c.warnings, fmt.Sprintf(
+			"%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",
+			key, units.BytesSize(float64(size)), units.BytesSize(float64(2*size))))
+	}
 }
 
 func (c *Config) warnOfEscapes(key, delimiter string) {

@@ -275,9 +275,21 @@ func TestSizes(t *testing.T) {
 		require.NoError(t, err, size)
 		require.Equal(t, want, got, size)
 	}
-	for _, size := range []Size{"-1", "x", "4 apples", "MB", "NaN", "-1MB"} {
+	for _, size := range []Size{"-1", "x", "4 apples", "MB", "NaN", "-1MB", "0.0001KB", "1e-9"} {
 		_, err := size.bytes()
 		require.ErrorContains(t, err, "is no size; want", size)
+	}
+}
+
+func TestAPacketSizeThatMemoryDoesNotAllowIsAWarning(t *testing.T) {
+	for size, want := range map[Size]int{"32MB": 0, "33MB": 1, "0": 0} {
+		c := &Config{MemoryLimit: "64MB", Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{MaxPacketSize: size}}}}
+		require.NoError(t, c.InitDefault())
+		require.Len(t, c.warnings, want, size)
+		if want > 0 {
+			require.Contains(t, c.warnings[0], "tcp.servers.a.max_packet_size: 33MiB can't be reached")
+			require.Contains(t, c.warnings[0], "make tcp.memory_limit 66MiB or more")
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -47,7 +48,7 @@ func (s Size) bytes() (int64, error) {
 		text = strconv.FormatFloat(n, 'f', -1, 64) + "MB"
 	}
 	b, err := units.RAMInBytes(text)
-	if err != nil || b < 0 {
+	if err != nil || b < 0 || b == 0 && strings.ContainsAny(text, "123456789") {
 		return 0, fmt.Errorf(`%q is no size; want a number of MB, such as 4, or one with a unit, such as "64KiB"`, string(s))
 	}
 	return b, nil

@@ -94,7 +94,8 @@ func (r *record) update() []string {
 		var e entry
 		err := json.Unmarshal(line, &e)
 		if torn := bytes.LastIndex(line, []byte(`{"at":`)); err != nil && r.lossy && torn > 0 {
-			e, err = entry{}, json.Unmarshal(line[torn:], &e) // one before it was killed while it wrote
+			e = entry{}
+			err = json.Unmarshal(line[torn:], &e) // one before it was killed while it wrote
 		}
 		if err != nil {
 			r.complain("%s: %.200s", err, line)
