@@ -110,6 +110,9 @@ func (r *record) complain(format string, a ...any) {
 }
 
 func (r *record) take(e entry) {
+	if e.Boot {
+		delete(r.dead, e.Pid) // another process has its number now
+	}
 	if why := r.dead[e.Pid]; why != "" {
 		r.complain("worker %d lives, but %s", e.Pid, why)
 	}
