@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math"
@@ -25,11 +24,11 @@ func (e *exchanger) streamed(t *testing.T, body string) answer {
 	return a
 }
 
-func streamingPool(t *testing.T) (*exchanger, context.CancelFunc) {
-	e, kill, _ := newExchanger(t, pool.Config{
-		NumWorkers: 1, StreamTimeout: 300 * time.Millisecond, Supervisor: &pool.SupervisorConfig{ExecTTL: time.Second},
+func streamingPool(t *testing.T, streamTimeout, execTTL time.Duration) *exchanger {
+	e, _, _ := newExchanger(t, pool.Config{
+		NumWorkers: 1, StreamTimeout: streamTimeout, Supervisor: &pool.SupervisorConfig{ExecTTL: execTTL},
 	})
-	return e, kill
+	return e
 }
 
 // requireFree fails unless the pool has its worker back, or another one.
@@ -41,7 +40,7 @@ func (e *exchanger) requireFree(t *testing.T) {
 }
 
 func TestAnAnswerInFramesComesWholeAndInOrder(t *testing.T) {
-	e, _ := streamingPool(t)
+	e := streamingPool(t, time.Minute, time.Minute)
 	pid := e.pool.Workers()[0].Pid()
 	for range 3 {
 		a := e.streamed(t, "stream")
@@ -61,7 +60,7 @@ func TestAnAnswerInFramesComesWholeAndInOrder(t *testing.T) {
 }
 
 func TestAStreamThatIsEndedGivesItsWorkerBack(t *testing.T) {
-	e, _ := streamingPool(t)
+	e := streamingPool(t, time.Minute, time.Minute)
 	pid := e.pool.Workers()[0].Pid()
 	for frames := range 4 {
 		a := e.streamed(t, "flood")
@@ -78,7 +77,7 @@ func TestAStreamThatIsEndedGivesItsWorkerBack(t *testing.T) {
 }
 
 func TestAWorkerThatDoesNotStopItsStreamIsReplacedAfterStreamTimeout(t *testing.T) {
-	e, _ := streamingPool(t)
+	e := streamingPool(t, 300*time.Millisecond, time.Minute)
 	pid := e.pool.Workers()[0].Pid()
 	begin := time.Now()
 	e.streamed(t, "deaf").more.end()
@@ -88,7 +87,7 @@ func TestAWorkerThatDoesNotStopItsStreamIsReplacedAfterStreamTimeout(t *testing.
 }
 
 func TestAWorkerThatIsSilentBetweenFramesIsBoundedByExecTTL(t *testing.T) {
-	e, _ := streamingPool(t)
+	e := streamingPool(t, time.Minute, time.Second)
 	a := e.streamed(t, "mute")
 	_, _, err := a.more.next(never)
 	var f *failure
@@ -100,7 +99,7 @@ func TestAWorkerThatIsSilentBetweenFramesIsBoundedByExecTTL(t *testing.T) {
 }
 
 func TestAStreamThatBreaksOffIsAnError(t *testing.T) {
-	e, _ := streamingPool(t)
+	e := streamingPool(t, time.Minute, time.Minute)
 	for _, body := range []string{"break", "sorry"} {
 		a := e.streamed(t, body)
 		_, _, err := a.more.next(never)
@@ -130,7 +129,7 @@ func TestTheWaitForAFrameCanBeCancelledAndCutEndsASilentWorker(t *testing.T) {
 
 func TestACloseThatIsAnsweredInFramesGivesItsWorkerBack(t *testing.T) {
 	for _, limit := range []time.Duration{0, time.Minute} {
-		e, _ := streamingPool(t)
+		e := streamingPool(t, time.Minute, time.Minute)
 		c := newCall(limit)
 		e.handOverClose(c, []byte(`{"event":"DATA"}flood`)) // the worker takes what it is told for a packet
 		e.requireFree(t)
@@ -218,11 +217,11 @@ func TestMemoryDoesNotGrowWithAStreamedAnswer(t *testing.T) {
 func TestAClientThatTakesNothingOrIsGoneEndsTheStream(t *testing.T) {
 	for name, why := range map[string]reason{"takes nothing": reasonSlow, "is gone": reasonReset, "is cut off": reasonRPC} {
 		t.Run(name, func(t *testing.T) {
-			e, _ := streamingPool(t)
+			e := streamingPool(t, time.Minute, time.Minute)
 			pid := e.pool.Workers()[0].Pid()
 			server, client := tcpPair(t)
 			l := testListener(streamTo{e, "flood " + strings.Repeat("x", 10_000)}, zap.NewNop())
-			l.limits.write = 300 * time.Millisecond
+			l.limits.write = time.Second
 			c := l.newConnection(server)
 			ended := make(chan struct{})
 			go func() { defer close(ended); c.serve(func() {}) }()

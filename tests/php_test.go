@@ -169,13 +169,7 @@ func startExample(t *testing.T, name string) *host {
 	require.Contains(t, string(yaml), fmt.Sprintf("command: \"php %s.php\"", name))
 	_, section, ok := strings.Cut(string(yaml), "\ntcp:")
 	require.True(t, ok)
-	lines := strings.Split("tcp:"+section, "\n")
-	for i, line := range lines {
-		if before, _, ok := strings.Cut(line, "addr: "); ok {
-			lines[i] = before + "addr: 127.0.0.1:0"
-		}
-	}
-	return startPHP(t, strings.Join(lines, "\n"), filepath.Join(dir, name+".php"))
+	return startPHP(t, onAnyPort("tcp:"+section), filepath.Join(dir, name+".php"))
 }
 
 func TestPHPExamples(t *testing.T) {

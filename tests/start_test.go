@@ -261,14 +261,16 @@ func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
 	}
 	require.NotEmpty(t, found)
 	inReadme := len(found)
-	require.NoError(t, filepath.WalkDir("../examples", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".rr.yaml") {
+	for _, dir := range []string{"../examples", "../cmd/rr/examples"} {
+		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".rr.yaml") {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			found[path] = string(content)
 			return err
-		}
-		content, err := os.ReadFile(path)
-		found[path] = string(content)
-		return err
-	}))
+		}))
+	}
 	require.Greater(t, len(found), inReadme)
 
 	for name, yaml := range found {

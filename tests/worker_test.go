@@ -34,6 +34,8 @@ import (
 //	hello                  tells the client its uuid
 //	error TEXT             answers with an error frame
 //	stream N               answers in N frames
+//	frames N BYTES CONTEXT answers in N frames of so many bytes; the last one has this context
+//	begin COMMAND          sends a first frame, and goes on with the command
 //	garbage                writes what is no frame
 //	exit, kill             dies
 //	hang                   never answers
@@ -159,6 +161,13 @@ func (w *recorder) do(e worker.Event, command string) error {
 		return w.out.Send(frame.ERROR, nil, []byte(rest))
 	case "stream":
 		return w.stream(first)
+	case "frames":
+		return w.frames(first, text)
+	case "begin":
+		if err := w.out.SendStream([]byte(worker.Write), []byte("begun\r\n")); err != nil {
+			return err
+		}
+		return w.do(e, rest)
 	case "garbage":
 		_, err := io.WriteString(os.Stdout, "this is no frame, it is what somebody printed\n")
 		return err
@@ -204,6 +213,20 @@ func (w *recorder) stream(frames string) error {
 		}
 	}
 	return w.out.Send(frame.CodecRaw, []byte(worker.Write), []byte("end\r\n"))
+}
+
+func (w *recorder) frames(count, rest string) error {
+	var size int
+	var last string
+	n, _ := strconv.Atoi(count)
+	_, _ = fmt.Sscan(rest, &size, &last)
+	w.write(entry{Answered: true})
+	for range n - 1 {
+		if err := w.out.SendStream([]byte(worker.Write), pattern(size)); err != nil {
+			return err
+		}
+	}
+	return w.out.Send(frame.CodecRaw, []byte(last), pattern(size))
 }
 
 func (w *recorder) wait(e worker.Event) error {

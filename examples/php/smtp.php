@@ -3,41 +3,45 @@
 /**
  * A small SMTP server (RFC 5321): takes mail from everyone for everyone and logs that it did.
  *
- * A conversation is kept in this process's memory, so this process must see all of it: smtp.rr.yaml runs one worker.
- * With more of them the next line of the same client may reach another worker; keep the conversation somewhere
- * they share, under the connection's uuid.
+ * A command is a line; the mail itself is one packet, however long it is: the reply to DATA says what ends it. What is
+ * known of a conversation goes with the connection as its state, so any number of workers can take turns.
+ *
+ * TcpWorker's replies are words. Those here say more, so they are written to the worker itself.
  */
 
 declare(strict_types=1);
 
-use Spiral\RoadRunner\Tcp\TcpEvent;
-use Spiral\RoadRunner\Tcp\TcpResponse;
-use Spiral\RoadRunner\Tcp\TcpWorker;
+use Spiral\RoadRunner\Payload;
 use Spiral\RoadRunner\Worker;
 
 require __DIR__ . '/vendor/autoload.php';
 
+const MAX_RECIPIENTS = 100;
+const END_OF_MAIL = "\r\n.\r\n";
+
 /** One client's conversation: takes a line, gives the line to answer with. */
 final class Conversation
 {
-    private const MAX_MESSAGE_BYTES = 10 * 1024 * 1024;
-    private const MAX_RECIPIENTS = 100;
-
-    private bool $greeted = false;
-    private bool $inMessage = false;
-    private ?string $from = null;
-    /** @var list<string> */
-    private array $to = [];
-    private string $message = '';
-    private bool $tooBig = false;
-
-    /** Null: the client is not owed an answer yet. */
-    public function line(string $line): ?string
-    {
-        return $this->inMessage ? $this->messageLine($line) : $this->command($line);
+    /** @param list<string> $to */
+    public function __construct(
+        private bool $greeted = false,
+        private ?string $from = null,
+        private array $to = [],
+        public bool $inMail = false,
+    ) {
     }
 
-    private function command(string $line): string
+    public static function fromState(string $state): self
+    {
+        return new self(...($state === '' ? [] : json_decode($state, true, 8, JSON_THROW_ON_ERROR)));
+    }
+
+    public function state(): string
+    {
+        return json_encode(get_object_vars($this), JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE);
+    }
+
+    public function command(string $line): string
     {
         $verb = strtoupper(strtok($line, ' ') ?: '');
 
@@ -51,6 +55,20 @@ final class Conversation
             'QUIT' => '221 Bye',
             default => '500 Unknown command',
         };
+    }
+
+    /** Takes a mail as it came: with the dot that ends it, and one more before each that began a line. */
+    public function take(string $mail): string
+    {
+        $mail = substr($mail, 0, -strlen(".\r\n"));
+        $mail = str_replace("\r\n.", "\r\n", $mail);
+        if (str_starts_with($mail, '.')) {
+            $mail = substr($mail, 1);
+        }
+        $log = ['from' => $this->from, 'to' => $this->to, 'bytes' => strlen($mail), 'sha256' => hash('sha256', $mail)];
+        fwrite(STDERR, 'mail ' . json_encode($log, JSON_INVALID_UTF8_SUBSTITUTE) . "\n");
+
+        return $this->forget('250 OK');
     }
 
     private function hello(): string
@@ -82,7 +100,7 @@ final class Conversation
         if (!preg_match('/^RCPT TO:\s*<([^<>]+)>/i', $line, $match)) {
             return '501 Syntax: RCPT TO:<address>';
         }
-        if (count($this->to) === self::MAX_RECIPIENTS) {
+        if (count($this->to) === MAX_RECIPIENTS) {
             return '452 Too many recipients';
         }
         $this->to[] = $match[1];
@@ -95,96 +113,48 @@ final class Conversation
         if ($this->to === []) {
             return '503 Bad sequence of commands';
         }
-        $this->inMessage = true;
+        $this->inMail = true;
 
         return '354 End with <CRLF>.<CRLF>';
     }
 
-    private function messageLine(string $line): ?string
-    {
-        if ($line === '.') {
-            return $this->endOfMessage();
-        }
-        // A line of the message that begins with a dot comes with a second one.
-        if (str_starts_with($line, '.')) {
-            $line = substr($line, 1);
-        }
-        if (strlen($this->message) + strlen($line) + 2 > self::MAX_MESSAGE_BYTES) {
-            $this->tooBig = true;
-            $this->message = '';
-        }
-        if (!$this->tooBig) {
-            $this->message .= $line . "\r\n";
-        }
-
-        return null;
-    }
-
-    private function endOfMessage(): string
-    {
-        if ($this->tooBig) {
-            return $this->forget('552 Message too big');
-        }
-        $log = ['from' => $this->from, 'to' => $this->to, 'bytes' => strlen($this->message)];
-        fwrite(STDERR, 'mail ' . json_encode($log, JSON_INVALID_UTF8_SUBSTITUTE) . "\n");
-
-        return $this->forget('250 OK');
-    }
-
     private function forget(string $answer): string
     {
-        $this->inMessage = false;
+        $this->inMail = false;
         $this->from = null;
         $this->to = [];
-        $this->message = '';
-        $this->tooBig = false;
 
         return $answer;
     }
 }
 
-/** @var array<string, Conversation> $conversations by the connection's uuid */
-$conversations = [];
-
 $worker = Worker::create();
-$tcpWorker = new TcpWorker($worker);
 
-while ($request = $tcpWorker->waitRequest()) {
-    $uuid = $request->connectionUuid;
-
+while ($request = $worker->waitPayload()) {
     try {
-        switch ($request->event) {
-            case TcpEvent::Connected:
-                $conversations[$uuid] = new Conversation();
-                $tcpWorker->respond("220 smtp.example.com ready\r\n");
-                break;
+        $event = json_decode($request->header, true, 8, JSON_THROW_ON_ERROR);
+        // uuid proves that this is the answer to this event, and not to the one before.
+        $answer = ['reply' => 'CONTINUE', 'uuid' => $event['uuid']];
+        $text = '';
 
-            case TcpEvent::Data:
-                if (!isset($conversations[$uuid])) {
-                    // The connection outlived the worker that knew it.
-                    $tcpWorker->respond("421 Try again later\r\n", TcpResponse::RespondClose);
-                    break;
-                }
-                if (!str_ends_with($request->body, "\r\n")) {
-                    // The client has stopped in the middle of a line: half a command is none.
-                    $tcpWorker->close();
-                    break;
-                }
-                $answer = $conversations[$uuid]->line(substr($request->body, 0, -2));
-                if ($answer === null) {
-                    $tcpWorker->read();
-                } elseif (str_starts_with($answer, '221')) {
-                    $tcpWorker->respond("$answer\r\n", TcpResponse::RespondClose);
-                } else {
-                    $tcpWorker->respond("$answer\r\n");
-                }
-                break;
-
-            case TcpEvent::Close:
-                unset($conversations[$uuid]);
-                $tcpWorker->read(); // CLOSE wants its reply, too; any will do
-                break;
+        if ($event['event'] === 'CONNECTED') {
+            $answer['reply'] = 'WRITE';
+            $text = "220 smtp.example.com ready\r\n";
+        } elseif ($event['event'] === 'DATA' && isset($event['eof'])) {
+            $answer['reply'] = 'CLOSE'; // half a command or mail is none
+        } elseif ($event['event'] === 'DATA') {
+            $conversation = Conversation::fromState($event['state'] ?? '');
+            $line = $conversation->inMail
+                ? $conversation->take($request->body)
+                : $conversation->command(substr($request->body, 0, -2));
+            $answer['reply'] = str_starts_with($line, '221') ? 'WRITECLOSE' : 'WRITE';
+            $answer['state'] = $conversation->state();
+            if ($conversation->inMail) {
+                $answer['next'] = ['framing' => 'delimiter', 'delimiter' => END_OF_MAIL, 'once' => true];
+            }
+            $text = "$line\r\n";
         }
+        $worker->respond(new Payload($text, json_encode($answer, JSON_THROW_ON_ERROR)));
     } catch (\Throwable $e) {
         // An error reply: RoadRunner logs it and closes the connection.
         $worker->error((string) $e);

@@ -48,6 +48,7 @@ type Event struct {
 	Event      string `json:"event"`
 	EOF        bool   `json:"eof"`    // of DATA: the packet was ended by the end of file, not by a delimiter
 	Reason     string `json:"reason"` // of CLOSE: why the connection ended
+	State      string `json:"state"`  // what the last reply with a State said
 
 	Context []byte `json:"-"` // the JSON that the fields above come from
 	Body    []byte `json:"-"` // the packet; valid, as Context is, until the handler returns or Receive is called again
@@ -57,6 +58,45 @@ type Event struct {
 type Reply struct {
 	Context string
 	Body    []byte
+	Next    *Framing // how what the client sends from now on is cut; nil: as before
+	State   *string  // handed back as State of the connection's later events; nil: as before, empty: none
+}
+
+// Framing is how a server cuts what its clients send; README has the meaning of each field.
+type Framing struct {
+	Framing    string   `json:"framing,omitempty"`
+	Delimiter  string   `json:"delimiter,omitempty"`
+	Delimiters []string `json:"delimiters,omitempty"`
+	Strip      bool     `json:"strip,omitempty"`
+	Length     *Length  `json:"length,omitempty"`
+	PacketSize int      `json:"packet_size,omitempty"`
+	Batch      bool     `json:"batch,omitempty"`
+	Once       bool     `json:"once,omitempty"` // for one packet; then comes the server's own
+}
+
+// Length is a field that announces the length of its packet.
+type Length struct {
+	Bytes  int    `json:"bytes,omitempty"`
+	Endian string `json:"endian,omitempty"`
+	ASCII  int    `json:"ascii,omitempty"`
+	Varint bool   `json:"varint,omitempty"`
+	Offset int    `json:"offset,omitempty"`
+	Adjust int    `json:"adjust,omitempty"`
+	Strip  int    `json:"strip,omitempty"`
+}
+
+// context is the reply's context: its word, or an object that also names the event's connection, so that a reply that
+// went astray is found out.
+func (r *Reply) context(uuid string) ([]byte, error) {
+	if r.Next == nil && r.State == nil {
+		return []byte(r.Context), nil
+	}
+	return json.Marshal(struct {
+		Reply string   `json:"reply"`
+		Next  *Framing `json:"next,omitempty"`
+		State *string  `json:"state,omitempty"`
+		UUID  string   `json:"uuid"`
+	}{r.Context, r.Next, r.State, uuid})
 }
 
 // Serve answers events with the handler until RoadRunner wants the worker to end. An error of the handler is the answer
@@ -104,16 +144,22 @@ func (w *Worker) Serve(handler func(Event) (Reply, error)) error {
 		if len(e.Context) == 0 {
 			continue // to end or to hold a stream: an answer would be taken for that to the next event
 		}
-		reply, err := handler(e)
-		if err != nil {
-			err = w.Send(frame.ERROR, nil, []byte(err.Error()))
-		} else {
-			err = w.Send(frame.CodecRaw, []byte(reply.Context), reply.Body)
-		}
-		if err != nil {
+		if err := w.answer(e, handler); err != nil {
 			return err
 		}
 	}
+}
+
+func (w *Worker) answer(e Event, handler func(Event) (Reply, error)) error {
+	reply, err := handler(e)
+	var context []byte
+	if err == nil {
+		context, err = reply.context(e.UUID)
+	}
+	if err != nil {
+		return w.Send(frame.ERROR, nil, []byte(err.Error()))
+	}
+	return w.Send(frame.CodecRaw, context, reply.Body)
 }
 
 // Receive waits for the next event. RoadRunner's question for the pid is answered on the way. The error is io.EOF when
