@@ -5,6 +5,7 @@ go 1.22.0
 require (
 	github.com/docker/go-units v0.5.0
 	github.com/google/uuid v1.6.0
+	github.com/pires/go-proxyproto v0.7.0
 	github.com/roadrunner-server/endure/v2 v2.4.3
 	github.com/roadrunner-server/errors v1.4.0
 	github.com/roadrunner-server/goridge/v3 v3.8.1

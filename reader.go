@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"time"
 )
@@ -274,7 +273,7 @@ func (r *reader) discard() {
 }
 
 // portableSocket is any net.Conn. It has no way to wait without a buffer, so its first one is small.
-type portableSocket struct{ conn net.Conn }
+type portableSocket struct{ conn io.Reader }
 
 func (s portableSocket) first() int { return waitingBuffer }
 

@@ -28,6 +28,8 @@ func reusePort(_, _ string, raw syscall.RawConn) (err error) {
 type kernelSocket struct {
 	raw                 syscall.RawConn
 	tryRead, tryWriting func(fd uintptr) bool // method values, made once
+	receive             func(fd uintptr, p []byte) (int, error)
+	byRecord            bool // receive may leave room and something to receive
 
 	// One call of read at a time sets and reads these.
 	r    *reader
@@ -44,7 +46,7 @@ type kernelSocket struct {
 func newSocket(conn net.Conn) socket {
 	if c, ok := conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
-			s := &kernelSocket{raw: raw}
+			s := &kernelSocket{raw: raw, receive: receive}
 			s.tryRead, s.tryWriting = s.readSome, s.writeSome
 			return s
 		}
@@ -96,15 +98,42 @@ func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n, err := ignoringEINTR(syscall.Read, fd, room)
+	n, err := s.receive(fd, room)
+	s.r.arrived(n)
+	return s.byRecord || n == len(room), err
+}
+
+// receive reads without waiting.
+func receive(fd uintptr, p []byte) (int, error) {
+	n, err := ignoringEINTR(syscall.Read, fd, p)
 	switch {
 	case err != nil:
-		return false, os.NewSyscallError("read", err)
+		return 0, os.NewSyscallError("read", err)
 	case n == 0:
-		return false, io.EOF
+		return 0, io.EOF
 	}
-	s.r.arrived(n)
-	return n == len(room), nil
+	return n, nil
+}
+
+// through is the socket of a connection whose TLS s is: it still waits for what TLS has not seen.
+func through(plain socket, s *secureSocket) socket {
+	k, ok := plain.(*kernelSocket)
+	if !ok {
+		return portableSocket{s}
+	}
+	fd := uintptr(0) // while there is a call of receive
+	s.below.read = func(p []byte) (int, error) {
+		n, err := receive(fd, p)
+		if errors.Is(err, syscall.EAGAIN) {
+			err = syscall.EAGAIN // as it is, the one error that TLS survives
+		}
+		return n, err
+	}
+	k.receive, k.byRecord = func(now uintptr, p []byte) (int, error) {
+		fd = now
+		return s.Read(p)
+	}, true
+	return k
 }
 
 func (s *kernelSocket) writeNow(p []byte) (int, error) {
