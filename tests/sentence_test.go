@@ -181,6 +181,7 @@ func (r *record) event(e entry) {
 		}
 		s.packets = append(s.packets, packet{string(e.Body), c.EOF})
 	case isClose:
+		c.TLS = s.TLS
 		s.closed, s.eventContext = true, c
 	}
 	if isClose != slices.Contains(reasons, c.Reason) {
