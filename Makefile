@@ -8,7 +8,7 @@ BENCHTIME ?= 1s
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit alone newer-sdk older-host fuzz bench soak tidy-check cross
+.PHONY: test fmt-check vet lint unit alone newer-sdk older-host fuzz bench microbench soak tidy-check cross
 .NOTPARALLEL:
 
 test: fmt-check vet lint unit alone newer-sdk older-host fuzz tidy-check cross
@@ -55,8 +55,13 @@ fuzz:
 soak:
 	cd tests && SOAK=$${SOAK:-10m} go test -run '^TestSoak$$' -timeout 0 -v .
 
+# The whole: cmd/rr as a process, beside the pool alone. BENCH=quick ends within a minute. See BENCHMARKS.md.
 bench:
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+	@cd tests && go run ./bench
+
+# The parts, beside their code.
+microbench:
+	@$(call in-modules,bench,go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...)
 
 tidy-check:
 	@$(call in-modules,tidy,GOWORK=off go mod tidy -diff)

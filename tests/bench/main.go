@@ -1,0 +1,136 @@
+// Command bench measures cmd/rr as a process of its own, with real workers and real sockets, and prints Markdown tables.
+// Beside it, in the same run, stand the pool without TCP and TCP without a pool: what the plugin adds is what counts.
+//
+//	BENCH=quick  ends within a minute; BENCH=smoke tries everything once and measures nothing
+//	BENCH_RR     another program in place of cmd/rr, which is built otherwise
+//
+// taskset -c 0 puts all of it on one core, where figures are easiest to compare.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// roleKey in the environment says which part of the measurement a process is; without it, it is the one that measures.
+const roleKey = "RRTCP_BENCH_ROLE"
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	var err error
+	switch role := os.Getenv(roleKey); role {
+	case "pool":
+		err = servePool(os.Args[1:])
+	case "floor":
+		err = serveFloor()
+	default:
+		err = measure(os.Getenv("BENCH"), os.Getenv("BENCH_RR"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// bench is one run of this program.
+type bench struct {
+	plan
+	dir string // for configurations and what is built
+	rr  string // the program to measure
+}
+
+func measure(mode, rr string) error {
+	p, ok := plans[mode]
+	if !ok {
+		return fmt.Errorf("BENCH=%s: want quick, smoke or nothing", mode)
+	}
+	dir, err := os.MkdirTemp("", "rrtcp")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+
+	b := &bench{plan: p, dir: dir, rr: rr}
+	if b.rr == "" {
+		b.rr = filepath.Join(dir, "rr")
+		build := exec.Command("go", "build", "-o", b.rr, "github.com/rrtcp/tcp/cmd/rr")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build cmd/rr: %w: %s", err, out)
+		}
+	}
+	debug.SetGCPercent(400) // of the load: it shares the cores
+
+	fmt.Printf("%s, %s/%s, %d cores, %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
+		time.Now().UTC().Format(time.DateOnly))
+	for _, part := range []func(*bench) error{throughput, systemCalls, idle, startAndStop} {
+		if err := part(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plan says what is measured, how long and how often.
+type plan struct {
+	window  time.Duration // of one measurement
+	warmUp  time.Duration // before it
+	rounds  int           // of which the median counts
+	loads   []load
+	traced  []load
+	idle    []int // connections; 0: as many as the limit of descriptors allows
+	stopped int   // connections that are open when it is stopped
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+var plans = map[string]plan{
+	"": {
+		window: 2 * time.Second, warmUp: 300 * time.Millisecond, rounds: 3,
+		loads: []load{
+			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64},
+			{connections: 256, size: 64}, {connections: 1024, size: 64},
+			{connections: 1, size: 4 * kib}, {connections: 16, size: 4 * kib}, {connections: 64, size: 4 * kib},
+			{connections: 256, size: 4 * kib}, {connections: 1024, size: 4 * kib},
+			{connections: 1, size: 64 * kib}, {connections: 16, size: 64 * kib}, {connections: 64, size: 64 * kib},
+			{connections: 256, size: 64 * kib}, {connections: 1024, size: 64 * kib},
+			{connections: 1, size: mib}, {connections: 16, size: mib}, {connections: 64, size: mib},
+			{connections: 16, size: 64, depth: 16}, {connections: 16, size: 64, depth: 64},
+			{connections: 16, size: 64, depth: 16, batch: true}, {connections: 16, size: 64, depth: 64, batch: true},
+			{connections: 16, size: 64, churn: true},
+		},
+		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}, {connections: 1, size: 64 * kib}},
+		idle:    []int{1000, 10000, 0},
+		stopped: 10000,
+	},
+	"quick": {
+		window: 700 * time.Millisecond, warmUp: 200 * time.Millisecond, rounds: 1,
+		loads: []load{
+			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64}, {connections: 256, size: 64},
+			{connections: 1, size: 64 * kib}, {connections: 16, size: 64, depth: 64, batch: true},
+			{connections: 16, size: 64, churn: true},
+		},
+		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}},
+		idle:    []int{1000, 10000},
+		stopped: 1000,
+	},
+	"smoke": {
+		window: 20 * time.Millisecond, warmUp: 5 * time.Millisecond, rounds: 1,
+		loads: []load{
+			{connections: 2, size: 64}, {connections: 1, size: mib}, {connections: 2, size: 64, depth: 16},
+			{connections: 2, size: 64, depth: 64, batch: true}, {connections: 2, size: 64, churn: true},
+		},
+		traced:  []load{{connections: 2, size: 64}},
+		idle:    []int{10, 20},
+		stopped: 10,
+	},
+}

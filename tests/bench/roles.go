@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/roadrunner-server/sdk/v4/ipc/pipe"
+	"github.com/roadrunner-server/sdk/v4/payload"
+	"github.com/roadrunner-server/sdk/v4/pool"
+	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
+	"go.uber.org/zap"
+)
+
+// ceiling is what the pool does without TCP.
+type ceiling struct {
+	Execs   int64 // in Elapsed
+	Elapsed time.Duration
+	CPU     time.Duration // the host's in Elapsed
+	Start   time.Duration // until the pool was ready
+}
+
+// measurePool has as many callers as the load has connections, each with what the load gets handed over at once.
+func (b *bench) measurePool(l load) (ceiling, error) {
+	size := l.size
+	if l.batch {
+		size *= l.packets()
+	}
+	cmd, err := inRole("pool", b.rr, strconv.Itoa(l.connections), strconv.Itoa(size), b.warmUp.String(), b.window.String())
+	if err != nil {
+		return ceiling{}, err
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return ceiling{}, fmt.Errorf("pool: %w", err)
+	}
+	var c ceiling
+	return c, json.Unmarshal(out, &c)
+}
+
+// servePool is the process that measurePool starts: RR CALLERS SIZE WARMUP WINDOW.
+func servePool(args []string) error {
+	callers, _ := strconv.Atoi(args[1])
+	size, _ := strconv.Atoi(args[2])
+	warmUp, _ := time.ParseDuration(args[3])
+	window, err := time.ParseDuration(args[4])
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	p, err := newPool(args[0])
+	if err != nil {
+		return err
+	}
+	c := ceiling{Start: time.Since(begin)}
+
+	var execs atomic.Int64
+	var stopped atomic.Bool
+	var running sync.WaitGroup
+	failed := make(chan error, callers) // one from each that fails
+	for range callers {
+		running.Add(1)
+		go func() { // ends when stopped
+			defer running.Done()
+			if err := call(p, size, &execs, &stopped); err != nil {
+				failed <- err
+			}
+		}()
+	}
+	time.Sleep(warmUp)
+	cpu, _ := cpuTime(os.Getpid())
+	begin, before := time.Now(), execs.Load()
+	time.Sleep(window)
+	now, err := cpuTime(os.Getpid())
+	c.Execs, c.Elapsed, c.CPU = execs.Load()-before, time.Since(begin), now-cpu
+	stopped.Store(true)
+	running.Wait()
+	close(failed)
+	return errors.Join(err, <-failed, json.NewEncoder(os.Stdout).Encode(c))
+}
+
+// newPool is the pool as the plugin has it.
+func newPool(rr string) (*staticPool.Pool, error) {
+	cfg := &pool.Config{NumWorkers: workers, Supervisor: &pool.SupervisorConfig{ExecTTL: time.Hour}}
+	command := func([]string) *exec.Cmd { return exec.Command(rr, "worker", "echo") }
+	return staticPool.NewPool(context.Background(), command, pipe.NewPipeFactory(zap.NewNop()), cfg, zap.NewNop())
+}
+
+func call(p *staticPool.Pool, size int, execs *atomic.Int64, stopped *atomic.Bool) error {
+	event := &payload.Payload{
+		Context: []byte(`{"remote_addr":"127.0.0.1:50000","server":"exact",` +
+			`"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"DATA"}`),
+		Body: bytes.Repeat([]byte("x"), size),
+	}
+	stop := make(chan struct{})
+	for !stopped.Load() {
+		answer, err := p.Exec(context.Background(), event, stop)
+		if err != nil {
+			return err
+		}
+		if a := <-answer; a.Error() != nil || !bytes.Equal(a.Body(), event.Body) {
+			return fmt.Errorf("not the answer that was expected: %w", a.Error())
+		}
+		execs.Add(1)
+	}
+	return nil
+}
+
+// serveFloor echoes until its standard input ends: what the system takes for TCP alone.
+func serveFloor() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "exact listens on tcp://%s\n", l.Addr())
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go echo(conn) // ends with the client
+	}
+}
+
+func echo(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	b := make([]byte, 64*kib)
+	for {
+		n, err := conn.Read(b)
+		if err != nil {
+			return
+		}
+		if _, err := conn.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
