@@ -107,6 +107,8 @@ func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
 func receive(fd uintptr, p []byte) (int, error) {
 	n, err := ignoringEINTR(syscall.Read, fd, p)
 	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return 0, err // with every packet: to wrap it would allocate
 	case err != nil:
 		return 0, os.NewSyscallError("read", err)
 	case n == 0:
