@@ -71,7 +71,7 @@ func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 		more, err := s.readOnce(fd)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
-			s.r.release()
+			s.r.shrink()
 			return some || !s.wait
 		case some && errors.Is(err, errMemory):
 			return true // a batch need not be larger
