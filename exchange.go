@@ -78,11 +78,13 @@ func (a *attempt) run() (leaves bool) {
 	}
 	ctx, stop := newCountdown(a.cut, a.limit, a.debug)
 	defer stop()
-	if a.answer, a.err = a.exec(ctx, a); a.answer.more != nil {
-		a.answer.more.end()
-		return false
+	a.answer, a.err = a.exec(ctx, a)
+	if a.answer.more == nil {
+		return true
 	}
-	return true
+	leaves = false // end does
+	a.answer.more.end()
+	return false
 }
 
 // recovered ends the exchange, not the process, when the pool panics.

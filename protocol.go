@@ -193,7 +193,9 @@ func newContexts(remoteAddr, server, uuid, dialect string) contexts {
 	c.head = append(c.head, `,"uuid":`...)
 	c.head = append(c.head, quote(uuid)...)
 	c.head = append(c.head, `,"event":"`...)
+	n := len(c.head)
 	c.data = c.event(eventData, "")
+	c.head = c.data[:n:n]
 	return c
 }
 
