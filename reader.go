@@ -232,7 +232,7 @@ func (r *reader) firstBuffer(least int) int {
 		size *= 2
 	}
 	if r.longest > 0 {
-		size = min(size, max(least, max(r.longest, r.batch)+1))
+		size = min(size, max(least, max(r.longest, r.framing.batch)+1))
 	}
 	return size
 }

@@ -287,7 +287,7 @@ func TestAPacketAsLargeAsTheLastOneIsReadAtOnce(t *testing.T) {
 	large := strings.Repeat("x", 64<<10-2) + "\r\n"
 	m := &memory{limit: 1 << 20}
 	s := &countedPieces{pieces: pieces{[][]byte{[]byte(large), []byte(large), []byte("x\r\n"), []byte("y\r\n"), []byte(large)}, io.EOF}}
-	r := &reader{memory: m, socket: s, framing: splitDelimiter([]byte("\r\n")), most: 1 << 20}
+	r := &reader{memory: m, socket: s, framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20}
 	for i, want := range []struct{ reads, held int }{
 		{5, 64 << 10}, {1, 64 << 10}, {1, 64 << 10}, {1, firstBuffer}, {5, 64 << 10},
 	} {
@@ -311,7 +311,7 @@ func TestAPacketAsLargeAsTheLastOneIsReadAtOnce(t *testing.T) {
 func TestAnUnfinishedPacketHoldsNoMoreThanWhatArrivedOfIt(t *testing.T) {
 	server, client := tcpPair(t)
 	m := &memory{}
-	r := &reader{socket: newSocket(server), memory: m, framing: splitDelimiter([]byte("\r\n")), most: 1 << 20}
+	r := &reader{socket: newSocket(server), memory: m, framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20}
 	large := append(bytes.Repeat([]byte("x"), 64<<10-2), "\r\n"...)
 	got := make(chan int)
 	go func() {
@@ -337,20 +337,4 @@ func TestAnUnfinishedPacketHoldsNoMoreThanWhatArrivedOfIt(t *testing.T) {
 	}
 	client.Write(large[len(large)-2:])
 	require.Equal(t, 1+9<<10+20<<10+2, <-got)
-}
-
-func BenchmarkSplit(b *testing.B) {
-	for name, size := range map[string]int{"64B": 64, "64KiB": 64 << 10, "4MiB": 4 << 20} {
-		b.Run(name, func(b *testing.B) {
-			packet := append(bytes.Repeat([]byte("x"), size-2), "\r\n"...)
-			split := splitDelimiter([]byte("\r\n"), false).split
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for range b.N {
-				if n, _, _ := split(packet, false); n != size {
-					b.Fatal(n)
-				}
-			}
-		})
-	}
 }
