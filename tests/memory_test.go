@@ -13,7 +13,7 @@ import (
 func TestIdleConnectionsAreSmall(t *testing.T) {
 	t.Parallel()
 	const connections = 1000
-	most := 24 // KiB each
+	most := 14 // KiB each
 	if len(buildFlags) > 0 {
 		most *= 6 // the race detector keeps books on every byte
 	}
