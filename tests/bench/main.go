@@ -95,7 +95,7 @@ const (
 
 var plans = map[string]plan{
 	"": {
-		window: 2 * time.Second, warmUp: 300 * time.Millisecond, rounds: 3,
+		window: time.Second, warmUp: 200 * time.Millisecond, rounds: 3,
 		loads: []load{
 			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64},
 			{connections: 256, size: 64}, {connections: 1024, size: 64},
