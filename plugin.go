@@ -322,13 +322,13 @@ func (p *Plugin) awaitEnd(e *exchanger) {
 	p.overloads.close()
 }
 
-// grace is how much time there is, and how much of it exchanges leave to what comes after them: five seconds, or a quarter.
+// grace is how much time there is, and how much of it exchanges leave to what comes after them: five seconds, or a third.
 func grace(ctx context.Context) (left, margin time.Duration) {
 	left = defaultGrace
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
 	}
-	return left, min(hostMargin, left/4)
+	return left, min(hostMargin, left/3)
 }
 
 // Name of the plugin.

@@ -272,7 +272,7 @@ func TestAnswersThatAreOwedGoOutBeforeStopEnds(t *testing.T) {
 }
 
 func TestGrace(t *testing.T) {
-	for within, want := range map[time.Duration]time.Duration{30 * time.Second: 25 * time.Second, 4 * time.Second: 3 * time.Second} {
+	for within, want := range map[time.Duration]time.Duration{30 * time.Second: 25 * time.Second, 3 * time.Second: 2 * time.Second} {
 		ctx, cancel := context.WithTimeout(context.Background(), within)
 		left, margin := grace(ctx)
 		require.InDelta(t, want, left-margin, float64(time.Second))
