@@ -25,6 +25,11 @@ func (c *Config) audit(section map[string]any) (errs []error, said []string) {
 		if delimiter, ok := server["delimiter"]; ok && (delimiter == "" || delimiter == nil) {
 			a.fail("tcp.servers."+name+".delimiter", `is empty; want the bytes that end a packet, such as "\r\n"`)
 		}
+		for _, key := range []string{"tls", "proxy_protocol"} { // empty they would be none at all
+			if inner, ok := server[key]; ok && inner == nil {
+				a.fail("tcp.servers."+name+"."+key, "is empty; want keys of its own below it, or leave it out")
+			}
+		}
 	}
 	c.warnings = append(c.warnings, a.warnings...)
 	return a.errs, a.said
@@ -62,7 +67,7 @@ func (a *auditor) dottedNames(path string, server map[string]any, known map[stri
 	rest := make(map[string]any)
 	for _, key := range sortedKeys(server) {
 		inner, ok := server[key].(map[string]any)
-		if field := known[key]; ok && (field == nil || field.Kind() != reflect.Pointer) {
+		if ok && !isSection(known[strings.ToLower(key)]) {
 			full := path + "." + key + levelsBelow(inner, known)
 			a.fail(full, "%s", dotted(strings.TrimPrefix(full, "tcp.servers.")))
 			continue
@@ -73,6 +78,10 @@ func (a *auditor) dottedNames(path string, server map[string]any, known map[stri
 		a.said = append(a.said, path) // there is no such server
 	}
 	return rest
+}
+
+func isSection(t reflect.Type) bool {
+	return t != nil && t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
 }
 
 // levelsBelow is the path to the first keys of a server.
@@ -121,12 +130,30 @@ func (a *auditor) value(path string, value any, like reflect.Type) {
 		ok, want = isText || isNumber, `a number of MB, such as 4, or a size with its unit, such as "64KiB"`
 	case like.Kind() == reflect.String:
 		ok, want = isText || isNumber, "a text"
+	case like.Kind() == reflect.Slice && like.Elem().Kind() == reflect.Struct:
+		ok, want = a.sections(path, value, like.Elem()), "a list, with keys of its own in each of its items"
 	case like.Kind() == reflect.Slice:
 		ok, want = isText || isTexts(value), "a text, or a list of texts"
 	}
 	if !ok {
 		a.fail(path, "%q can't be read; want %s", fmt.Sprint(value), want)
 	}
+}
+
+// sections audits a list of sections, whose keys are those of the list with a number.
+func (a *auditor) sections(path string, value any, like reflect.Type) bool {
+	list := reflect.ValueOf(value)
+	if list.Kind() != reflect.Slice {
+		return false
+	}
+	for i := range list.Len() {
+		item, ok := list.Index(i).Interface().(map[string]any)
+		if !ok {
+			return false
+		}
+		a.section(path+"."+strconv.Itoa(i), item, like)
+	}
+	return true
 }
 
 // duration reports whether a duration will be what it seems. A bare number is one of nanoseconds, which nobody means; in

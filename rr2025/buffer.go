@@ -9,8 +9,9 @@ import (
 
 // Sizes of buffers in bytes. All are powers of two, but for one that max_packet_size cuts off.
 const (
-	waitingBuffer = 512     // what a waiting connection may hold
-	firstBuffer   = 4 << 10 // the first one of a connection that needs none to wait
+	waitingBuffer = 512       // what a waiting connection may hold
+	firstBuffer   = 4 << 10   // the first one of a connection that needs none to wait
+	largestFirst  = 128 << 10 // and of one that sends large packets
 	// mappedBuffer and larger ones are memory of the system's that the garbage collector does not know: it would let the
 	// process grow to twice what is in use before it looks for what is not, and memory_limit would bound half of it.
 	mappedBuffer = 32 << 10

@@ -51,6 +51,10 @@ type Server struct {
 	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
 	MaxConnections int `mapstructure:"max_connections"`
 	Limits         `mapstructure:",squash"`
+	// TLS encrypts the connections; nil: none.
+	TLS *TLS `mapstructure:"tls"`
+	// ProxyProtocol is for a server behind proxies that name their clients; nil: none.
+	ProxyProtocol *ProxyProtocol `mapstructure:"proxy_protocol"`
 
 	address   address
 	readBytes int
@@ -183,6 +187,12 @@ func (c *Config) initServer(key string, s *Server) (errs []error) {
 		c.warnOfEscapes(key+".delimiters", d)
 	}
 	c.warnOfPacketSize(key+".max_packet_size", s.limits.packet)
+	if s.ProxyProtocol != nil {
+		errs = append(errs, s.ProxyProtocol.init(key+".proxy_protocol", s.address.network)...)
+	}
+	if s.TLS != nil {
+		errs = append(errs, s.TLS.init(key+".tls")...)
+	}
 	return errs
 }
 

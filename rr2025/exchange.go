@@ -6,6 +6,8 @@ import (
 	"context"
 	stderrors "errors"
 	"fmt"
+	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +33,7 @@ var _ workerPool = (*staticPool.Pool)(nil)
 
 // exchanger hands events to the workers and brings their answers back.
 type exchanger struct {
-	line
+	perLine
 	pool  workerPool
 	queue *queue
 	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. last is cancelled
@@ -52,14 +54,50 @@ type exchanger struct {
 // call is what a connection needs for its exchanges, one at a time; it is used again for each.
 type call struct {
 	payload payload.Payload
-	ticket  *ticket
-	stop    chan struct{} // closed to end an answer that comes as a stream; each one has its own
 	// closeTimeout is how long a worker may take to answer CLOSE; 0: exec_ttl alone bounds it.
 	closeTimeout time.Duration
 }
 
-func newCall(closeTimeout time.Duration) *call {
-	return &call{ticket: newTicket(), stop: make(chan struct{}), closeTimeout: closeTimeout}
+func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: closeTimeout} }
+
+// attempt is what an offer needs besides. A connection that waits for its client needs none: they are used again.
+type attempt struct {
+	ticket
+	*exchanger
+	until   context.Context // the exchanger's cut or last
+	payload *payload.Payload
+	limit   time.Duration
+	stop    chan struct{} // closed to end an answer that comes as a stream; each one has its own
+	answer  answer        // what the attempt brought
+	err     error
+}
+
+var attempts = sync.Pool{New: func() any { return &attempt{ticket: *newTicket(), stop: make(chan struct{})} }}
+
+// run is the part that is made inside the queue. Its place is free when the worker is: with the last frame of the answer.
+func (a *attempt) run() (leaves bool) {
+	leaves = true // where it panics
+	defer a.recovered()
+	if a.limit == 0 {
+		a.answer, a.err = a.exec(a.until, a)
+		return a.answer.more == nil
+	}
+	ctx, stop := newCountdown(a.until, a.limit, a.debug)
+	defer stop()
+	a.answer, a.err = a.exec(ctx, a)
+	if a.answer.more == nil {
+		return true
+	}
+	leaves = false // end does
+	a.answer.more.end()
+	return false
+}
+
+// recovered ends the exchange, not the process, when the pool panics.
+func (a *attempt) recovered() {
+	if p := recover(); p != nil {
+		a.err = &failure{why: reasonError, reached: true, err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+	}
 }
 
 // answer is what a worker sent back.
@@ -156,49 +194,42 @@ func (e *exchanger) offer(until context.Context, c *call, cancel <-chan struct{}
 	}
 }
 
-// admitted waits for its place in the queue and leaves it when the worker is free: with the last frame of the answer.
-func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (a answer, err error) {
-	if err := e.queue.enter(c.ticket, cancel, cancel == nil); err != nil {
-		return answer{}, notAdmitted(err)
+func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
+	a := attempts.Get().(*attempt)
+	a.exchanger, a.until, a.payload, a.limit = e, until, &c.payload, limit
+	err := e.queue.do(&a.ticket, a, cancel, cancel == nil)
+	if err != nil {
+		err = notAdmitted(err)
+	} else {
+		err = a.err
 	}
-	defer func() {
-		if a.more == nil {
-			e.queue.leave()
-		}
-	}()
-
-	if limit == 0 {
-		return e.exec(until, until, c)
-	}
-	ctx, stop := newCountdown(until, limit, e.debug)
-	defer stop()
-	if a, err = e.exec(ctx, until, c); a.more != nil {
-		a.more.end()
-	}
-	return a, err
+	got := a.answer
+	a.exchanger, a.until, a.payload, a.answer, a.err = nil, nil, nil, answer{}, nil
+	attempts.Put(a)
+	return got, err
 }
 
-// exec hands the event to a worker, which is killed when ctx ends; until is when Stop would have it so.
-func (e *exchanger) exec(ctx, until context.Context, c *call) (answer, error) {
+func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 	// Exec with a context that has ended takes a healthy worker and kills it.
-	if until.Err() != nil {
+	if a.until.Err() != nil {
 		return answer{}, &failure{why: reasonShutdown, err: errQueueClosed}
 	}
-	sent, err := e.pool.Exec(ctx, &c.payload, c.stop)
+
+	sent, err := e.pool.Exec(ctx, a.payload, a.stop)
 	if err != nil {
-		return answer{}, failed(err, until.Err() != nil)
+		return answer{}, failed(err, a.until.Err() != nil)
 	}
 	first := <-sent
 	if err := first.Error(); err != nil {
 		return answer{}, &failure{why: reasonError, reached: true, err: err}
 	}
 	p := first.Payload()
-	a := answer{context: p.Context, body: p.Body, codec: p.Codec}
+	got := answer{context: p.Context, body: p.Body, codec: p.Codec}
 	if p.Flags&frame.STREAM != 0 {
-		a.more = &execFrames{of: e, sent: sent, asked: c.stop}
-		c.stop = make(chan struct{})
+		got.more = &execFrames{of: e, sent: sent, asked: a.stop}
+		a.stop = make(chan struct{})
 	}
-	return a, nil
+	return got, nil
 }
 
 // execFrames are frames from the pool, which looks between two of them whether the worker is to stop. It holds some that

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roadrunner-server/pool/payload"
 	"github.com/roadrunner-server/pool/pool"
+	staticPool "github.com/roadrunner-server/pool/pool/static_pool"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -25,6 +27,7 @@ func newExchanger(t *testing.T, cfg pool.Config, env ...string) (*exchanger, con
 	cut, kill := context.WithCancel(context.Background())
 	t.Cleanup(kill)
 	queue := c.newQueue()
+	t.Cleanup(queue.close)
 	cfg.MaxQueueSize = 0
 	return &exchanger{
 		pool: realPool(t, cfg, env...), queue: queue, cut: cut, last: cut, log: zap.New(core),
@@ -251,4 +254,24 @@ func TestACountdownCountsFromWhenTheWorkerHasTheEvent(t *testing.T) {
 	defer stop()
 	kill()
 	<-derive(c).Done()
+}
+
+type panickingPool struct{ workerPool }
+
+func (panickingPool) Exec(context.Context, *payload.Payload, chan struct{}) (chan *staticPool.PExec, error) {
+	panic("no good")
+}
+
+func TestAPanicOfThePoolEndsTheExchangeAlone(t *testing.T) {
+	q := testQueue(1)
+	defer q.close()
+	e := &exchanger{pool: panickingPool{}, queue: q, cut: context.Background(), log: zap.NewNop()}
+	for range 3 {
+		_, f := e.say(t, "x")
+		require.Equal(t, reasonError, f.why)
+		require.True(t, f.reached)
+		require.ErrorContains(t, f, "panic: no good")
+		require.ErrorContains(t, f, "panickingPool.Exec", "the stack tells where")
+	}
+	require.Zero(t, q.admitted())
 }

@@ -28,13 +28,18 @@ var _ workers = (*exchanger)(nil)
 type connection struct {
 	uuid     string
 	server   string
-	conn     net.Conn
+	conn     net.Conn // the socket itself, below TLS
+	remote   net.Addr // the client, which a PROXY header may name
 	packets  reader
 	answers  writer
 	contexts contexts
 	workers  workers
 	call     *call
 	log      *zap.Logger
+
+	greet   func(*connection) error // what comes before CONNECTED: PROXY header, TLS handshake; nil: nothing
+	counted bool                    // for max_connections_per_ip
+	secure  *secureSocket           // nil: no TLS
 
 	why       reason  // why it ended
 	err       error   // what ended it, where something did
@@ -46,8 +51,9 @@ type connection struct {
 	linger    time.Duration // how long to close politely; 0 until something was written
 
 	// shared: drain and abort set these from other goroutines
-	asked   atomic.Uint32 // why somebody wants it to end, a reason; with hardBit at once
-	aborted chan struct{} // closed by abort
+	asked    atomic.Uint32 // why somebody wants it to end, a reason; with hardBit at once
+	greeting atomic.Bool   // greet is not over: no reply can be owed
+	aborted  chan struct{} // closed by abort
 }
 
 // hardBit in asked says that not even the reply that is owed goes out.
@@ -62,6 +68,9 @@ func (c *connection) serve(gone func()) {
 
 func (c *connection) live() {
 	defer c.recovered()
+	if c.greet != nil && !c.greeted() {
+		return
+	}
 	c.connected = true
 	st := reading
 	if !c.omits.connected {
@@ -82,6 +91,21 @@ func (c *connection) live() {
 			st = c.exchange(replying, c.contexts.data, packet)
 		}
 	}
+}
+
+// greeted reports whether there is a client to speak of. If not, no worker hears of the connection.
+func (c *connection) greeted() bool {
+	err := c.greet(c)
+	c.greet = nil
+	c.setReadDeadline(time.Time{})
+	c.setWriteDeadline(time.Time{})
+	c.greeting.Store(false)
+	if asked := c.askedWhy(); asked != reasonNone {
+		c.end(asked, nil)
+	} else if err != nil {
+		c.end(reasonHandshake, err)
+	}
+	return c.why == reasonNone
 }
 
 // exchange hands one event over and does what the reply says.
@@ -157,6 +181,9 @@ func (c *connection) endedBy(err error) state {
 }
 
 func (c *connection) stoppedReading(err error) {
+	if errors.Is(err, errCutOff) && c.packets.unfinished() == 0 {
+		err = io.EOF // a packet may have lost its end, but nothing has
+	}
 	c.endedBy(err)
 	if c.why == reasonEOF {
 		c.cutOff = c.packets.unfinished()
@@ -180,7 +207,7 @@ func reasonOf(err error) reason {
 		return reasonTooLong
 	case errors.Is(err, errMemory):
 		return reasonMemory
-	case errors.Is(err, io.ErrClosedPipe), errors.As(err, &broken):
+	case errors.Is(err, io.ErrClosedPipe), errors.As(err, &broken), errors.Is(err, errTLS), errors.Is(err, errCutOff):
 		return reasonReset
 	default:
 		return reasonError
@@ -195,6 +222,9 @@ func (c *connection) isAborted() bool { return c.asked.Load()&hardBit != 0 }
 func (c *connection) drain(why reason) {
 	c.asked.CompareAndSwap(uint32(reasonNone), uint32(why))
 	_ = c.conn.SetReadDeadline(past)
+	if c.greeting.Load() {
+		_ = c.conn.SetWriteDeadline(past)
+	}
 }
 
 // abort ends the connection at once: its client is cut off, its wait for a worker is over, a reply that comes later is
@@ -228,6 +258,18 @@ func (c *connection) setWriteDeadline(t time.Time) {
 	_ = c.conn.SetWriteDeadline(t)
 	if c.isAborted() {
 		_ = c.conn.SetWriteDeadline(past)
+	}
+}
+
+// setDeadlineIn is for greet, and of both; 0 is none. Drain and abort have set one in the past that stays.
+func (c *connection) setDeadlineIn(d time.Duration) {
+	t := time.Time{}
+	if d > 0 {
+		t = time.Now().Add(d)
+	}
+	_ = c.conn.SetDeadline(t)
+	if c.askedWhy() != reasonNone {
+		_ = c.conn.SetDeadline(past)
 	}
 }
 
@@ -282,7 +324,7 @@ func (c *connection) recovered() {
 
 func (c *connection) fields(more ...zap.Field) []zap.Field {
 	return append([]zap.Field{
-		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", addrOf(c.conn.RemoteAddr())),
+		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", addrOf(c.remote)),
 	}, more...)
 }
 
@@ -307,6 +349,9 @@ const (
 // sayGoodbye closes the socket the polite way, but for the close itself, if something was written: a plain close with
 // unread input makes the kernel send a reset, which destroys the answer on its way.
 func (c *connection) sayGoodbye() {
+	if c.secure != nil && !c.isAborted() {
+		c.secure.sayGoodbye(c.linger < lingerTime)
+	}
 	s, ok := c.conn.(interface{ CloseWrite() error })
 	if ok && c.linger > 0 && !c.isAborted() && s.CloseWrite() == nil {
 		c.discard()

@@ -369,24 +369,3 @@ func TestAWriteThatBlocksEndsWithAnAbort(t *testing.T) {
 	<-ended
 	require.Equal(t, reasonRPC, c.why)
 }
-
-func BenchmarkExchange(b *testing.B) {
-	server, client := tcpPair(b)
-	_, ended := serveWith(answers{context: []byte("WRITE"), body: bytes.Repeat([]byte("x"), 64)}, server)
-	packet, got := append(bytes.Repeat([]byte("x"), 62), "\r\n"...), make([]byte, 64)
-	_, err := io.ReadFull(client, got)
-	require.NoError(b, err)
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
-		if _, err := client.Write(packet); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(client, got); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.StopTimer()
-	client.Close()
-	<-ended
-}

@@ -126,9 +126,8 @@ func (l *Limits) check(key string) (errs []error) {
 		{"idle_timeout", l.IdleTimeout}, {"packet_timeout", l.PacketTimeout}, {"write_timeout", l.WriteTimeout},
 		{"close_timeout", l.CloseTimeout}, {"keepalive", l.Keepalive},
 	} {
-		if d.set != nil && *d.set < 0 {
-			errs = append(errs, fmt.Errorf("%s.%s: %s is negative; want a duration such as \"10s\", or 0 for none",
-				key, d.name, *d.set))
+		if d.set != nil {
+			errs = append(errs, notNegativeDuration(key+"."+d.name, *d.set))
 		}
 	}
 	if l.ReusePort != nil && *l.ReusePort && !canReusePort {
@@ -140,6 +139,13 @@ func (l *Limits) check(key string) (errs []error) {
 func notNegative(key string, n int) error {
 	if n < 0 {
 		return fmt.Errorf("%s: %d is negative; want a number, or 0 for no limit", key, n)
+	}
+	return nil
+}
+
+func notNegativeDuration(key string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s: %s is negative; want a duration such as \"10s\", or 0 for none", key, d)
 	}
 	return nil
 }

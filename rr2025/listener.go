@@ -28,7 +28,11 @@ type listener struct {
 	live    *registry
 	slots   [2]*slots // of the server, then of all servers
 	peers   peers
+	proxy   *ProxyProtocol // nil: no headers
+	tls     *TLS           // nil: none, as are the certificates
+	certs   *certificates
 	refused summary // connections over max_connections_per_ip
+	strange summary // connections from elsewhere than proxy_protocol.trusted
 	memory  *memory
 	turns   *turns
 	workers workers
@@ -125,7 +129,12 @@ func backOff(failures int) time.Duration {
 // admit opens a connection that has a right to be. Nobody who was accepted is dropped, but for max_connections_per_ip:
 // where another listener was faster, it waits here for its slot.
 func (l *listener) admit(conn net.Conn) {
-	if !l.peers.add(conn.RemoteAddr()) {
+	switch {
+	case l.proxy != nil && !l.proxy.trusts(conn.RemoteAddr()):
+		_ = conn.Close()
+		l.strange.add()
+		return
+	case l.proxy == nil && !l.peers.add(conn.RemoteAddr()):
 		_ = conn.Close()
 		l.refused.add()
 		return
@@ -149,7 +158,9 @@ func (l *listener) serve(c *connection) {
 	defer l.live.done()
 	c.serve(func() {
 		l.live.remove(c.uuid)
-		l.peers.remove(c.conn.RemoteAddr())
+		if c.counted {
+			l.peers.remove(c.remote)
+		}
 	})
 	for _, s := range l.slots {
 		s.giveBack()
@@ -160,16 +171,22 @@ func (l *listener) serve(c *connection) {
 func (l *listener) newConnection(conn net.Conn) *connection {
 	id, socket := uuid.NewString(), newSocket(conn)
 	c := &connection{
-		uuid:     id,
-		server:   l.server,
-		conn:     conn,
-		contexts: newContexts(l.remote(conn), l.server, id, l.dialect),
-		workers:  l.workers,
-		call:     newCall(l.limits.close),
-		log:      l.log,
-		aborted:  make(chan struct{}),
-		omits:    l.omits,
-		begun:    time.Now(),
+		uuid:    id,
+		server:  l.server,
+		conn:    conn,
+		remote:  conn.RemoteAddr(),
+		counted: l.proxy == nil,
+		workers: l.workers,
+		call:    newCall(l.limits.close),
+		log:     l.log,
+		aborted: make(chan struct{}),
+		omits:   l.omits,
+		begun:   time.Now(),
+	}
+	c.contexts = l.newContexts(c)
+	if l.proxy != nil || l.tls != nil {
+		c.greet = l.greet
+		c.greeting.Store(true)
 	}
 	c.packets = reader{
 		socket: socket, framing: l.framing, own: l.framing, most: l.most, longest: l.limits.packet,
@@ -192,9 +209,39 @@ func (l *listener) keepAlive(conn net.Conn) {
 	}
 }
 
-// remote is the peer as the dialect has it: ip:port, or the ip alone.
-func (l *listener) remote(conn net.Conn) string {
-	addr := addrOf(conn.RemoteAddr())
+// greet is what comes before CONNECTED.
+func (l *listener) greet(c *connection) error {
+	if l.proxy != nil {
+		c.setDeadlineIn(*l.proxy.Timeout)
+		client, err := readProxyHeader(c.conn)
+		if err != nil {
+			return err
+		}
+		if client != nil {
+			c.remote = client
+			c.contexts = l.newContexts(c)
+		}
+		if c.counted = l.peers.add(c.remote); !c.counted {
+			l.refused.add()
+			return errTooMany
+		}
+	}
+	if l.tls != nil {
+		c.setDeadlineIn(*l.tls.HandshakeTimeout)
+		return c.handshake(l.certs.config())
+	}
+	return nil
+}
+
+var errTooMany = errors.New("the client's address has max_connections_per_ip open")
+
+// newContexts has the peer as the dialect has it: ip:port, or the ip alone.
+func (l *listener) newContexts(c *connection) contexts {
+	return newContexts(l.remoteName(c.remote), l.server, c.uuid, l.dialect)
+}
+
+func (l *listener) remoteName(a net.Addr) string {
+	addr := addrOf(a)
 	if l.dialect == dialectDocumented {
 		if host, _, err := net.SplitHostPort(addr); err == nil {
 			return host

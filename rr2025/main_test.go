@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -173,6 +174,8 @@ type sections map[string]map[string]any
 
 func (s sections) Has(name string) bool { return s[name] != nil }
 
+var jsonKey = regexp.MustCompile(`"[^"]*":`)
+
 func (s sections) UnmarshalKey(name string, out any) error {
 	if m, ok := out.(*map[string]any); ok {
 		*m = s[name]
@@ -182,6 +185,11 @@ func (s sections) UnmarshalKey(name string, out any) error {
 	if err != nil {
 		return err
 	}
-	keys := strings.NewReplacer(`"packet_size"`, `"packet_size"`, "_", "")
-	return json.NewDecoder(strings.NewReader(keys.Replace(string(b)))).Decode(out)
+	b = jsonKey.ReplaceAllFunc(b, func(key []byte) []byte {
+		if string(key) == `"packet_size":` {
+			return key // which has a tag of its own
+		}
+		return bytes.ReplaceAll(key, []byte("_"), nil)
+	})
+	return json.Unmarshal(b, out)
 }

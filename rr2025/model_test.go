@@ -7,6 +7,7 @@ package tcp
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,14 +37,66 @@ type step struct {
 	why    reason
 	pause  time.Duration
 	worker bool // the event reached a worker
+	more   extras
+}
+
+// extras are what a reply says beside its word.
+type extras struct {
+	stream bool // it is the first frame
+	last   bool // it is the last one
+	next   int  // of modelFramings; 0: as before
+	once   bool
+	state  string // "-": none any more
+	stray  bool   // it names another connection
+}
+
+// modelFramings are those that a script begins with or comes to. Raw is apart: how much comes at once is not said.
+var modelFramings = []Packets{
+	{Framing: framingDelimiter, Delimiter: "\r\n"},
+	{Framing: framingDelimiter, Delimiters: []string{"\r\n", "b", "cc"}, Strip: true},
+	{Framing: framingFixed, PacketSize: 4},
+	{Framing: framingLength, Length: &Length{ASCII: 1, Strip: 1}},
+	{Framing: framingLength, Length: &Length{Bytes: 1, Adjust: -'a'}},
+	{Framing: framingRaw},
+}
+
+// context is the reply as the worker sends it.
+func (s step) context() []byte {
+	if s.more.next == 0 && s.more.state == "" && !s.more.stray {
+		return []byte(s.text)
+	}
+	object := map[string]any{"reply": s.text}
+	if s.more.next > 0 {
+		p := modelFramings[s.more.next]
+		n := m{"framing": p.Framing, "strip": p.Strip, "once": s.more.once}
+		if p.Delimiters != nil {
+			n["delimiters"] = p.Delimiters
+		}
+		if p.Length != nil {
+			n["length"] = p.Length
+		}
+		if p.PacketSize > 0 {
+			n["packet_size"] = p.PacketSize
+		}
+		object["next"] = n
+	}
+	if s.more.state != "" {
+		object["state"] = strings.TrimSuffix(s.more.state, "-")
+	}
+	if s.more.stray {
+		object["uuid"] = "somebody else's"
+	}
+	b, _ := json.Marshal(object)
+	return b
 }
 
 func (s step) String() string {
-	return fmt.Sprintf("%s %q %d %q %s %t", s.do, s.text, s.size, s.why, s.pause, s.worker)
+	return fmt.Sprintf("%s %q %d %q %s %t %+v", s.do, s.text, s.size, s.why, s.pause, s.worker, s.more)
 }
 
 // What a modelled connection is limited to. No sum of pauses meets a timeout exactly.
 const (
+	stateBytes   = 64 // of the states in scripts, as they are kept
 	modelLongest = 24
 	modelIdle    = 10*time.Second + 500*time.Millisecond + 1
 	modelPacket  = 5*time.Second + 500*time.Millisecond + 2
@@ -67,8 +120,16 @@ var (
 var (
 	pieceGen = rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{
-			"a", "\r\n", "b", "\r", "\n", "cc\r\n", "x\r\ny", "0123456789",
+			"a", "\r\n", "b", "\r", "\n", "cc\r\n", "x\r\ny", "0123456789", "0", "3abc", "d",
 		}), 1, 4).Draw(t, "bytes"), "")
+	})
+	extrasGen = rapid.Custom(func(t *rapid.T) extras {
+		return extras{
+			stream: rapid.Bool().Draw(t, "stream"), last: rapid.IntRange(0, 2).Draw(t, "last") == 2,
+			next: rapid.IntRange(0, len(modelFramings)-1).Draw(t, "next"), once: rapid.Bool().Draw(t, "once"),
+			state: rapid.SampledFrom([]string{"", "one", "two", "-"}).Draw(t, "state"),
+			stray: rapid.IntRange(0, 20).Draw(t, "stray") == 20,
+		}
 	})
 	stepGen = rapid.Custom(func(t *rapid.T) step {
 		s := step{do: rapid.SampledFrom(ordinarySteps).Draw(t, "do")}
@@ -84,6 +145,9 @@ var (
 				s.text = rapid.SampledFrom([]string{"WRITECLOSE", "CLOSE", "write"}).Draw(t, "last")
 			}
 			s.size = rapid.SampledFrom([]int{0, 1, 5, modelRoom, modelRoom + 1, 30, 2, 3, 4, 2 * guaranteed}).Draw(t, "size")
+			if rapid.IntRange(0, 2).Draw(t, "more") == 2 {
+				s.more = extrasGen.Draw(t, "extras")
+			}
 		case "read":
 			s.size = rapid.SampledFrom([]int{0, 1, 7}).Draw(t, "size")
 		case "fail":
@@ -100,24 +164,34 @@ var (
 	})
 	scriptGen = rapid.Custom(func(t *rapid.T) playedScript {
 		return playedScript{
-			batch: rapid.SampledFrom([]int{0, 0, 10, 100}).Draw(t, "batch"),
-			most:  rapid.SampledFrom([]int{1 << 20, 1, 3}).Draw(t, "most"),
-			timed: rapid.Bool().Draw(t, "timed"),
-			steps: slices.Concat(rapid.SliceOfN(rapid.SliceOfN(stepGen, 0, 20), 0, 20).Draw(t, "steps")...),
+			batch:   rapid.SampledFrom([]int{0, 0, 10, 100}).Draw(t, "batch"),
+			framing: rapid.SampledFrom([]int{0, 0, 1, 2, 3, 4, 5}).Draw(t, "framing"),
+			most:    rapid.SampledFrom([]int{1 << 20, 1, 3}).Draw(t, "most"),
+			timed:   rapid.Bool().Draw(t, "timed"),
+			steps:   slices.Concat(rapid.SliceOfN(rapid.SliceOfN(stepGen, 0, 20), 0, 20).Draw(t, "steps")...),
 		}
 	})
 )
 
 type playedScript struct {
 	batch, most int
+	framing     int // of modelFramings
 	timed       bool
 	steps       []step
+}
+
+// rule is what the server's configuration says.
+func (s playedScript) rule() Packets {
+	p := modelFramings[s.framing]
+	p.Batch = s.batch > 0 && p.Framing != framingRaw && !p.Strip && (p.Length == nil || p.Length.Strip == 0)
+	return p
 }
 
 // modelWorkers hands every event to the test: first that it is offered, then what comes of it.
 type modelWorkers struct {
 	taken  chan struct{} // receives once for each event that a worker takes
 	answer chan func() (answer, error)
+	frames chan func() (answer, bool, error)
 
 	mu   sync.Mutex
 	seen seen
@@ -128,6 +202,7 @@ type seen struct {
 	offered, closes []scriptedEvent
 	inFlight        int
 	twice           bool // two were in flight
+	streaming       bool
 }
 
 func (w *modelWorkers) look() seen {
@@ -148,13 +223,42 @@ func (w *modelWorkers) exchange(_ *call, cancel <-chan struct{}, context, body [
 		s.twice = s.twice || s.inFlight > 1 || len(s.closes) > 0
 		s.offered = append(s.offered, decodeEvent(context, body))
 	})
-	defer w.note(func(s *seen) { s.inFlight-- })
+	streams := false
+	defer func() {
+		if !streams {
+			w.note(func(s *seen) { s.inFlight-- })
+		}
+	}()
 	select {
 	case <-w.taken:
 	case <-cancel:
 		return answer{}, &failure{err: errCanceled}
 	}
-	return (<-w.answer)()
+	a, err := (<-w.answer)()
+	if streams = a.more != nil; streams {
+		w.note(func(s *seen) { s.streaming = true })
+	}
+	return a, err
+}
+
+func (w *modelWorkers) next(cancel <-chan struct{}) (answer, bool, error) {
+	select {
+	case f := <-w.frames:
+		return f()
+	case <-cancel:
+		return answer{}, false, &failure{reached: true, err: errCanceled}
+	}
+}
+
+func (w *modelWorkers) stop() {}
+
+// end frees the worker of a stream: only then is its exchange over.
+func (w *modelWorkers) end() {
+	w.note(func(s *seen) {
+		s.twice = s.twice || !s.streaming
+		s.streaming = false
+		s.inFlight--
+	})
 }
 
 func (w *modelWorkers) handOverClose(_ *call, context []byte) {
@@ -169,6 +273,7 @@ const (
 	inExchange = iota
 	atReading
 	atWriting
+	atStreaming // the next frame is waited for
 	atLingering
 	isGone
 )
@@ -176,6 +281,12 @@ const (
 // model is what a connection should be.
 type model struct {
 	script playedScript
+	rule   Packets // in force
+	once   bool    // for one packet
+	state  string
+
+	streaming struct{ on, last, close bool } // of the answer; last: of the frame that is written
+	cutOff    int                            // bytes that the end of file left
 
 	phase     int
 	taken     bool // the event has a worker
@@ -185,9 +296,10 @@ type model struct {
 	aborted   bool
 	hog       bool
 
-	stream            string // sent by the client, not handed over
-	eof, reset, close bool   // of the client
-	tail              bool   // the end of file was met
+	stream            string  // sent by the client, not handed over
+	eof, reset, close bool    // of the client
+	tail              bool    // the end of file was met
+	cutBy             Packets // of the last packet
 	offered           []string
 	pending           int // bytes of the answer that are not out yet
 	out               int // bytes that are out
@@ -209,9 +321,18 @@ func (s playedScript) run(t *testing.T) (err error) {
 func (s playedScript) inBubble() error {
 	server, client := memoryPair(modelRoom)
 	core, logs := observer.New(zap.DebugLevel)
-	w := &modelWorkers{taken: make(chan struct{}), answer: make(chan func() (answer, error))}
+	w := &modelWorkers{
+		taken: make(chan struct{}), answer: make(chan func() (answer, error)), frames: make(chan func() (answer, bool, error)),
+	}
 	l := testListener(w, zap.New(core))
-	l.most, l.framing.batch = s.most, s.batch
+	rule := s.rule()
+	if errs := rule.init("x", modelLongest); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	l.most, l.framing = s.most, rule.framing(max(s.most, s.batch), modelLongest)
+	if rule.Batch {
+		l.framing.batch = s.batch
+	}
 	l.limits = limits{packet: modelLongest}
 	if s.timed {
 		l.limits.idle, l.limits.packetTime, l.limits.write = modelIdle, modelPacket, modelWrite
@@ -225,7 +346,7 @@ func (s playedScript) inBubble() error {
 	}()
 	synctest.Wait()
 
-	m := &model{script: s, phase: inExchange, connected: true, offered: []string{"CONNECTED "}}
+	m := &model{script: s, rule: rule, phase: inExchange, connected: true, offered: []string{"CONNECTED "}}
 	var history []string
 	check := func() error {
 		if err := m.compare(w.look(), l.memory, server); err != nil {
@@ -250,7 +371,7 @@ func (s playedScript) inBubble() error {
 		}
 	}
 	// Whatever the script left open ends now.
-	for _, step := range []step{{do: "close"}, {do: "take"}, {do: "reply", text: "CLOSE"}, {do: "pause", pause: 2 * lingerTime}} {
+	for _, step := range []step{{do: "close"}, {do: "take"}, {do: "reply", text: "WRITECLOSE", more: extras{last: true}}, {do: "pause", pause: 2 * lingerTime}} {
 		if err := act(step); err != nil {
 			m.giveUp(c, w, client)
 			<-ended
@@ -290,7 +411,9 @@ func (m *model) allows(s step) bool {
 		return !m.close && !m.reset && m.out > m.got
 	case "take":
 		return m.phase == inExchange && !m.taken
-	case "reply", "fail", "panic":
+	case "reply", "fail":
+		return m.phase == inExchange || m.phase == atStreaming
+	case "panic":
 		return m.phase == inExchange
 	case "abort", "drain":
 		return m.phase != isGone
@@ -327,13 +450,25 @@ func (m *model) play(s step, w *modelWorkers, c *connection, memory *memory, cli
 		m.taken = true
 		w.taken <- struct{}{}
 	case "reply":
-		m.take(w)
-		w.answer <- func() (answer, error) {
-			return answer{context: []byte(s.text), body: bytes.Repeat([]byte("A"), s.size)}, nil
+		a := answer{context: s.context(), body: bytes.Repeat([]byte("A"), s.size)}
+		if m.phase == atStreaming {
+			w.frames <- func() (answer, bool, error) { return a, s.more.last, nil }
+			m.framed(s, now)
+			return
 		}
+		if s.more.stream {
+			a.more = w
+		}
+		m.take(w)
+		w.answer <- func() (answer, error) { return a, nil }
 		m.replied(s, now)
 	case "fail":
 		f := &failure{why: s.why, reached: s.worker, err: errors.New("of a test")}
+		if m.phase == atStreaming {
+			w.frames <- func() (answer, bool, error) { return answer{}, false, f }
+			m.ends(s.why, now)
+			return
+		}
 		m.take(w)
 		w.answer <- func() (answer, error) { return answer{}, f }
 		m.failed(s, now)
@@ -386,6 +521,16 @@ func (m *model) replied(s step, now time.Time) {
 		m.ends(m.asked, now)
 		return
 	}
+	if s.more.stray || !slices.Contains([]string{"WRITE", "WRITECLOSE", "CLOSE", "CONTINUE"}, s.text) {
+		m.ends(reasonReply, now)
+		return
+	}
+	if s.more.state != "" {
+		m.state = strings.TrimSuffix(s.more.state, "-")
+	}
+	if s.more.next > 0 && (s.text == "WRITE" || s.text == "CONTINUE") {
+		m.rule, m.once = modelFramings[s.more.next], s.more.once
+	}
 	body := 0
 	switch s.text {
 	case "WRITE":
@@ -395,11 +540,19 @@ func (m *model) replied(s step, now time.Time) {
 	case "CLOSE":
 		m.ends(reasonWorker, now)
 		return
-	case "CONTINUE":
-	default:
-		m.ends(reasonReply, now)
-		return
 	}
+	m.streaming.on, m.streaming.last = s.more.stream && s.text != "CONTINUE", false
+	m.writesOut(body, now)
+}
+
+// framed is a frame after the first.
+func (m *model) framed(s step, now time.Time) {
+	m.streaming.last = s.more.last
+	m.streaming.close = s.more.last && s.text == "WRITECLOSE" && !s.more.stray
+	m.writesOut(s.size, now)
+}
+
+func (m *model) writesOut(body int, now time.Time) {
 	if body > 0 {
 		m.linger = lingerTime
 	}
@@ -491,6 +644,14 @@ func (m *model) writes(now time.Time) {
 	if m.pending > 0 {
 		return // see observe for write_timeout
 	}
+	if m.streaming.on && !m.streaming.last {
+		m.phase = atStreaming
+		return
+	}
+	if m.streaming.on && m.streaming.close && m.why == reasonNone {
+		m.why = reasonWorker
+	}
+	m.streaming.on = false
 	switch {
 	case m.why != reasonNone:
 		m.ends(m.why, now)
@@ -504,25 +665,28 @@ func (m *model) writes(now time.Time) {
 
 // reads finds the next packet by the rule in other words.
 func (m *model) reads(now time.Time) {
-	before, _, found := strings.Cut(m.stream, "\r\n")
-	n := len(before)
-	if found {
-		n += 2
+	n, packet, bad := 0, "", false
+	if m.rule.Framing == framingRaw {
+		n = min(1, len(m.stream)) // and maybe more, see observe
+		packet = m.stream[:n]
+	} else {
+		n, packet, bad = firstByHand(m.rule, m.stream, modelLongest)
 	}
 	switch {
-	case n > modelLongest:
+	case bad:
 		m.linger = 0
 		m.ends(reasonTooLong, now)
-	case found:
-		m.offers(n, false)
+	case n > 0:
+		m.offers(n, packet, false)
 	case m.reset && !m.tail:
 		m.ends(reasonReset, now)
-	case (m.eof || m.close) && n > 0:
-		m.offers(n, true)
+	case (m.eof || m.close) && m.stream != "" && m.rule.Framing == framingDelimiter:
+		m.offers(len(m.stream), m.stream, true)
 	case m.eof || m.close:
+		m.cutOff = len(m.stream)
 		m.ends(reasonEOF, now)
 	default:
-		m.waits(n, now)
+		m.waits(len(m.stream), now)
 	}
 }
 
@@ -541,39 +705,65 @@ func (m *model) waits(unfinished int, now time.Time) {
 	}
 }
 
-func (m *model) offers(n int, tail bool) {
-	name := "DATA "
+func (m *model) offers(n int, packet string, tail bool) {
+	name := "DATA " + stated(m.state)
 	if tail {
-		name = "DATA eof "
+		name += "eof "
 	}
-	m.offered = append(m.offered, name+m.stream[:n])
+	m.offered = append(m.offered, name+packet)
 	m.stream = m.stream[n:]
 	m.phase, m.taken, m.tail = inExchange, false, tail
+	m.cutBy = m.rule
+	if m.once {
+		m.rule, m.once = m.script.rule(), false
+	}
+}
+
+// stated is how an event's state stands in its line.
+func stated(state any) string {
+	if state == nil || state == "" {
+		return ""
+	}
+	return fmt.Sprintf("state=%s ", state)
 }
 
 // observe follows the connection where more than one thing is right: how many packets are in a batch, when exactly a
 // client that takes nothing is closed, and so when lingering is over.
 func (m *model) observe(w seen, c *connection) {
 	now := time.Now()
-	if m.script.batch > 0 && m.phase == inExchange && len(w.offered) == len(m.offered) {
-		mine, theirs := m.offered[len(m.offered)-1], "DATA "+w.offered[len(w.offered)-1].body
-		more, ok := strings.CutPrefix(theirs, mine)
-		packets, tail := cutByHand(more, "\r\n")
-		fits := len(theirs)-len("DATA ") <= m.script.batch && !tail &&
-			!slices.ContainsFunc(packets, func(p string) bool { return len(p) > modelLongest })
-		if ok && fits && strings.HasPrefix(m.stream, more) {
-			m.offered[len(m.offered)-1] = theirs
-			m.stream = m.stream[len(more):]
-		}
+	if m.phase == inExchange && len(w.offered) == len(m.offered) && len(m.offered) > 1 {
+		m.takesMore(w.offered[len(w.offered)-1])
 	}
 	if m.phase == atLingering && c.conn.(*memoryConn).closes.Load() > 0 && now.Sub(m.entered) >= m.linger-m.early {
 		m.phase = isGone
+	}
+	if m.phase == atWriting && m.script.timed && m.streaming.on && now.Sub(m.entered) >= modelWrite {
+		m.stopped(reasonSlow, now) // a frame must be out by then
 	}
 	if quiet := now.Sub(m.progress); m.phase == atWriting && m.script.timed && quiet >= modelWrite {
 		m.early = modelWrite/4 + modelTick
 		if quiet > modelWrite*5/4 || len(w.closes) > 0 {
 			m.stopped(reasonSlow, now)
 		}
+	}
+}
+
+// takesMore adopts that more was handed over at once than had to be, if it might be.
+func (m *model) takesMore(e scriptedEvent) {
+	mine := m.offered[len(m.offered)-1]
+	theirs := "DATA " + stated(e.context["state"]) + e.body
+	more, ok := strings.CutPrefix(theirs, mine)
+	if !ok || e.context["eof"] == true || !strings.HasPrefix(m.stream, more) {
+		return
+	}
+	fits := m.cutBy.Framing == framingRaw
+	if m.cutBy.Batch {
+		packets, tail, left, bad := byHand(m.cutBy, more, modelLongest)
+		fits = left == 0 && !bad && !tail && strings.Join(packets, "") == more && len(e.body) <= m.script.batch
+	}
+	if fits {
+		m.offered[len(m.offered)-1] = theirs
+		m.stream = m.stream[len(more):]
 	}
 }
 
@@ -591,7 +781,7 @@ func (m *model) stopped(why reason, now time.Time) {
 func (m *model) compare(w seen, memory *memory, server *memoryConn) error {
 	var offered []string
 	for _, e := range w.offered {
-		name := fmt.Sprint(e.context["event"]) + " "
+		name := fmt.Sprint(e.context["event"]) + " " + stated(e.context["state"])
 		if e.context["eof"] == true {
 			name += "eof "
 		}
@@ -614,9 +804,13 @@ func (m *model) compare(w seen, memory *memory, server *memoryConn) error {
 		return fmt.Errorf("%d CLOSE events; the model has %d (reason %q, phase %d)", len(w.closes), closes, m.why, m.phase)
 	case closes > 0 && w.closes[0].context["reason"] != m.why.String():
 		return fmt.Errorf("reason %q; the model has %q", w.closes[0].context["reason"], m.why)
+	case closes > 0 && stated(w.closes[0].context["state"]) != stated(m.state):
+		return fmt.Errorf("state %v of CLOSE; the model has %q", w.closes[0].context["state"], m.state)
+	case closes > 0 && m.cutOff > 0 && w.closes[0].context["unfinished"] != float64(m.cutOff):
+		return fmt.Errorf("%v bytes unfinished; the model has %d", w.closes[0].context["unfinished"], m.cutOff)
 	case out != m.out && !m.reset && !m.close:
 		return fmt.Errorf("%d bytes went out; the model has %d", out, m.out)
-	case m.phase == atReading && m.stream == "" && used > waitingBuffer:
+	case m.phase == atReading && m.stream == "" && used > waitingBuffer+stateBytes:
 		return fmt.Errorf("%d bytes of memory held while it waits", used)
 	case m.phase == isGone && used != 0:
 		return fmt.Errorf("%d bytes of memory not given back", used)

@@ -224,6 +224,13 @@ func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *
 		p.log.Info("connections refused: their addresses have max_connections_per_ip open",
 			zap.String("server", name), zap.Int("connections", times))
 	}
+	l.strange.report = func(times int) {
+		p.log.Warn("connections refused: they come from none of proxy_protocol.trusted",
+			zap.String("server", name), zap.Int("connections", times))
+	}
+	if l.proxy, l.tls = server.ProxyProtocol, server.TLS; l.tls != nil {
+		l.certs = newCertificates(name, l.tls, p.log)
+	}
 	return l
 }
 
@@ -264,6 +271,7 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	p.accepting.Wait()
 	for _, l := range listeners {
 		l.refused.close()
+		l.strange.close()
 	}
 	p.turns.hurry()
 	p.live.drain()
@@ -427,10 +435,12 @@ func (p *Plugin) RemoveWorker(ctx context.Context) error {
 	return nil
 }
 
-// Reset replaces the workers; connections stay, exchanges wait. Before Serve and after Stop there is nothing to replace.
+// Reset replaces the workers, and certificates that have changed; connections stay, exchanges wait. Before Serve and after
+// Stop there is nothing to replace.
 func (p *Plugin) Reset() error {
 	const op = errors.Op("tcp_plugin_reset")
 	err := p.change(func(e *exchanger) error {
+		p.renewCertificates()
 		p.log.Info("reset: workers are replaced, connections stay")
 		return e.reset()
 	})
@@ -485,6 +495,17 @@ func (p *Plugin) changeLocked(f func(*exchanger) error) error {
 		e.killStrays()
 	}
 	return err
+}
+
+func (p *Plugin) renewCertificates() {
+	p.mu.Lock()
+	listeners := p.listeners
+	p.mu.Unlock()
+	for _, l := range listeners {
+		if l.certs != nil {
+			l.certs.renew()
+		}
+	}
 }
 
 func (p *Plugin) isStopping() bool {

@@ -11,6 +11,9 @@ import (
 
 // The life of a connection.
 //
+// Before it, where a server has them, come a PROXY header and a TLS handshake: if one fails the connection ends
+// (handshake) and no worker hears of it.
+//
 //	state     waits for                      leaves it
 //	opening   a worker's reply to CONNECTED  the reply
 //	reading   the next packet                a packet → replying; end of file, reset, shutdown → closing
@@ -134,35 +137,37 @@ func (s state) next(r reply) (state, effect) {
 type reason uint8
 
 const (
-	reasonNone     reason = iota
-	reasonEOF             // the client closed its side
-	reasonReset           // the client, or the way to it, broke the connection
-	reasonWorker          // a worker answered CLOSE or WRITECLOSE
-	reasonReply           // a worker answered something that is no reply
-	reasonError           // a worker failed, or the plugin itself
-	reasonRPC             // tcp.Close
-	reasonIdle            // no packet began in time
-	reasonSlow            // a packet was not finished, or an answer not taken, in time
-	reasonTooLong         // the packet was longer than allowed
-	reasonMemory          // all connections together held too much
-	reasonOverload        // no worker was free in time
-	reasonShutdown        // RoadRunner is stopping
+	reasonNone      reason = iota
+	reasonEOF              // the client closed its side
+	reasonReset            // the client, or the way to it, broke the connection
+	reasonWorker           // a worker answered CLOSE or WRITECLOSE
+	reasonReply            // a worker answered something that is no reply
+	reasonError            // a worker failed, or the plugin itself
+	reasonRPC              // tcp.Close
+	reasonIdle             // no packet began in time
+	reasonSlow             // a packet was not finished, or an answer not taken, in time
+	reasonTooLong          // the packet was longer than allowed
+	reasonMemory           // all connections together held too much
+	reasonOverload         // no worker was free in time
+	reasonShutdown         // RoadRunner is stopping
+	reasonHandshake        // no PROXY header or TLS handshake came about: no worker has heard of it
 )
 
 var reasonNames = [...]string{
-	reasonNone:     "",
-	reasonEOF:      "eof",
-	reasonReset:    "reset",
-	reasonWorker:   "worker",
-	reasonReply:    "reply",
-	reasonError:    "error",
-	reasonRPC:      "rpc",
-	reasonIdle:     "idle",
-	reasonSlow:     "slow",
-	reasonTooLong:  "too_long",
-	reasonMemory:   "memory",
-	reasonOverload: "overload",
-	reasonShutdown: "shutdown",
+	reasonNone:      "",
+	reasonEOF:       "eof",
+	reasonReset:     "reset",
+	reasonWorker:    "worker",
+	reasonReply:     "reply",
+	reasonError:     "error",
+	reasonRPC:       "rpc",
+	reasonIdle:      "idle",
+	reasonSlow:      "slow",
+	reasonTooLong:   "too_long",
+	reasonMemory:    "memory",
+	reasonOverload:  "overload",
+	reasonShutdown:  "shutdown",
+	reasonHandshake: "handshake",
 }
 
 func (r reason) String() string { return reasonNames[r] }
@@ -174,6 +179,7 @@ type contexts struct {
 	data  []byte // the whole context of a DATA, sent unchanged for every packet
 	state []byte // `,"state":"…"`, or nothing
 	close string
+	tls   string // `,"tls":{…}` of CONNECTED, where there is TLS
 }
 
 func newContexts(remoteAddr, server, uuid, dialect string) contexts {
@@ -189,7 +195,9 @@ func newContexts(remoteAddr, server, uuid, dialect string) contexts {
 	c.head = append(c.head, `,"uuid":`...)
 	c.head = append(c.head, quote(uuid)...)
 	c.head = append(c.head, `,"event":"`...)
+	n := len(c.head)
 	c.data = c.event(eventData, "")
+	c.head = c.data[:n:n]
 	return c
 }
 
@@ -207,7 +215,7 @@ func (c contexts) keep(state string) contexts {
 func (c *contexts) kept() int { return 2 * len(c.state) }
 
 func (c *contexts) connected(localAddr string) []byte {
-	return c.event(eventConnected, `,"local_addr":`+string(quote(localAddr)))
+	return c.event(eventConnected, `,"local_addr":`+string(quote(localAddr))+c.tls)
 }
 
 // tail is the context of a DATA whose packet ended with the end of file, not with its delimiter.

@@ -3,7 +3,6 @@
 package tcp
 
 import (
-	"container/list"
 	"errors"
 	"math"
 	"sync"
@@ -31,10 +30,15 @@ type queue struct {
 	mu       sync.Mutex
 	width    int
 	inside   int
-	waiting  list.List // of *ticket
-	shut     bool      // nobody gets in; those inside may stay
-	closed   bool      // nobody gets in or waits any more
-	reopened time.Time // when shut ended last: a wait is counted from there
+	waiting  line
+	shut     bool        // nobody gets in; those inside may stay
+	closed   bool        // nobody gets in or waits any more
+	reopened time.Time   // when shut ended last: a wait is counted from there
+	timer    *time.Timer // calls expire when the first in line has waited long enough, if not before
+	timing   bool        // it runs
+
+	jobs chan *ticket // for idle goroutines of perform; closed with the queue
+	idle int          // how many of these will receive from it
 
 	pauses atomic.Uint64 // how often it was shut
 }
@@ -42,50 +46,107 @@ type queue struct {
 // ticket is a place in the queue; its owner uses it again and again, for one entry at a time.
 type ticket struct {
 	called  chan error // cap 1; receives once for each time the ticket was put in line, unless it was taken out again
-	place   *list.Element
-	timer   *time.Timer
+	job     job        // what is done inside; nil: the owner goes in itself
+	patient bool
 	arrived time.Time
+
+	queued     bool // in line; guarded, as what follows, by the queue's mu
+	prev, next *ticket
 }
+
+// job is work that is done inside. leaves is false where its place will be left later, or was already, with leave.
+type job interface{ run() (leaves bool) }
 
 func newTicket() *ticket { return &ticket{called: make(chan error, 1)} }
 
 // enter waits until the owner of t may call the pool; leave must follow unless it returns an error. It gives up when
 // cancel is closed. A patient owner waits as long as it takes, whatever the limits.
 func (q *queue) enter(t *ticket, cancel <-chan struct{}, patient bool) error {
-	admitted, err := q.line(t, patient)
+	t.job, t.patient = nil, patient
+	admitted, err := q.join(t)
 	if admitted || err != nil {
 		return err
 	}
 
-	var expired <-chan time.Time
-	if !patient {
-		expired = t.startTimer(q.timeout)
-		defer t.timer.Stop()
-	}
-	for {
-		select {
-		case err := <-t.called:
-			return err
-		case <-cancel:
-			if q.withdraw(t) {
-				return errCanceled
-			}
-			if err := <-t.called; err != nil {
-				return err
-			}
-			q.leave()
+	select {
+	case err := <-t.called:
+		return err
+	case <-cancel:
+		if q.withdraw(t) {
 			return errCanceled
-		case <-expired:
-			if left := q.patience(t); left > 0 {
-				expired = t.startTimer(left)
-				continue
-			}
-			if q.withdraw(t) {
-				return errNoWorker
-			}
-			return <-t.called
+		}
+		if err := <-t.called; err != nil {
+			return err
+		}
+		q.leave()
+		return errCanceled
+	}
+}
+
+// do waits as enter does, and then until j is done. What is begun is not cancelled. The pool needs a large stack: j is run
+// by one of a few goroutines that have one, and those of the many connections that wait stay small.
+func (q *queue) do(t *ticket, j job, cancel <-chan struct{}, patient bool) error {
+	t.job, t.patient = j, patient
+	defer func() { t.job = nil }()
+	if _, err := q.join(t); err != nil {
+		return err
+	}
+
+	select {
+	case err := <-t.called:
+		return err
+	case <-cancel:
+		if q.withdraw(t) {
+			return errCanceled
+		}
+		return <-t.called
+	}
+}
+
+// mostIdle goroutines are kept for the next jobs.
+const mostIdle = 64
+
+// start has the job of a ticket that is inside done. q.mu is held.
+func (q *queue) start(t *ticket) {
+	if q.idle > 0 {
+		q.idle--
+		q.jobs <- t
+		return
+	}
+	go q.perform(t) // ends when the queue is closed, or enough others are idle
+}
+
+func (q *queue) perform(t *ticket) {
+	for t != nil {
+		jobs := q.performed(t.job.run())
+		t.called <- nil
+		if jobs == nil {
+			return
+		}
+		t = <-jobs
+	}
+}
+
+// performed leaves on behalf of a ticket whose job is done, if it is to be left. It returns where the next job comes from, and often is
+// already; nil: there is none.
+func (q *queue) performed(leaves bool) <-chan *ticket {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	stays := !q.closed && q.idle < mostIdle
+	if stays {
+		q.idle++
+		if q.jobs == nil {
+			q.jobs = make(chan *ticket, mostIdle)
 		}
 	}
+	if leaves {
+		q.inside--
+		q.admit()
+	}
+	if stays {
+		return q.jobs
+	}
+	return nil
 }
 
 // leave makes room for the next.
@@ -152,41 +213,60 @@ func (q *queue) resume() {
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
 	q.closed = true
-	for q.waiting.Len() > 0 {
-		q.call(errQueueClosed)
+	for q.waiting.first != nil {
+		q.call(q.waiting.first, errQueueClosed)
+	}
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	if q.jobs != nil {
+		close(q.jobs)
 	}
 }
 
-func (q *queue) line(t *ticket, patient bool) (admitted bool, err error) {
+// join admits t, or puts it in line.
+func (q *queue) join(t *ticket) (admitted bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
 		return false, errQueueClosed
-	case q.most > 0 && !patient && q.inside+q.waiting.Len() >= q.most:
+	case q.most > 0 && !t.patient && q.inside+q.waiting.length >= q.most:
 		return false, errQueueFull
 	case !q.shut && q.inside < q.width: // then nobody waits
 		q.inside++
+		if t.job != nil {
+			q.start(t)
+		}
 		return true, nil
 	}
 	t.arrived = time.Now()
-	t.place = q.waiting.PushBack(t)
+	q.waiting.add(t)
+	if !t.patient && !q.timing {
+		q.startTimer(q.timeout)
+	}
 	return false, nil
 }
 
 // admit lets in who is due. q.mu is held.
 func (q *queue) admit() {
-	for !q.shut && q.inside < q.width && q.waiting.Len() > 0 {
+	for !q.shut && q.inside < q.width && q.waiting.first != nil {
 		q.inside++
-		q.call(nil)
+		q.call(q.waiting.first, nil)
 	}
 }
 
-// call tells the first in line how its wait ended. q.mu is held.
-func (q *queue) call(err error) {
-	t := q.waiting.Remove(q.waiting.Front()).(*ticket)
-	t.place = nil
+// call tells one in line how its wait ended. q.mu is held.
+func (q *queue) call(t *ticket, err error) {
+	q.waiting.remove(t)
+	if err == nil && t.job != nil {
+		q.start(t)
+		return
+	}
 	t.called <- err
 }
 
@@ -194,18 +274,33 @@ func (q *queue) call(err error) {
 func (q *queue) withdraw(t *ticket) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if t.place == nil {
+	if !t.queued {
 		return false
 	}
-	q.waiting.Remove(t.place)
-	t.place = nil
+	q.waiting.remove(t)
 	return true
 }
 
-// patience is how much longer t waits. While the queue is shut, nobody's time runs.
-func (q *queue) patience(t *ticket) time.Duration {
+// expire ends the waits that have taken too long.
+func (q *queue) expire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.timing = false
+	for t := q.waiting.first; t != nil && !q.closed; {
+		next := t.next
+		if !t.patient {
+			if left := q.patience(t); left > 0 { // those behind have more
+				q.startTimer(left)
+				return
+			}
+			q.call(t, errNoWorker)
+		}
+		t = next
+	}
+}
+
+// patience is how much longer t waits. While the queue is shut, nobody's time runs. q.mu is held.
+func (q *queue) patience(t *ticket) time.Duration {
 	if q.shut {
 		return q.timeout
 	}
@@ -216,11 +311,44 @@ func (q *queue) patience(t *ticket) time.Duration {
 	return q.timeout - time.Since(since)
 }
 
-func (t *ticket) startTimer(d time.Duration) <-chan time.Time {
-	if t.timer == nil {
-		t.timer = time.NewTimer(d)
+// startTimer is for all that wait: one that each of them had would be started and stopped for every packet. q.mu is held.
+func (q *queue) startTimer(d time.Duration) {
+	q.timing = true
+	if q.timer == nil {
+		q.timer = time.AfterFunc(d, q.expire)
 	} else {
-		t.timer.Reset(d)
+		q.timer.Reset(d)
 	}
-	return t.timer.C
+}
+
+// line is a list of tickets. It needs no memory of its own.
+type line struct {
+	first, last *ticket
+	length      int
+}
+
+func (l *line) add(t *ticket) {
+	t.queued, t.prev = true, l.last
+	if l.last == nil {
+		l.first = t
+	} else {
+		l.last.next = t
+	}
+	l.last = t
+	l.length++
+}
+
+func (l *line) remove(t *ticket) {
+	if t.prev == nil {
+		l.first = t.next
+	} else {
+		t.prev.next = t.next
+	}
+	if t.next == nil {
+		l.last = t.prev
+	} else {
+		t.next.prev = t.prev
+	}
+	t.queued, t.prev, t.next = false, nil, nil
+	l.length--
 }

@@ -29,7 +29,7 @@ func lineUp(t *testing.T, q *queue, n int, cancel <-chan struct{}, patient bool)
 func (q *queue) length() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.waiting.Len()
+	return q.waiting.length
 }
 
 func requireWaiting(t *testing.T, ends ...chan error) {
@@ -179,4 +179,91 @@ func TestNoPlaceIsLost(t *testing.T) {
 	for range width {
 		require.NoError(t, q.enter(newTicket(), nil, false))
 	}
+}
+
+// jobFunc is a job.
+type jobFunc func()
+
+func (f jobFunc) run() bool { f(); return true }
+
+func TestJobsAreDoneInsideInTheirOrder(t *testing.T) {
+	q := testQueue(1)
+	defer q.close()
+	var mu sync.Mutex
+	var done []int
+	begun, finish := make(chan struct{}), make(chan struct{})
+	first := make(chan error, 1)
+	go func() {
+		first <- q.do(newTicket(), jobFunc(func() { close(begun); <-finish }), nil, false)
+	}()
+	<-begun
+
+	ends := make([]chan error, 5)
+	for i := range ends {
+		ends[i] = make(chan error, 1)
+		go func() {
+			ends[i] <- q.do(newTicket(), jobFunc(func() {
+				mu.Lock()
+				defer mu.Unlock()
+				done = append(done, i)
+				require.Equal(t, 1, q.admitted())
+			}), nil, i%2 == 0)
+		}()
+		require.Eventually(t, func() bool { return q.length() == i+1 }, 5*time.Second, 10*time.Microsecond)
+	}
+	requireWaiting(t, append(ends, first)...)
+	close(finish)
+	require.NoError(t, <-first)
+	for _, end := range ends {
+		require.NoError(t, <-end)
+	}
+	require.Equal(t, []int{0, 1, 2, 3, 4}, done)
+	require.Zero(t, q.admitted())
+}
+
+func TestAJobThatIsBegunIsNotCancelled(t *testing.T) {
+	q := testQueue(1)
+	defer q.close()
+	cancel := make(chan struct{})
+	err := q.do(newTicket(), jobFunc(func() { close(cancel); time.Sleep(time.Millisecond) }), cancel, false)
+	require.NoError(t, err)
+
+	require.NoError(t, q.enter(newTicket(), nil, false))
+	require.ErrorIs(t, q.do(newTicket(), jobFunc(func() { t.Error("it was cancelled") }), cancel, false), errCanceled)
+	q.leave()
+}
+
+// TestWaitingForAWorkerAllocatesNothing: neither does an exchange that does not wait.
+func TestWaitingForAWorkerAllocatesNothing(t *testing.T) {
+	q := testQueue(2)
+	defer q.close()
+	var owners sync.WaitGroup
+	begin, end := make(chan struct{}), make(chan struct{})
+	const owned, rounds = 16, 1000
+	var job jobFunc = func() {}
+	for range owned {
+		owners.Add(1)
+		go func() {
+			defer owners.Done()
+			ticket := newTicket()
+			for range begin {
+				for range rounds {
+					require.NoError(t, q.do(ticket, job, nil, false))
+				}
+				end <- struct{}{}
+			}
+		}()
+	}
+	round := func() {
+		for range owned {
+			begin <- struct{}{}
+		}
+		for range owned {
+			<-end
+		}
+	}
+	allocations := testing.AllocsPerRun(3, round)
+	close(begin)
+	owners.Wait()
+	require.Less(t, allocations, owned*rounds/100.0)
 }

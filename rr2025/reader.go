@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"time"
 )
@@ -30,6 +29,7 @@ type reader struct {
 	buffer     *buffer
 	start, end int   // what is not handed over yet: buffer.bytes[start:end]
 	seen       int   // how many of those split need not see again
+	usual      int   // the size of what was handed over last: the next is expected to be as large
 	over       error // why nothing more arrives: io.EOF, or what broke the connection
 	begun      time.Time
 	beside     int   // bytes that the connection holds elsewhere
@@ -145,7 +145,7 @@ func (r *reader) isTooLong(n int) bool { return r.longest > 0 && n > r.longest }
 
 // cutOff is the end of a packet of n bytes.
 func (r *reader) cutOff(n int) {
-	r.start, r.seen = r.start+n, 0
+	r.start, r.seen, r.usual = r.start+n, 0, n
 	if r.once {
 		r.use(r.own, false)
 	}
@@ -195,15 +195,17 @@ func (r *reader) arrived(n int) {
 	r.total += int64(n)
 }
 
-// takesTurns reports whether the packet that is read is large.
-func (r *reader) takesTurns() bool { return r.turns != nil && r.unfinished() >= firstBuffer }
+// takesTurns reports whether the packet that is read is large, or likely to be.
+func (r *reader) takesTurns() bool {
+	return r.turns != nil && (r.unfinished() >= firstBuffer || r.usual > firstBuffer)
+}
 
 // room is where the next bytes go: at least one, or the error is errMemory. Bytes that wait to be handed over stay, but
 // may move.
 func (r *reader) room() ([]byte, error) {
 	switch {
 	case r.buffer == nil:
-		if !r.grow(r.socket.first()) {
+		if first := r.socket.first(); !r.grow(r.firstBuffer(first)) && !r.grow(first) {
 			return nil, errMemory
 		}
 	case r.end == len(r.buffer.bytes):
@@ -224,6 +226,19 @@ func (r *reader) makeRoom() bool {
 	return true
 }
 
+// firstBuffer is the size of the buffer that a packet as large as the last one fits in; least, if the connection waits
+// with it.
+func (r *reader) firstBuffer(least int) int {
+	size := least
+	for least >= firstBuffer && size < r.usual && size < largestFirst {
+		size *= 2
+	}
+	if r.longest > 0 {
+		size = min(size, max(least, max(r.longest, r.framing.batch)+1))
+	}
+	return size
+}
+
 // largerBuffer is the size of the next buffer: twice this one's, but no more than shows that a packet is too long.
 func (r *reader) largerBuffer() int {
 	size := 2 * len(r.buffer.bytes)
@@ -242,6 +257,12 @@ func (r *reader) grow(size int) bool {
 	if !r.memory.take(size-held, r.beside+held) {
 		return false
 	}
+	r.move(size)
+	return true
+}
+
+// move puts what the buffer holds into one of size bytes.
+func (r *reader) move(size int) {
 	old := r.buffer
 	r.buffer = newBuffer(size)
 	if old != nil {
@@ -249,7 +270,20 @@ func (r *reader) grow(size int) bool {
 		r.start = 0
 		old.free()
 	}
-	return true
+}
+
+// shrink gives back what a connection need not hold while it waits: all of an empty buffer, and what it would not have
+// got for the bytes that have arrived.
+func (r *reader) shrink() {
+	r.release()
+	size := firstBuffer
+	for size < 2*r.unfinished() {
+		size *= 2
+	}
+	if held := r.held(); size < held {
+		r.memory.give(held - size)
+		r.move(size)
+	}
 }
 
 // held is the buffer's size in bytes.
@@ -276,7 +310,7 @@ func (r *reader) discard() {
 }
 
 // portableSocket is any net.Conn. It has no way to wait without a buffer, so its first one is small.
-type portableSocket struct{ conn net.Conn }
+type portableSocket struct{ conn io.Reader }
 
 func (s portableSocket) first() int { return waitingBuffer }
 

@@ -272,18 +272,71 @@ func TestAWaitingSocketHoldsNoBuffer(t *testing.T) {
 	}
 }
 
-func BenchmarkSplit(b *testing.B) {
-	for name, size := range map[string]int{"64B": 64, "64KiB": 64 << 10, "4MiB": 4 << 20} {
-		b.Run(name, func(b *testing.B) {
-			packet := append(bytes.Repeat([]byte("x"), size-2), "\r\n"...)
-			split := splitDelimiter([]byte("\r\n"), false).split
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for range b.N {
-				if n, _, _ := split(packet, false); n != size {
-					b.Fatal(n)
-				}
-			}
-		})
+// countedPieces is a socket of a connection that needs no buffer to wait.
+type countedPieces struct {
+	pieces
+	reads int
+}
+
+func (p *countedPieces) first() int { return firstBuffer }
+
+func (p *countedPieces) read(r *reader, wait bool) error {
+	p.reads++
+	return p.pieces.read(r, wait)
+}
+
+func TestAPacketAsLargeAsTheLastOneIsReadAtOnce(t *testing.T) {
+	large := strings.Repeat("x", 64<<10-2) + "\r\n"
+	m := &memory{limit: 1 << 20}
+	s := &countedPieces{pieces: pieces{[][]byte{[]byte(large), []byte(large), []byte("x\r\n"), []byte("y\r\n"), []byte(large)}, io.EOF}}
+	r := &reader{memory: m, socket: s, framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20}
+	for i, want := range []struct{ reads, held int }{
+		{5, 64 << 10}, {1, 64 << 10}, {1, 64 << 10}, {1, firstBuffer}, {5, 64 << 10},
+	} {
+		s.reads = 0
+		packet, _, err := r.next()
+		require.NoError(t, err)
+		require.Len(t, packet, []int{len(large), len(large), 3, 3, len(large)}[i])
+		require.Equal(t, want.reads, s.reads, "reads of packet %d", i)
+		require.Equal(t, want.held, r.held(), "held with packet %d", i)
 	}
+
+	m.used.Store(1<<20 - 16<<10) // others have nearly all of it
+	r.release()
+	s.left = append(s.left, []byte("z\r\n"))
+	packet, _, err := r.next()
+	require.NoError(t, err, "a smaller buffer does")
+	require.Equal(t, "z\r\n", string(packet))
+	require.Equal(t, firstBuffer, r.held())
+}
+
+func TestAnUnfinishedPacketHoldsNoMoreThanWhatArrivedOfIt(t *testing.T) {
+	server, client := tcpPair(t)
+	m := &memory{}
+	r := &reader{socket: newSocket(server), memory: m, framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20}
+	large := append(bytes.Repeat([]byte("x"), 64<<10-2), "\r\n"...)
+	got := make(chan int)
+	go func() {
+		for range 3 {
+			packet, _, err := r.next()
+			if err != nil {
+				t.Error(err)
+			}
+			got <- len(packet)
+		}
+		close(got)
+	}()
+	for range 2 {
+		client.Write(large)
+		require.Equal(t, len(large), <-got)
+	}
+	for _, more := range []int{1, 9 << 10, 20 << 10} {
+		client.Write(large[:more])
+		require.Eventually(t, func() bool {
+			held := int(m.used.Load())
+			return held >= more && held <= max(firstBuffer, 4*more)
+		}, 5*time.Second, time.Millisecond, "%d of %d", m.used.Load(), more)
+	}
+	client.Write(large[len(large)-2:])
+	require.Equal(t, 1+9<<10+20<<10+2, <-got)
 }

@@ -30,6 +30,8 @@ func reusePort(_, _ string, raw syscall.RawConn) (err error) {
 type kernelSocket struct {
 	raw                 syscall.RawConn
 	tryRead, tryWriting func(fd uintptr) bool // method values, made once
+	receive             func(fd uintptr, p []byte) (int, error)
+	byRecord            bool // receive may leave room and something to receive
 
 	// One call of read at a time sets and reads these.
 	r    *reader
@@ -46,7 +48,7 @@ type kernelSocket struct {
 func newSocket(conn net.Conn) socket {
 	if c, ok := conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
-			s := &kernelSocket{raw: raw}
+			s := &kernelSocket{raw: raw, receive: receive}
 			s.tryRead, s.tryWriting = s.readSome, s.writeSome
 			return s
 		}
@@ -71,7 +73,7 @@ func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 		more, err := s.readOnce(fd)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
-			s.r.release()
+			s.r.shrink()
 			return some || !s.wait
 		case some && errors.Is(err, errMemory):
 			return true // a batch need not be larger
@@ -98,15 +100,44 @@ func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n, err := ignoringEINTR(syscall.Read, fd, room)
-	switch {
-	case err != nil:
-		return false, os.NewSyscallError("read", err)
-	case n == 0:
-		return false, io.EOF
-	}
+	n, err := s.receive(fd, room)
 	s.r.arrived(n)
-	return n == len(room), nil
+	return s.byRecord || n == len(room), err
+}
+
+// receive reads without waiting.
+func receive(fd uintptr, p []byte) (int, error) {
+	n, err := ignoringEINTR(syscall.Read, fd, p)
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return 0, err // with every packet: to wrap it would allocate
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// through is the socket of a connection whose TLS s is: it still waits for what TLS has not seen.
+func through(plain socket, s *secureSocket) socket {
+	k, ok := plain.(*kernelSocket)
+	if !ok {
+		return portableSocket{s}
+	}
+	fd := uintptr(0) // while there is a call of receive
+	s.below.read = func(p []byte) (int, error) {
+		n, err := receive(fd, p)
+		if errors.Is(err, syscall.EAGAIN) {
+			err = syscall.EAGAIN // as it is, the one error that TLS survives
+		}
+		return n, err
+	}
+	k.receive, k.byRecord = func(now uintptr, p []byte) (int, error) {
+		fd = now
+		return s.Read(p)
+	}, true
+	return k
 }
 
 func (s *kernelSocket) writeNow(p []byte) (int, error) {

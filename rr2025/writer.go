@@ -17,7 +17,8 @@ type writer struct {
 	memory      *memory
 	setDeadline func(time.Time) // of writes
 
-	total int64 // bytes written
+	total int64     // bytes written
+	until time.Time // when the client must have taken what is written; zero: no such time
 }
 
 // looks is how often within the timeout a client that is waited for is asked whether it has taken something.
@@ -37,13 +38,18 @@ func (w *writer) writeUntil(p []byte, held int, until time.Time) error {
 		return errMemory
 	}
 	defer w.memory.give(len(p))
+	w.until = until
+	defer func() { w.until = time.Time{} }()
+	return w.writeAll(p)
+}
 
+func (w *writer) writeAll(p []byte) error {
 	n, err := w.socket.writeNow(p)
 	w.total += int64(n)
 	if err != nil || n == len(p) {
 		return err
 	}
-	return w.writeOut(p[n:], until)
+	return w.writeOut(p[n:], w.until)
 }
 
 // writeOut waits for the client, until then if that is not zero.

@@ -18,6 +18,7 @@ require (
 	github.com/roadrunner-server/metrics/v4 v4.3.5
 	github.com/roadrunner-server/resetter/v4 v4.3.5
 	github.com/roadrunner-server/rpc/v4 v4.4.5
+	github.com/roadrunner-server/sdk/v4 v4.7.3
 	github.com/roadrunner-server/server/v4 v4.8.5
 	github.com/roadrunner-server/status/v4 v4.6.5
 	github.com/rrtcp/tcp v0.0.0
@@ -48,13 +49,13 @@ require (
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/mitchellh/mapstructure v1.5.0 // indirect
 	github.com/pelletier/go-toml/v2 v2.2.2 // indirect
+	github.com/pires/go-proxyproto v0.7.0 // indirect
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
 	github.com/prometheus/client_model v0.6.1 // indirect
 	github.com/prometheus/common v0.54.0 // indirect
 	github.com/prometheus/procfs v0.15.1 // indirect
 	github.com/roadrunner-server/api/v4 v4.12.0 // indirect
 	github.com/roadrunner-server/errors v1.4.0 // indirect
-	github.com/roadrunner-server/sdk/v4 v4.7.3 // indirect
 	github.com/roadrunner-server/tcplisten v1.4.0 // indirect
 	github.com/rs/xid v1.5.0 // indirect
 	github.com/sagikazarmark/locafero v0.6.0 // indirect

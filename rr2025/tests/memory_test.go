@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 	"strings"
@@ -14,7 +15,7 @@ import (
 func TestIdleConnectionsAreSmall(t *testing.T) {
 	t.Parallel()
 	const connections = 1000
-	most := 24 // KiB each
+	most := 14 // KiB each
 	if len(buildFlags) > 0 {
 		most *= 6 // the race detector keeps books on every byte
 	}
@@ -28,6 +29,35 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 	each := (p.rss() - before) / connections
 	t.Logf("%d KiB each", each)
 	require.Less(t, each, most, "KiB for each idle connection")
+}
+
+func TestIdleConnectionsWithTLSAreSmall(t *testing.T) {
+	t.Parallel()
+	const connections = 2000
+	most := 40 // KiB each
+	if len(buildFlags) > 0 {
+		most *= 6
+	}
+	ca, dir := newAuthority(t, "ca"), shortDir(t)
+	ca.server("localhost").save(t, dir, "server")
+	p := startProgram(t, 1, strings.ReplaceAll(secure, "DIR", dir))
+	config := ca.trust("localhost")
+	ask := func(packet string) {
+		conn := tls.Client(p.dial("echo").Conn, config)
+		require.NoError(t, conn.Handshake())
+		require.Equal(t, packet, clientOf(t, conn).ask(packet))
+	}
+	ask("hello")
+	for _, size := range []int{5, 16 << 10} {
+		packet := string(pattern(size))
+		before := p.rss()
+		for range connections {
+			ask(packet)
+		}
+		each := (p.rss() - before) / connections
+		t.Logf("%d KiB each after packets of %d bytes", each, size)
+		require.Less(t, each, most, "KiB for each idle connection")
+	}
 }
 
 // rss is the program's resident memory in KiB.

@@ -17,12 +17,18 @@ import (
 // php returns the path of php-cli. Without one the test is skipped, unless RRTCP_REQUIRE_PHP=1.
 func php(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("php")
+	return installed(t, "php")
+}
+
+// installed returns the path of a program. Without it the test is skipped, unless RRTCP_REQUIRE_PROGRAM=1.
+func installed(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
 	if err == nil {
 		return path
 	}
-	require.NotEqual(t, "1", os.Getenv("RRTCP_REQUIRE_PHP"), "php is required and not installed: %s", err)
-	t.Skip("php is not installed: nothing of PHP is tested")
+	require.NotEqual(t, "1", os.Getenv("RRTCP_REQUIRE_"+strings.ToUpper(program)), "required and not installed: %s", err)
+	t.Skip(program + " is not installed: nothing of it is tested")
 	return ""
 }
 

@@ -49,6 +49,19 @@ type eventContext struct {
 	BytesWritten int64   `json:"bytes_written"`
 	Seconds      float64 `json:"seconds"`
 	Unfinished   int     `json:"unfinished"`
+
+	TLS *tlsContext `json:"tls"`
+}
+
+type tlsContext struct {
+	Version    string `json:"version"`
+	Cipher     string `json:"cipher"`
+	ServerName string `json:"server_name"`
+	Client     *struct {
+		Subject     string   `json:"subject"`
+		SANs        []string `json:"sans"`
+		Fingerprint string   `json:"fingerprint"`
+	} `json:"client"`
 }
 
 type packet struct {
@@ -170,6 +183,7 @@ func (r *record) event(e entry) {
 		}
 		s.packets = append(s.packets, packet{string(e.Body), c.EOF})
 	case isClose:
+		c.TLS = s.TLS
 		s.closed, s.eventContext = true, c
 	}
 	if isClose != slices.Contains(reasons, c.Reason) {
@@ -177,6 +191,9 @@ func (r *record) event(e entry) {
 	}
 	if (c.Event == "DATA") != (len(e.Body) > 0) {
 		r.complain("%s: DATA has a body, nothing else", name)
+	}
+	if c.TLS != nil && c.Event != "CONNECTED" {
+		r.complain("%s: only CONNECTED has the handshake", name)
 	}
 	if c.EOF && c.Event != "DATA" {
 		r.complain("%s: only DATA can be a tail", name)

@@ -120,7 +120,7 @@ func (ts *talkers) converse(id int64, conn net.Conn) (answered int) {
 		}
 	case ending == 0: // a tail, which is answered
 		_, _ = io.WriteString(conn, tail[:len(tail)/2])
-		if c, ok := conn.(*net.TCPConn); ok && c.CloseWrite() == nil {
+		if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 			_ = ts.hears(id, conn, tail[:len(tail)/2])
 		}
 	case ending == 1: // in the middle of a packet
