@@ -6,12 +6,19 @@ GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 FUZZTIME ?= 5s
 BENCHTIME ?= 1s
 
+# What each RoadRunner must do with the plugin: start, serve workers in Go and PHP, tell them whole sentences, list, close by
+# RPC, reset, stop. All other tests are of code that is the same everywhere; they run with v2024.1.5.
+MATRIX := ^Test(AllPluginsTogether|EveryReplyInOpeningAndReplying|HowConnectionsEnd|PHPWorker|RPCClose|Workers.*Removed|AReset.*|Stop.*|TheProgramStops|DynamicAllocator|Velox)$$
+
+# in-line: FOLDER, its go.mod, ARGUMENTS of go test. Not under the race detector: that has run over the same code.
+in-line = cd $(1) && GOWORK=off GOFLAGS="$$GOFLAGS -modfile=$(2)" go test $(3) ./...
+
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit alone newer-sdk older-host fuzz bench microbench soak tidy-check cross
+.PHONY: test fmt-check vet lint unit generate-check alone newer-sdk rr2025 matrix fuzz bench microbench soak tidy-check cross
 .NOTPARALLEL:
 
-test: fmt-check vet lint unit alone newer-sdk older-host fuzz tidy-check cross
+test: generate-check fmt-check vet lint unit alone newer-sdk rr2025 matrix fuzz tidy-check cross
 
 fmt-check:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -22,6 +29,7 @@ vet:
 
 lint:
 	@$(call in-modules,lint,$(GOLANGCI_LINT) run)
+	cd rr2025 && GOWORK=off $(GOLANGCI_LINT) run
 
 unit:
 	@$(call in-modules,test,go test -race -shuffle=on ./...)
@@ -39,9 +47,22 @@ newer-sdk:
 	export GOWORK=off GOFLAGS="$$GOFLAGS -mod=mod -modfile=$$tmp/go.mod" && \
 	go list -m github.com/roadrunner-server/sdk/v4 && go build ./... && go vet ./...
 
-# The same program and its tests, with the plugins of RoadRunner v2023.3.12 around ours.
-older-host:
-	cd cmd/rr && GOWORK=off GOFLAGS="$$GOFLAGS -modfile=$(CURDIR)/cmd/rr/v2023.3.12.mod" go test ./...
+# The copies in rr2025 are those that go generate would write.
+generate-check:
+	go run rr2025/generate.go -check
+
+# The plugin for RoadRunner v2024.3 and v2025.1 by itself, with the lowest versions it asks for.
+rr2025:
+	cd rr2025 && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
+# The program with its tests, and MATRIX, with the plugins of each RoadRunner around ours.
+matrix:
+	$(call in-line,cmd/rr,v2023.3.12.mod)
+	$(call in-line,tests,v2023.3.12.mod,-run '$(MATRIX)')
+	$(call in-line,rr2025/cmd/rr,v2024.3.5.mod)
+	$(call in-line,rr2025/tests,v2024.3.5.mod,-run '$(MATRIX)')
+	$(call in-line,rr2025/cmd/rr,go.mod)
+	$(call in-line,rr2025/tests,go.mod,-run '$(MATRIX)')
 
 # Every fuzz target of the plugin, for a moment each.
 fuzz:
@@ -65,9 +86,15 @@ microbench:
 
 tidy-check:
 	@$(call in-modules,tidy,GOWORK=off go mod tidy -diff)
+	@for mod in cmd/rr/v2023.3.12.mod tests/v2023.3.12.mod rr2025/go.mod \
+		rr2025/cmd/rr/go.mod rr2025/cmd/rr/v2024.3.5.mod rr2025/tests/go.mod rr2025/tests/v2024.3.5.mod; do \
+		echo "== tidy: $$mod" && \
+		(cd $$(dirname $$mod) && GOWORK=off go mod tidy -diff -modfile=$$(basename $$mod)) || exit 1; \
+	done
 
 cross:
 	@for target in windows/amd64 darwin/arm64 linux/arm64; do \
 		echo "== build: $$target" && \
-		GOWORK=off CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build ./... || exit 1; \
+		export GOWORK=off CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} && \
+		go build ./... && (cd rr2025 && go build ./...) || exit 1; \
 	done

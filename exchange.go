@@ -31,11 +31,14 @@ var _ workerPool = (*staticPool.Pool)(nil)
 
 // exchanger hands events to the workers and brings their answers back.
 type exchanger struct {
+	perLine
 	pool  workerPool
 	queue *queue
-	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. It is the only
-	// context, countdowns apart, that reaches the pool: the pool kills a worker whose context ends.
-	cut   context.Context
+	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. last is cancelled
+	// some time later, for CLOSE. They are the only contexts, countdowns apart, that reach the pool: it kills a worker whose
+	// context ends.
+	cut, last context.Context
+
 	debug bool // the pool makes a worker for each event
 	log   *zap.Logger
 	// of the last reset; the next one reads and writes these, one at a time
@@ -59,6 +62,7 @@ func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: clos
 type attempt struct {
 	ticket
 	*exchanger
+	until   context.Context // the exchanger's cut or last
 	payload *payload.Payload
 	limit   time.Duration
 	stop    chan struct{} // closed to end an answer that comes as a stream; each one has its own
@@ -73,10 +77,10 @@ func (a *attempt) run() (leaves bool) {
 	leaves = true // where it panics
 	defer a.recovered()
 	if a.limit == 0 {
-		a.answer, a.err = a.exec(a.cut, a)
+		a.answer, a.err = a.exec(a.until, a)
 		return a.answer.more == nil
 	}
-	ctx, stop := newCountdown(a.cut, a.limit, a.debug)
+	ctx, stop := newCountdown(a.until, a.limit, a.debug)
 	defer stop()
 	a.answer, a.err = a.exec(ctx, a)
 	if a.answer.more == nil {
@@ -131,9 +135,9 @@ var (
 // worker is offered once more. Closing cancel ends the wait for a worker, not the worker's work.
 func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []byte) (answer, error) {
 	c.payload.Context, c.payload.Body = context, body
-	a, err := e.offer(c, cancel, 0)
+	a, err := e.offer(e.cut, c, cancel, 0)
 	if stderrors.Is(err, errUnsent) {
-		a, err = e.offer(c, cancel, 0)
+		a, err = e.offer(e.cut, c, cancel, 0)
 	}
 	c.payload.Context, c.payload.Body = nil, nil
 	return a, err
@@ -144,7 +148,7 @@ func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []by
 func (e *exchanger) handOverClose(c *call, context []byte) {
 	c.payload.Context, c.payload.Body = context, nil
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		a, err := e.offer(c, nil, c.closeTimeout)
+		a, err := e.offer(e.last, c, nil, c.closeTimeout)
 		if a.more != nil {
 			a.more.end()
 		}
@@ -158,7 +162,7 @@ func (e *exchanger) handOverClose(c *call, context []byte) {
 			return
 		}
 		select {
-		case <-e.cut.Done():
+		case <-e.last.Done():
 			return
 		case <-time.After(pause):
 		}
@@ -175,12 +179,12 @@ func (e *exchanger) closeFailed(c *call, f *failure) {
 	e.log.Debug("CLOSE was not answered", zap.Error(f.err))
 }
 
-// offer is one attempt with the event in c.payload. Who gives no cancel waits for a worker as long as it takes. limit,
-// where there is one, is the time that the worker has to answer before it is killed.
-func (e *exchanger) offer(c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
+// offer is one attempt with the event in c.payload; when until ends, its worker is killed. Who gives no cancel waits for a
+// worker as long as it takes. limit, where there is one, is the time that the worker has to answer before it is killed.
+func (e *exchanger) offer(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
 	for {
 		resets := e.queue.pauses.Load()
-		a, err := e.admitted(c, cancel, limit)
+		a, err := e.admitted(until, c, cancel, limit)
 		// The pool counts the time that a Reset takes against an exchange that it caught between queue and worker.
 		if !stderrors.Is(err, errStarved) || e.queue.pauses.Load() == resets {
 			return a, err
@@ -188,9 +192,9 @@ func (e *exchanger) offer(c *call, cancel <-chan struct{}, limit time.Duration) 
 	}
 }
 
-func (e *exchanger) admitted(c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
+func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
 	a := attempts.Get().(*attempt)
-	a.exchanger, a.payload, a.limit = e, &c.payload, limit
+	a.exchanger, a.until, a.payload, a.limit = e, until, &c.payload, limit
 	err := e.queue.do(&a.ticket, a, cancel, cancel == nil)
 	if err != nil {
 		err = notAdmitted(err)
@@ -198,20 +202,20 @@ func (e *exchanger) admitted(c *call, cancel <-chan struct{}, limit time.Duratio
 		err = a.err
 	}
 	got := a.answer
-	a.exchanger, a.payload, a.answer, a.err = nil, nil, answer{}, nil
+	a.exchanger, a.until, a.payload, a.answer, a.err = nil, nil, nil, answer{}, nil
 	attempts.Put(a)
 	return got, err
 }
 
 func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 	// Exec with a context that has ended takes a healthy worker and kills it.
-	if ctx.Err() != nil {
+	if a.until.Err() != nil {
 		return answer{}, &failure{why: reasonShutdown, err: errQueueClosed}
 	}
 
 	sent, err := e.pool.Exec(ctx, a.payload, a.stop)
 	if err != nil {
-		return answer{}, e.failed(err)
+		return answer{}, failed(err, a.until.Err() != nil)
 	}
 	first := <-sent
 	if err := first.Error(); err != nil {
@@ -312,34 +316,34 @@ func notAdmitted(err error) *failure {
 	}
 }
 
-// failed says what an error of the pool means.
-func (e *exchanger) failed(err error) *failure {
+// failed says what an error of the pool means. cut says that the exchange was ended by Stop.
+func failed(err error, cut bool) *failure {
 	switch {
 	case errors.Is(errors.WatcherStopped, err):
 		return &failure{why: reasonShutdown, err: err}
-	case errors.Is(errors.NoFreeWorkers, err) && e.cut.Err() != nil:
+	case errors.Is(errors.NoFreeWorkers, err) && cut:
 		return &failure{why: reasonShutdown, err: err}
 	case errors.Is(errors.NoFreeWorkers, err):
 		return &failure{why: reasonOverload, err: fmt.Errorf("%w: %w", errStarved, err)}
-	case errors.Is(errors.QueueSize, err):
+	case errors.Is(errors.QueueSize, err), raisedBy(err, "allocate_dynamically"): // no more workers than max_workers
 		return &failure{why: reasonOverload, err: err}
 	case errors.Is(errors.WorkerAllocate, err):
 		return &failure{why: reasonError, err: err}
-	case unsent(err):
+	case raisedBy(err, "sync_worker_send_frame"): // half a frame is none to the worker
 		return &failure{why: reasonError, err: fmt.Errorf("%w: %w", errUnsent, err)}
-	case e.cut.Err() != nil:
+	case cut:
 		return &failure{why: reasonShutdown, reached: true, err: err}
 	default:
 		return &failure{why: reasonError, reached: true, err: err}
 	}
 }
 
-// unsent reports whether the pool could not write the event's frame: half a frame is none to the worker. The kind,
-// Network, is the same for an answer that could not be read; the operation tells them apart. These errors have no Unwrap.
-func unsent(err error) bool {
+// raisedBy reports whether an error of the pool comes from an operation of its. Kinds don't tell: a frame that could not be
+// sent and an answer that could not be read are both Network. These errors have no Unwrap.
+func raisedBy(err error, op errors.Op) bool {
 	e, ok := err.(*errors.Error)
 	for ; ok; e, ok = e.Err.(*errors.Error) {
-		if e.Op == "sync_worker_send_frame" {
+		if e.Op == op {
 			return true
 		}
 	}
@@ -359,7 +363,7 @@ func (e *exchanger) reset() error {
 	e.settle()
 
 	defer every(tidyPause, e.tidy)()
-	ctx := context.Background()
+	ctx := e.cut
 	if e.empty {
 		ctx = over // there are no workers to wait for
 	}
@@ -480,10 +484,12 @@ func (e *exchanger) repair() error {
 	return nil
 }
 
-// kill ends a worker that is not to be replaced.
-func kill(w *worker.Process) {
-	w.State().Transition(stateDestroyed)
-	_ = w.Kill()
+// kill ends workers that are not to be replaced. It does not wait for them.
+func kill(workers ...*worker.Process) {
+	for _, w := range workers {
+		w.State().Transition(stateDestroyed)
+		_ = w.Kill()
+	}
 }
 
 // over is a context that has ended.
@@ -492,18 +498,6 @@ var over = func() context.Context {
 	cancel()
 	return ctx
 }()
-
-// killStrays ends the workers that a reset has made after the host destroyed the pool: nobody else would. It does not
-// wait for them, as a second Destroy would: two that stop one worker wait ten seconds for each other.
-func (e *exchanger) killStrays() {
-	// Asks for a worker to stop, but does not wait for one. What matters is whether the pool would give any.
-	if err := e.pool.RemoveWorker(over); !errors.Is(errors.WatcherStopped, err) {
-		return
-	}
-	for _, w := range e.pool.Workers() {
-		kill(w)
-	}
-}
 
 func (e *exchanger) addWorker() error {
 	if err := e.pool.AddWorker(); err != nil {
@@ -517,8 +511,8 @@ var errLastWorker = stderrors.New("the last worker can't be removed: nobody woul
 
 // removeWorker waits for a worker to be free and stops it.
 func (e *exchanger) removeWorker(ctx context.Context) error {
-	if e.debug {
-		return e.pool.RemoveWorker(ctx) // which says why it can't
+	if e.queue.limit() == open { // the pool makes and removes workers itself
+		return e.pool.RemoveWorker(ctx)
 	}
 	if err := e.queue.enter(newTicket(), ctx.Done(), false); err != nil {
 		return err

@@ -28,7 +28,7 @@ func newExchanger(t *testing.T, cfg pool.Config, env ...string) (*exchanger, con
 	t.Cleanup(queue.close)
 	cfg.MaxQueueSize = 0
 	return &exchanger{
-		pool: realPool(t, cfg, env...), queue: queue, cut: cut, log: zap.New(core),
+		pool: realPool(t, cfg, env...), queue: queue, cut: cut, last: cut, log: zap.New(core),
 	}, kill, logs
 }
 

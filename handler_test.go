@@ -276,7 +276,7 @@ func namedReason(name string) reason {
 }
 
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
+	files, err := filepath.Glob(transcripts)
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {

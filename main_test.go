@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		work()
 		return
 	}
-	goleak.VerifyTestMain(m, // what RoadRunner never stops on this line: Endure's pollers, a pool's supervisor, the event bus
+	goleak.VerifyTestMain(m, // what RoadRunner never stops: Endure's pollers, a pool's supervisor, the event bus
 		goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
 		goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
 		goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
@@ -161,7 +161,7 @@ func realPool(t testing.TB, cfg pool.Config, env ...string) *staticPool.Pool {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		p.Destroy(ctx) // takes all of that time where a test has destroyed the pool before
+		destroyAgain(ctx, p) // takes all of that time where a test has destroyed the pool before
 		require.True(t, ctx.Err() == nil || len(p.Workers()) == 0, "the pool did not get all its workers back")
 	})
 	return p

@@ -58,9 +58,9 @@ type Plugin struct {
 	// overloads are the connections that ended because no worker was free.
 	overloads summary
 
-	// kill cuts the exchanges that still run off, and their workers with them.
-	cut  context.Context
-	kill context.CancelFunc
+	// kill cuts the exchanges that still run off, and their workers with them; killLast those of CLOSE, too.
+	cut, last      context.Context
+	kill, killLast context.CancelFunc
 
 	accepting sync.WaitGroup // the accept loops
 	changing  sync.WaitGroup // resets and changes of the number of workers under way
@@ -97,7 +97,8 @@ func (p *Plugin) Init(cfg Configurer, log Logger, server Pooler) error {
 	p.overloads.report = func(times int) {
 		p.log.Warn("connections ended because no worker was free in time", zap.Int("connections", times))
 	}
-	p.cut, p.kill = context.WithCancel(context.Background())
+	p.last, p.killLast = context.WithCancel(context.Background())
+	p.cut, p.kill = context.WithCancel(p.last)
 	return nil
 }
 
@@ -128,7 +129,7 @@ func isSaid(key string, said []string) bool {
 // newQueue is the queue in front of the pool, as wide as that. Where a worker is made for each exchange, it is open.
 func (c *Config) newQueue() *queue {
 	q := &queue{width: int(c.Pool.NumWorkers), timeout: c.Pool.AllocateTimeout, most: int(c.Pool.MaxQueueSize)}
-	if c.Pool.Debug {
+	if makesWorkers(c.Pool) {
 		q.width = open
 	}
 	return q
@@ -160,13 +161,20 @@ func (p *Plugin) start(errCh chan<- error) error {
 		closeAll(listeners)
 		return fmt.Errorf("tcp: start the workers (server.command or tcp.pool.command): %w", err)
 	}
-	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, debug: p.cfg.Pool.Debug, log: p.log}
+	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, last: p.last, debug: p.cfg.Pool.Debug, log: p.log}
+	if !p.adopt(listeners, e, errCh) {
+		closeAll(listeners)
+		e.destroy(context.Background(), p.cfg.Pool.DestroyTimeout)
+	}
+	return nil
+}
 
+// adopt begins to accept connections; false: the plugin has been stopped meanwhile.
+func (p *Plugin) adopt(listeners []*listener, e *exchanger, errCh chan<- error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopping {
-		closeAll(listeners)
-		return nil
+		return false
 	}
 	p.listeners, p.exchanger = listeners, e
 	go p.keepOrder() // ends with Stop
@@ -176,7 +184,7 @@ func (p *Plugin) start(errCh chan<- error) error {
 		go p.accept(l, errCh) // ends when Stop closes the socket
 		p.log.Info("listening", zap.String("server", l.server), zap.String("address", addrString(l.socket.Addr())))
 	}
-	return nil
+	return true
 }
 
 func (p *Plugin) accept(l *listener, errCh chan<- error) {
@@ -247,10 +255,10 @@ const (
 )
 
 // Stop closes the listeners, lets the exchanges that are owed a reply end, and cuts off what still runs when too little
-// of the grace period is left for RoadRunner's own clean-up. It may come before Serve, during Reset and twice.
+// of the grace period is left for RoadRunner's own clean-up: CLOSE last. It may come before Serve, during Reset and twice.
 func (p *Plugin) Stop(ctx context.Context) error {
 	p.mu.Lock()
-	listeners, started := p.listeners, p.queue != nil
+	listeners, e, started := p.listeners, p.exchanger, p.queue != nil
 	p.stopping = true
 	p.mu.Unlock()
 	if !started {
@@ -269,22 +277,20 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	ended := make(chan struct{}) // closed when nothing of ours runs any more
 	go func() {                  // ends with the last connection and Reset
 		defer close(ended)
-		p.awaitEnd()
+		p.awaitEnd(e)
 	}()
-	timer := time.NewTimer(grace(ctx))
-	defer timer.Stop()
-	select {
-	case <-ended:
-		p.queue.close()
+	left, margin := grace(ctx)
+	deadline := time.Now().Add(left)
+	if !endsBy(ctx, ended, deadline.Add(-margin)) {
 		p.kill()
-		return nil
-	case <-timer.C:
-	case <-ctx.Done():
+		p.live.abort()
+		endsBy(ctx, ended, deadline.Add(-margin/2))
 	}
-
 	p.queue.close()
-	p.kill()
-	p.live.abort()
+	p.killLast()
+	if e != nil {
+		e.destroy(ctx, min(p.cfg.Pool.DestroyTimeout, time.Until(deadline.Add(-margin/4))))
+	}
 	select {
 	case <-ended:
 		return nil
@@ -293,10 +299,19 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	}
 }
 
-func (p *Plugin) awaitEnd() {
-	p.mu.Lock()
-	e := p.exchanger
-	p.mu.Unlock()
+func endsBy(ctx context.Context, ended <-chan struct{}, at time.Time) bool {
+	timer := time.NewTimer(time.Until(at))
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (p *Plugin) awaitEnd(e *exchanger) {
 	if e != nil {
 		stop := every(tidyPause, e.sweep)
 		defer e.tidy()
@@ -307,13 +322,13 @@ func (p *Plugin) awaitEnd() {
 	p.overloads.close()
 }
 
-// grace is how long exchanges may go on: until five seconds before the deadline, or a quarter of what there is.
-func grace(ctx context.Context) time.Duration {
-	left := defaultGrace
+// grace is how much time there is, and how much of it exchanges leave to what comes after them: five seconds, or a third.
+func grace(ctx context.Context) (left, margin time.Duration) {
+	left = defaultGrace
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
 	}
-	return left - min(hostMargin, left/4)
+	return left, min(hostMargin, left/3)
 }
 
 // Name of the plugin.
@@ -369,7 +384,7 @@ func (p *Plugin) Exec(request *payload.Payload) (*payload.Payload, error) {
 	}
 	c := newCall(0)
 	c.payload = *request
-	a, err := e.offer(c, e.cut.Done(), 0)
+	a, err := e.offer(e.cut, c, e.cut.Done(), 0)
 	if a.more != nil {
 		a.more.end()
 		err = errStreamed

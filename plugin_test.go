@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,7 +46,7 @@ func (s *serverPlugin) NewPool(_ context.Context, cfg *pool.Config, env map[stri
 }
 
 func startEndure(t *testing.T, section map[string]any) (*Plugin, *endure.Endure, *serverPlugin, error) {
-	c := endure.New(slog.LevelError, endure.LogHandler(slog.NewTextHandler(io.Discard, nil)))
+	c := endure.New(quiet)
 	p, server := new(Plugin), &serverPlugin{t: t}
 	config := &configPlugin{sections{}}
 	if section != nil {
@@ -193,9 +192,9 @@ func TestStopIsLegalAtAnyTime(t *testing.T) {
 	require.Empty(t, p.Serve())
 	require.NoError(t, p.Stop(context.Background()))
 	require.NoError(t, p.Stop(context.Background()), "twice")
-	pid := p.Workers()[0].Pid
+	before := server.pools[0].Workers()
 	require.NoError(t, p.Reset())
-	require.Equal(t, pid, p.Workers()[0].Pid, "and after it nothing is made again")
+	require.Equal(t, before, server.pools[0].Workers(), "and after it nothing is made again")
 	require.Error(t, p.AddWorker())
 	_, err := p.Exec(&payload.Payload{Body: []byte("x")})
 	require.Error(t, err)
@@ -214,7 +213,7 @@ func TestStopDuringResetLeavesNoWorkerBehind(t *testing.T) {
 		defer close(destroyed)
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		server.pools[0].Destroy(ctx)
+		hostStops(ctx, server.pools[0])
 	}()
 	begin := time.Now()
 	require.NoError(t, p.Stop(context.Background()))
@@ -271,10 +270,12 @@ func TestAnswersThatAreOwedGoOutBeforeStopEnds(t *testing.T) {
 }
 
 func TestGrace(t *testing.T) {
-	for within, want := range map[time.Duration]time.Duration{30 * time.Second: 25 * time.Second, 4 * time.Second: 3 * time.Second} {
+	for within, want := range map[time.Duration]time.Duration{30 * time.Second: 25 * time.Second, 3 * time.Second: 2 * time.Second} {
 		ctx, cancel := context.WithTimeout(context.Background(), within)
-		require.InDelta(t, want, grace(ctx), float64(time.Second))
+		left, margin := grace(ctx)
+		require.InDelta(t, want, left-margin, float64(time.Second))
 		cancel()
 	}
-	require.Equal(t, 25*time.Second, grace(context.Background()))
+	left, margin := grace(context.Background())
+	require.Equal(t, 25*time.Second, left-margin)
 }

@@ -206,7 +206,7 @@ func TestTheLogSinkExample(t *testing.T) {
 // recipes are the servers that README shows for well-known protocols.
 func recipes(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile(repository + "/README.md")
 	require.NoError(t, err)
 	_, chapter, ok := strings.Cut(string(readme), "\n### Protocols\n")
 	require.True(t, ok)

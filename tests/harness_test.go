@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -126,9 +125,9 @@ func newHostOf(t *testing.T, dir, yaml string, command ...string) *host {
 		h.grace, err = time.ParseDuration(set[1])
 		require.NoError(t, err)
 	}
-	h.container = endure.New(slog.LevelError+1, endure.GracefulShutdownTimeout(h.grace))
+	h.container = endure.New(quiet, endure.GracefulShutdownTimeout(h.grace))
 	require.NoError(t, h.container.RegisterAll(
-		&config.Plugin{Type: "yaml", ReadInCfg: h.config(yaml, command), Timeout: grace, Version: "2024.1.5"},
+		&config.Plugin{Type: "yaml", ReadInCfg: h.config(yaml, command), Timeout: grace, Version: roadRunner},
 		&logger.Plugin{},
 		&server.Plugin{},
 		&rpc.Plugin{},

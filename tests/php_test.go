@@ -41,7 +41,7 @@ func startPHP(t *testing.T, yaml string, command ...string) *host {
 
 func workerPHP(t *testing.T, behaviour ...string) []string {
 	t.Helper()
-	path, err := filepath.Abs("php/worker.php")
+	path, err := filepath.Abs(repository + "/tests/php/worker.php")
 	require.NoError(t, err)
 	return append([]string{path}, behaviour...)
 }
@@ -162,15 +162,15 @@ func takePHP(t *testing.T, r *record, line string) {
 func startExample(t *testing.T, name string) *host {
 	t.Helper()
 	dir := t.TempDir()
-	script, err := os.ReadFile(filepath.Join("../examples/php", name+".php"))
+	script, err := os.ReadFile(filepath.Join(repository, "examples/php", name+".php"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name+".php"), script, 0o600))
-	autoload, err := filepath.Abs("php/spiral/autoload.php")
+	autoload, err := filepath.Abs(repository + "/tests/php/spiral/autoload.php")
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(dir+"/vendor", 0o700))
 	require.NoError(t, os.Symlink(autoload, dir+"/vendor/autoload.php"))
 
-	yaml, err := os.ReadFile(filepath.Join("../examples/php", name+".rr.yaml"))
+	yaml, err := os.ReadFile(filepath.Join(repository, "examples/php", name+".rr.yaml"))
 	require.NoError(t, err)
 	require.Contains(t, string(yaml), fmt.Sprintf("command: \"php %s.php\"", name))
 	_, section, ok := strings.Cut(string(yaml), "\ntcp:")

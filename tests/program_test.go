@@ -58,6 +58,11 @@ type program struct {
 // startProgram runs rr until the test ends and waits until all n servers listen.
 func startProgram(t *testing.T, n int, yaml string, worker ...string) *program {
 	t.Helper()
+	return startProgramOf(t, buildProgram(t), n, yaml, worker...)
+}
+
+func startProgramOf(t *testing.T, binary string, n int, yaml string, worker ...string) *program {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := shortDir(t)
@@ -67,7 +72,7 @@ func startProgram(t *testing.T, n int, yaml string, worker ...string) *program {
 	yaml = string(h.config(yaml, append([]string{self, recordFile(dir)}, worker...)))
 	require.NoError(t, os.WriteFile(file, []byte(yaml), 0o600))
 
-	p.cmd = exec.Command(buildProgram(t), "serve", "-c", file)
+	p.cmd = exec.Command(binary, "serve", "-c", file)
 	stderr, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())

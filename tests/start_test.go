@@ -251,7 +251,7 @@ func TestAllPluginsTogether(t *testing.T) {
 func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
 	t.Parallel()
 	found := make(map[string]string)
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile(repository + "/README.md")
 	require.NoError(t, err)
 	for i, block := range strings.Split(string(readme), "\n```yaml\n")[1:] {
 		block, _, _ = strings.Cut(block, "\n```")
@@ -261,7 +261,7 @@ func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
 	}
 	require.NotEmpty(t, found)
 	inReadme := len(found)
-	for _, dir := range []string{"../examples", "../cmd/rr/examples"} {
+	for _, dir := range []string{repository + "/examples", "../cmd/rr/examples"} {
 		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".rr.yaml") {
 				return err

@@ -107,12 +107,21 @@ func (s *storm) strike() {
 		if !s.try("informer.AddWorker") {
 			return
 		}
-		for !s.try("informer.RemoveWorker") { // it gives up when none is free for long
+		for !s.try("informer.RemoveWorker") && !s.isOver() { // it gives up when none is free for long
 			time.Sleep(10 * time.Millisecond)
 		}
 		s.changes.Add(1)
 	})
 	s.every(500*time.Millisecond, func() { s.peak.rise(s.figures()) })
+}
+
+func (s *storm) isOver() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // killOne kills any worker, one that starts too.

@@ -17,11 +17,7 @@ import (
 	"github.com/rrtcp/tcp"
 )
 
-const (
-	configFile = ".rr.yaml"
-	// roadRunner is the release whose plugins these are. Workers see it as RR_VERSION.
-	roadRunner = "2024.1.5"
-)
+const configFile = ".rr.yaml"
 
 //go:embed default.rr.yaml
 var defaultConfig string
@@ -69,8 +65,7 @@ type options struct {
 }
 
 func readOptions(c *config.Plugin) (options, error) {
-	// What Endure logs as an error comes back as an error, too: it is told once, unless someone asks for the log.
-	o := options{grace: 30 * time.Second, logLevel: slog.LevelError + 1}
+	o := options{grace: 30 * time.Second, logLevel: endureLevel}
 	var section struct {
 		GracePeriod time.Duration `mapstructure:"grace_period"`
 		LogLevel    string        `mapstructure:"log_level"`

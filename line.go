@@ -1,0 +1,32 @@
+package tcp
+
+import (
+	"context"
+	"time"
+
+	"github.com/roadrunner-server/errors"
+	"github.com/roadrunner-server/sdk/v4/pool"
+)
+
+//go:generate go run rr2025/generate.go
+
+// This file is what RoadRunner v2023.3 and v2024.1 do differently; rr2025/line.go is its counterpart for v2024.3 and
+// v2025.1. All other files of rr2025 are copies of those here.
+
+// perLine is what an exchanger keeps for it.
+type perLine struct{}
+
+// makesWorkers reports whether the pool makes workers for exchanges that find none.
+func makesWorkers(cfg *pool.Config) bool { return cfg.Debug }
+
+// destroy has nothing to do: the server plugin destroys the pool, while this plugin stops.
+func (e *exchanger) destroy(context.Context, time.Duration) {}
+
+// killStrays ends the workers that a reset has made after the host destroyed the pool: nobody else would. It does not
+// wait for them, as a second Destroy would: two that stop one worker wait ten seconds for each other.
+func (e *exchanger) killStrays() {
+	// Asks for a worker to stop, but does not wait for one. What matters is whether the pool would give any.
+	if err := e.pool.RemoveWorker(over); errors.Is(errors.WatcherStopped, err) {
+		kill(e.pool.Workers()...)
+	}
+}

@@ -1,0 +1,35 @@
+module github.com/rrtcp/tcp/rr2025
+
+go 1.24
+
+require (
+	github.com/docker/go-units v0.5.0
+	github.com/google/uuid v1.6.0
+	github.com/roadrunner-server/endure/v2 v2.6.1
+	github.com/roadrunner-server/errors v1.4.1
+	github.com/roadrunner-server/goridge/v3 v3.8.3
+	github.com/roadrunner-server/pool v1.1.3
+	github.com/stretchr/testify v1.10.0
+	go.uber.org/goleak v1.3.0
+	go.uber.org/zap v1.27.0
+	golang.org/x/sys v0.30.0
+	pgregory.net/rapid v1.1.0
+)
+
+require (
+	github.com/davecgh/go-spew v1.1.1 // indirect
+	github.com/fatih/color v1.17.0 // indirect
+	github.com/go-ole/go-ole v1.3.0 // indirect
+	github.com/mattn/go-colorable v0.1.13 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/pires/go-proxyproto v0.7.0
+	github.com/pmezard/go-difflib v1.0.0 // indirect
+	github.com/roadrunner-server/events v1.0.1 // indirect
+	github.com/shirou/gopsutil v3.21.11+incompatible // indirect
+	github.com/tklauser/go-sysconf v0.3.14 // indirect
+	github.com/tklauser/numcpus v0.9.0 // indirect
+	github.com/yusufpapurcu/wmi v1.2.4 // indirect
+	go.uber.org/multierr v1.11.0 // indirect
+	golang.org/x/sync v0.11.0 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
+)

@@ -1,0 +1,53 @@
+package tests
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	roadRunner = "2025.1.15"
+	repository = "../.."
+	// quiet is the level at which Endure logs the least.
+	quiet = slog.LevelError
+	// drained is how many connections are open when RoadRunner stops.
+	drained = 5000
+	// hostDestroysPool says that RoadRunner destroys the pool, while the plugin stops. Else Stop does it at the end.
+	hostDestroysPool = false
+)
+
+const dynamic = `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 1, allocate_timeout: 300ms, dynamic_allocator: {max_workers: 2, spawn_rate: 1}}
+`
+
+func TestDynamicAllocator(t *testing.T) {
+	t.Parallel()
+	g, at := newGate(t)
+	h := start(t, dynamic, at)
+	var clients []*client
+	for range 4 {
+		c := h.dial("echo")
+		require.Equal(t, "hello", c.ask("hello"))
+		clients = append(clients, c)
+	}
+
+	var held []*visit
+	for _, c := range clients[:3] {
+		c.send("!gate echo")
+		held = append(held, g.next())
+	}
+	require.Len(t, h.plugin.Workers(), 3, "one, and two that were made when it was busy")
+	clients[3].send("too many")
+	clients[3].requireEnd()
+	for i, v := range held {
+		v.release()
+		require.Equal(t, "!gate echo", clients[i].receive())
+	}
+	require.Equal(t, "overload", h.record.of(t, clients[3]).Reason)
+	require.Empty(t, h.logged("tcp", "unknown key"))
+	require.Empty(t, h.ours("error"))
+}
