@@ -74,8 +74,7 @@ var attempts = sync.Pool{New: func() any { return &attempt{ticket: *newTicket(),
 
 // run is the part that is made inside the queue. Its place is free when the worker is: with the last frame of the answer.
 func (a *attempt) run() (leaves bool) {
-	leaves = true // where it panics
-	defer a.recovered()
+	defer a.recovered(&leaves)
 	if a.limit == 0 {
 		a.answer, a.err = a.exec(a.until, a)
 		return a.answer.more == nil
@@ -86,14 +85,14 @@ func (a *attempt) run() (leaves bool) {
 	if a.answer.more == nil {
 		return true
 	}
-	leaves = false // end does
-	a.answer.more.end()
+	a.answer.more.end() // leaves
 	return false
 }
 
 // recovered ends the exchange, not the process, when the pool panics.
-func (a *attempt) recovered() {
+func (a *attempt) recovered(leaves *bool) {
 	if p := recover(); p != nil {
+		*leaves = a.answer.more == nil
 		a.err = &failure{why: reasonError, reached: true, err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 	}
 }
