@@ -54,6 +54,7 @@ type call struct {
 	payload payload.Payload
 	// closeTimeout is how long a worker may take to answer CLOSE; 0: exec_ttl alone bounds it.
 	closeTimeout time.Duration
+	here         bool // exchanges that need not wait are made by the connection's own goroutine, whose stack grows
 }
 
 func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: closeTimeout} }

@@ -219,6 +219,24 @@ func TestJobsAreDoneInsideInTheirOrder(t *testing.T) {
 	require.Zero(t, q.admitted())
 }
 
+func TestATicketWhoseOwnerNeedNotWaitIsDoneHere(t *testing.T) {
+	q := testQueue(1)
+	defer q.close()
+	here := newTicket()
+	here.here = true
+	require.NoError(t, q.do(here, jobFunc(func() { require.Equal(t, 1, q.admitted()) }), nil, false))
+	require.Zero(t, q.admitted())
+	require.Nil(t, q.jobs, "no other goroutine was needed")
+
+	require.NoError(t, q.enter(newTicket(), nil, false))
+	end := make(chan error, 1)
+	go func() { end <- q.do(here, jobFunc(func() {}), nil, false) }()
+	require.Eventually(t, func() bool { return q.length() == 1 }, 5*time.Second, 10*time.Microsecond)
+	q.leave()
+	require.NoError(t, <-end)
+	require.NotNil(t, q.jobs, "who waited is woken once, when it is done")
+}
+
 func TestAJobThatIsBegunIsNotCancelled(t *testing.T) {
 	q := testQueue(1)
 	defer q.close()

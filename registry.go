@@ -32,6 +32,13 @@ func (r *registry) remove(uuid string) {
 	delete(r.connections, uuid)
 }
 
+// hasFew reports whether so few connections are open that it does not matter what each of them holds.
+func (r *registry) hasFew() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.connections) < 128
+}
+
 func (r *registry) done() { r.goroutines.Done() }
 
 // get returns nil for a uuid that is not open.

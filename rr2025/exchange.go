@@ -56,6 +56,7 @@ type call struct {
 	payload payload.Payload
 	// closeTimeout is how long a worker may take to answer CLOSE; 0: exec_ttl alone bounds it.
 	closeTimeout time.Duration
+	here         bool // exchanges that need not wait are made by the connection's own goroutine, whose stack grows
 }
 
 func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: closeTimeout} }
@@ -76,8 +77,7 @@ var attempts = sync.Pool{New: func() any { return &attempt{ticket: *newTicket(),
 
 // run is the part that is made inside the queue. Its place is free when the worker is: with the last frame of the answer.
 func (a *attempt) run() (leaves bool) {
-	leaves = true // where it panics
-	defer a.recovered()
+	defer a.recovered(&leaves)
 	if a.limit == 0 {
 		a.answer, a.err = a.exec(a.until, a)
 		return a.answer.more == nil
@@ -88,14 +88,14 @@ func (a *attempt) run() (leaves bool) {
 	if a.answer.more == nil {
 		return true
 	}
-	leaves = false // end does
-	a.answer.more.end()
+	a.answer.more.end() // leaves
 	return false
 }
 
 // recovered ends the exchange, not the process, when the pool panics.
-func (a *attempt) recovered() {
+func (a *attempt) recovered(leaves *bool) {
 	if p := recover(); p != nil {
+		*leaves = a.answer.more == nil
 		a.err = &failure{why: reasonError, reached: true, err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 	}
 }

@@ -183,6 +183,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		omits:   l.omits,
 		begun:   time.Now(),
 	}
+	c.call.here = l.live.hasFew()
 	c.contexts = l.newContexts(c)
 	if l.proxy != nil || l.tls != nil {
 		c.greet = l.greet

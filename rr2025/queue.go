@@ -47,6 +47,7 @@ type queue struct {
 type ticket struct {
 	called  chan error // cap 1; receives once for each time the ticket was put in line, unless it was taken out again
 	job     job        // what is done inside; nil: the owner goes in itself
+	here    bool       // the owner does it, if it need not wait
 	patient bool
 	arrived time.Time
 
@@ -62,7 +63,7 @@ func newTicket() *ticket { return &ticket{called: make(chan error, 1)} }
 // enter waits until the owner of t may call the pool; leave must follow unless it returns an error. It gives up when
 // cancel is closed. A patient owner waits as long as it takes, whatever the limits.
 func (q *queue) enter(t *ticket, cancel <-chan struct{}, patient bool) error {
-	t.job, t.patient = nil, patient
+	t.job, t.here, t.patient = nil, true, patient
 	admitted, err := q.join(t)
 	if admitted || err != nil {
 		return err
@@ -84,12 +85,20 @@ func (q *queue) enter(t *ticket, cancel <-chan struct{}, patient bool) error {
 }
 
 // do waits as enter does, and then until j is done. What is begun is not cancelled. The pool needs a large stack: j is run
-// by one of a few goroutines that have one, and those of the many connections that wait stay small.
+// by one of a few goroutines that have one, and those of the many connections that wait stay small. Where there are only
+// few, t.here saves the way to another goroutine and back.
 func (q *queue) do(t *ticket, j job, cancel <-chan struct{}, patient bool) error {
 	t.job, t.patient = j, patient
 	defer func() { t.job = nil }()
-	if _, err := q.join(t); err != nil {
+	admitted, err := q.join(t)
+	switch {
+	case err != nil:
 		return err
+	case admitted && t.here:
+		if j.run() {
+			q.leave()
+		}
+		return nil
 	}
 
 	select {
@@ -127,8 +136,8 @@ func (q *queue) perform(t *ticket) {
 	}
 }
 
-// performed leaves on behalf of a ticket whose job is done, if it is to be left. It returns where the next job comes from, and often is
-// already; nil: there is none.
+// performed leaves on behalf of a ticket whose job is done, if it is to be left. It returns where the next job comes from,
+// and often is already; nil: there is none.
 func (q *queue) performed(leaves bool) <-chan *ticket {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -239,7 +248,7 @@ func (q *queue) join(t *ticket) (admitted bool, err error) {
 		return false, errQueueFull
 	case !q.shut && q.inside < q.width: // then nobody waits
 		q.inside++
-		if t.job != nil {
+		if !t.here {
 			q.start(t)
 		}
 		return true, nil

@@ -195,10 +195,8 @@ func (r *reader) arrived(n int) {
 	r.total += int64(n)
 }
 
-// takesTurns reports whether the packet that is read is large, or likely to be.
-func (r *reader) takesTurns() bool {
-	return r.turns != nil && (r.unfinished() >= firstBuffer || r.usual > firstBuffer)
-}
+// takesTurns reports whether the packet that is read is large.
+func (r *reader) takesTurns() bool { return r.turns != nil && r.unfinished() >= firstBuffer }
 
 // room is where the next bytes go: at least one, or the error is errMemory. Bytes that wait to be handed over stay, but
 // may move.
