@@ -183,8 +183,9 @@ func (r *record) event(e entry) {
 		}
 		s.packets = append(s.packets, packet{string(e.Body), c.EOF})
 	case isClose:
-		c.TLS = s.TLS
+		handshake := s.TLS
 		s.closed, s.eventContext = true, c
+		s.TLS = handshake
 	}
 	if isClose != slices.Contains(reasons, c.Reason) {
 		r.complain("%s: CLOSE has a reason, nothing else", name)
