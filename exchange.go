@@ -109,9 +109,7 @@ type answer struct {
 type frames interface {
 	// next waits for the next frame. An error is the end, without a last one.
 	next(cancel <-chan struct{}) (frame answer, last bool, err error)
-	// stop asks the worker to stop. It does not wait.
-	stop()
-	// end is stop, and waits until the worker is free.
+	// end asks the worker to stop, if it has not, and waits until it is free.
 	end()
 }
 
@@ -224,7 +222,7 @@ func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 	p := first.Payload()
 	got := answer{context: p.Context, body: p.Body, codec: p.Codec}
 	if p.Flags&frame.STREAM != 0 {
-		got.more = &execFrames{of: e, sent: sent, asked: a.stop}
+		got.more = &execFrames{of: e, sent: sent, stop: a.stop}
 		a.stop = make(chan struct{})
 	}
 	return got, nil
@@ -233,10 +231,10 @@ func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 // execFrames are frames from the pool, which looks between two of them whether the worker is to stop. It holds some that
 // nobody has taken yet, and then waits: who takes no more ends it. exec_ttl bounds the wait for each.
 type execFrames struct {
-	of             *exchanger
-	sent           <-chan *staticPool.PExec // closed when the worker is free
-	asked          chan struct{}            // closed by stop
-	stopped, ended bool
+	of    *exchanger
+	sent  <-chan *staticPool.PExec // closed when the worker is free
+	stop  chan struct{}            // closed by end
+	ended bool
 }
 
 func (f *execFrames) next(cancel <-chan struct{}) (answer, bool, error) {
@@ -255,20 +253,13 @@ func (f *execFrames) next(cancel <-chan struct{}) (answer, bool, error) {
 	}
 }
 
-func (f *execFrames) stop() {
-	if !f.stopped {
-		f.stopped = true
-		close(f.asked)
-	}
-}
-
 func (f *execFrames) end() {
 	if f.ended {
 		return
 	}
 	f.ended = true
 	defer f.of.queue.leave()
-	f.stop()
+	close(f.stop)
 	for {
 		select {
 		case _, ok := <-f.sent:

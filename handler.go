@@ -291,9 +291,6 @@ func (c *connection) finish(gone func()) {
 	defer c.endStream()
 	defer gone()
 	defer c.conn.Close()
-	if c.more != nil {
-		c.more.stop()
-	}
 	c.packets.discard()
 	c.sayGoodbye()
 }

@@ -47,8 +47,6 @@ func (s *script) next(cancel <-chan struct{}) (answer, bool, error) {
 	}
 }
 
-func (s *script) stop() {}
-
 func (s *script) end() { s.ended <- true }
 
 type scriptedEvent struct {

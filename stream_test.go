@@ -117,7 +117,7 @@ func TestTheWaitForAFrameCanBeCancelledAndCutEndsASilentWorker(t *testing.T) {
 	e, kill, _ := newExchanger(t, pool.Config{NumWorkers: 1}) // exec_ttl is an hour
 	a := e.streamed(t, "mute")
 	cancel := make(chan struct{})
-	close(cancel)
+	time.AfterFunc(100*time.Millisecond, func() { close(cancel) }) // by then the pool waits for the next frame
 	_, _, err := a.more.next(cancel)
 	require.ErrorIs(t, err, errCanceled)
 	time.AfterFunc(50*time.Millisecond, kill)
@@ -241,4 +241,35 @@ func TestAClientThatTakesNothingOrIsGoneEndsTheStream(t *testing.T) {
 			require.Equal(t, pid, e.pool.Workers()[0].Pid())
 		})
 	}
+}
+
+// oneFrame is a stream of one more frame, over and over.
+type oneFrame struct {
+	body  []byte
+	ended int
+}
+
+func (f *oneFrame) next(<-chan struct{}) (answer, bool, error) {
+	return answer{body: f.body}, false, nil
+}
+func (f *oneFrame) end() { f.ended++ }
+
+func TestAClientThatTakesFramesTooSlowlyIsClosed(t *testing.T) {
+	server, client := net.Pipe()
+	f := &oneFrame{body: make([]byte, 1000)}
+	l := testListener(answers{context: []byte("WRITE"), more: f}, zap.NewNop())
+	l.limits.write = 200 * time.Millisecond
+	go func() {
+		for {
+			if _, err := client.Read(make([]byte, 1)); err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	c := l.newConnection(server)
+	c.serve(func() {})
+	require.Equal(t, reasonSlow, c.why)
+	require.Equal(t, 1, f.ended)
+	require.Less(t, c.answers.total, int64(200))
 }

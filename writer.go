@@ -63,15 +63,16 @@ func (w *writer) writeOut(p []byte, until time.Time) error {
 		switch {
 		case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || w.timeout == 0):
 			return err
-		case quiet == looks-1 && n == 0, w.timeout > 0 && len(p) > 0 && !until.IsZero() && !time.Now().Before(until):
-			return errWriteTimeout
 		case n > 0:
 			quiet = -1
+		case quiet == looks-1:
+			return errWriteTimeout
 		}
 	}
 	return nil
 }
 
+// nextLook is the next deadline. When until is over, so are all looks.
 func (w *writer) nextLook(until time.Time) time.Time {
 	look := time.Now().Add(w.timeout / looks)
 	if !until.IsZero() && until.Before(look) {

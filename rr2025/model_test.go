@@ -250,8 +250,6 @@ func (w *modelWorkers) next(cancel <-chan struct{}) (answer, bool, error) {
 	}
 }
 
-func (w *modelWorkers) stop() {}
-
 // end frees the worker of a stream: only then is its exchange over.
 func (w *modelWorkers) end() {
 	w.note(func(s *seen) {
@@ -665,13 +663,11 @@ func (m *model) writes(now time.Time) {
 
 // reads finds the next packet by the rule in other words.
 func (m *model) reads(now time.Time) {
-	n, packet, bad := 0, "", false
-	if m.rule.Framing == framingRaw {
-		n = min(1, len(m.stream)) // and maybe more, see observe
-		packet = m.stream[:n]
-	} else {
-		n, packet, bad = firstByHand(m.rule, m.stream, modelLongest)
+	rule := m.rule
+	if rule.Framing == framingRaw { // one byte, and maybe more, see observe
+		rule = Packets{Framing: framingFixed, PacketSize: 1}
 	}
+	n, packet, bad := firstByHand(rule, m.stream, modelLongest)
 	switch {
 	case bad:
 		m.linger = 0

@@ -4,6 +4,7 @@ package tcp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -172,7 +173,7 @@ func (l *Length) checkField(fail failer) int {
 		fail("length.bytes", "is missing; want the size of the field, such as bytes: 2, or ascii: 4, or varint: true")
 	case kinds > 1:
 		fail("length", "has %d kinds of field; want one of bytes: 2, ascii: 4 and varint: true", kinds)
-	case l.Bytes != 0 && !strings.Contains(" 1 2 3 4 8 ", fmt.Sprintf(" %d ", l.Bytes)):
+	case !slices.Contains([]int{0, 1, 2, 3, 4, 8}, l.Bytes):
 		fail("length.bytes", "%d is no size of a binary number; want 1, 2, 3, 4 or 8", l.Bytes)
 	case l.ASCII < 0 || l.ASCII > mostDigits:
 		fail("length.ascii", "%d is no number of digits; want one from 1 to %d", l.ASCII, mostDigits)

@@ -79,8 +79,8 @@ func (r *reader) next() (packet []byte, tail bool, err error) {
 	}
 }
 
-// use cuts what is not handed over yet, and what comes, by another rule: once, or from now on.
-func (r *reader) use(f framing, once bool) { r.framing, r.once, r.seen = f, once, 0 }
+// use cuts what is not handed over yet, and what comes, by another rule: once, or from now on. It comes between packets.
+func (r *reader) use(f framing, once bool) { r.framing, r.once = f, once }
 
 // await is fill with the time limits.
 func (r *reader) await() error {
