@@ -145,6 +145,7 @@ func (l *listener) admit(conn net.Conn) {
 	}
 	l.keepAlive(conn)
 	c := l.newConnection(conn)
+	c.call.here = l.live.hasFew()
 	if !l.live.add(c) {
 		_ = conn.Close()
 		return
@@ -181,7 +182,6 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		omits:   l.omits,
 		begun:   time.Now(),
 	}
-	c.call.here = l.live.hasFew()
 	c.contexts = l.newContexts(c)
 	if l.proxy != nil || l.tls != nil {
 		c.greet = l.greet
