@@ -31,7 +31,6 @@ var _ workerPool = (*staticPool.Pool)(nil)
 
 // exchanger hands events to the workers and brings their answers back.
 type exchanger struct {
-	perLine
 	pool  workerPool
 	queue *queue
 	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. last is cancelled

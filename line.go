@@ -13,9 +13,6 @@ import (
 // This file is what RoadRunner v2023.3 and v2024.1 do differently; rr2025/line.go is its counterpart for v2024.3 and
 // v2025.1. All other files of rr2025 are copies of those here.
 
-// perLine is what an exchanger keeps for it.
-type perLine struct{}
-
 // makesWorkers reports whether the pool makes workers for exchanges that find none.
 func makesWorkers(cfg *pool.Config) bool { return cfg.Debug }
 

@@ -66,6 +66,8 @@ type Plugin struct {
 	changing  sync.WaitGroup // resets and changes of the number of workers under way
 	changes   sync.Mutex     // held across each of them: one at a time
 
+	destroyed sync.Once // the pool, where that is ours to destroy: a second time would panic
+
 	mu        sync.Mutex // guards what follows
 	listeners []*listener
 	exchanger *exchanger // nil until Serve has a pool
@@ -289,7 +291,7 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	p.queue.close()
 	p.killLast()
 	if e != nil {
-		e.destroy(ctx, min(p.cfg.Pool.DestroyTimeout, time.Until(deadline.Add(-margin/4))))
+		p.destroyed.Do(func() { e.destroy(ctx, min(p.cfg.Pool.DestroyTimeout, time.Until(deadline.Add(-margin/4)))) })
 	}
 	select {
 	case <-ended:

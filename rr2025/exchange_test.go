@@ -265,7 +265,7 @@ func (panickingPool) Exec(context.Context, *payload.Payload, chan struct{}) (cha
 func TestAPanicOfThePoolEndsTheExchangeAlone(t *testing.T) {
 	q := testQueue(1)
 	defer q.close()
-	e := &exchanger{pool: panickingPool{}, queue: q, cut: context.Background(), log: zap.NewNop()}
+	e := &exchanger{pool: panickingPool{}, queue: q, cut: context.Background(), last: context.Background(), log: zap.NewNop()}
 	for range 3 {
 		_, f := e.say(t, "x")
 		require.Equal(t, reasonError, f.why)

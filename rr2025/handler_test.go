@@ -308,7 +308,7 @@ func (a answers) handOverClose(*call, []byte) {}
 func testListener(w workers, log *zap.Logger) *listener {
 	return &listener{
 		server: "s", framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20, limits: new(Limits).over(new(Limits)),
-		memory: &memory{limit: defaultMemoryLimit}, workers: w, log: log,
+		memory: &memory{limit: defaultMemoryLimit}, live: new(registry), workers: w, log: log,
 	}
 }
 

@@ -1,35 +1,26 @@
+// Package tcp of this folder is the plugin for RoadRunner v2024.3 and v2025.1. This file is what they do differently; line.go
+// at the repository's root is its counterpart for v2023.3 and v2024.1. All other files here are copies of those there.
 package tcp
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/roadrunner-server/pool/pool"
 )
 
-// This file is what RoadRunner v2024.3 and v2025.1 do differently; line.go at the repository's root is its counterpart for
-// v2023.3 and v2024.1. All other files here are copies of those there.
-
-// perLine is what an exchanger keeps for it.
-type perLine struct {
-	destroyed sync.Once // a second Destroy of the pool panics
-}
-
 // makesWorkers reports whether the pool makes workers for exchanges that find none.
 func makesWorkers(cfg *pool.Config) bool { return cfg.Debug || cfg.DynamicAllocatorOpts != nil }
 
 // destroy ends the workers: here a pool belongs to the plugin that asked for it. Workers that have not ended within that
-// time are killed, for which the pool itself would wait ten seconds more. A second call waits for the first.
+// time are killed, for which the pool itself would wait ten seconds more. It may be called once.
 func (e *exchanger) destroy(ctx context.Context, within time.Duration) {
-	e.destroyed.Do(func() {
-		done := make(chan struct{}) // closed when the pool is gone
-		go e.destroyPool(within, done)
-		select {
-		case <-done:
-		case <-ctx.Done():
-		}
-	})
+	done := make(chan struct{}) // closed when the pool is gone
+	go e.destroyPool(within, done)
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // destroyPool ends soon after the time that it has, unless a reset is under way that waits for a worker.
