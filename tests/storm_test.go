@@ -189,6 +189,7 @@ func (s *storm) requireOrder(workers int) {
 	require.NoError(s.t, c.Close())
 	eventually(s.t, "the pool is back to size", func() bool { return len(s.workers()) == workers && len(pids(s.dir)) == workers })
 
+	s.record.now(s.t) // takes a while after a long storm
 	kills := int(s.kills.Load()) + strings.Count(strings.Join(s.lines(), "\n"), "execTTL")
 	s.record.awaitEnd(s.t, kills)
 	all := &talkers{t: s.t, answered: make(map[int64]int), faults: workerFaults, others: []string{"hello", bigAnswer}}
