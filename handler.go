@@ -47,6 +47,14 @@ type connection struct {
 	begun     time.Time
 	cutOff    int           // bytes of a packet that the end of file left unfinished
 	linger    time.Duration // how long to close politely; 0 until something was written
+	hard      bool          // a limit ended it: what is still to be written is dropped
+
+	open *registry // where others find it
+	tags []string  // guarded by its lock
+
+	// shared: others read these
+	doing atomic.Uint32 // the state
+	count atomic.Int64  // packets handed over
 
 	// shared: drain and abort set these from other goroutines
 	asked    atomic.Uint32 // why somebody wants it to end, a reason; with hardBit at once
@@ -75,6 +83,7 @@ func (c *connection) live() {
 		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
 	}
 	for st == reading {
+		c.doing.Store(uint32(reading))
 		packet, tail, err := c.packets.next()
 		switch {
 		case c.isAborted(): // which ends the stream too, but what is left is no packet
@@ -108,6 +117,10 @@ func (c *connection) greeted() bool {
 
 // exchange hands one event over and does what the reply says.
 func (c *connection) exchange(st state, context, body []byte) state {
+	c.doing.Store(uint32(st))
+	if st == replying {
+		c.count.Add(1)
+	}
 	a, err := c.workers.exchange(c.call, c.aborted, context, body)
 	c.more = a.more
 	switch {
@@ -126,6 +139,9 @@ func (c *connection) exchange(st state, context, body []byte) state {
 		if err := c.write(a.body); err != nil {
 			return c.endedBy(err)
 		}
+	}
+	if c.more == nil {
+		c.release()
 	}
 	if c.more != nil && (st == reading || effect.write) { // else it ends with the connection
 		st = c.stream(st, effect.write)
@@ -170,12 +186,17 @@ func (c *connection) endedBy(err error) state {
 	}
 
 	if limit {
-		c.linger = 0 // limits close hard
+		c.linger, c.hard = 0, true // limits close hard
 	}
-	if s, ok := c.conn.(interface{ SetLinger(int) error }); ok && errors.Is(err, errWriteTimeout) {
-		_ = s.SetLinger(0) // the system would go on offering the rest of the answer for minutes
-	}
+	c.forgetUnsent(err)
 	return c.end(why, err)
+}
+
+// forgetUnsent is for what the client did not take in time: the system would go on offering the rest for minutes.
+func (c *connection) forgetUnsent(err error) {
+	if s, ok := c.conn.(interface{ SetLinger(int) error }); ok && errors.Is(err, errWriteTimeout) {
+		_ = s.SetLinger(0)
+	}
 }
 
 func (c *connection) stoppedReading(err error) {
@@ -291,14 +312,16 @@ func (c *connection) finish(gone func()) {
 	defer c.endStream()
 	defer gone()
 	defer c.conn.Close()
+	c.doing.Store(uint32(closing))
 	c.packets.discard()
+	c.settle()
 	c.sayGoodbye()
 }
 
 func (c *connection) handOverClose() {
 	if c.connected && !c.omits.close {
 		c.workers.handOverClose(c.call, c.contexts.closed(ending{
-			why: c.why, read: c.packets.total, written: c.answers.total, unfinished: c.cutOff, lived: time.Since(c.begun),
+			why: c.why, read: c.packets.total.Load(), written: c.answers.total.Load(), unfinished: c.cutOff, lived: time.Since(c.begun),
 		}))
 	}
 }
@@ -313,8 +336,12 @@ func (c *connection) logEnd() {
 func (c *connection) recovered() {
 	if p := recover(); p != nil {
 		c.end(reasonError, nil)
-		c.log.Error("panic", c.fields(zap.Any("error", p), zap.ByteString("stack", debug.Stack()))...)
+		c.logPanic(p)
 	}
+}
+
+func (c *connection) logPanic(p any) {
+	c.log.Error("panic", c.fields(zap.Any("error", p), zap.ByteString("stack", debug.Stack()))...)
 }
 
 func (c *connection) fields(more ...zap.Field) []zap.Field {
@@ -347,10 +374,15 @@ func (c *connection) sayGoodbye() {
 	if c.secure != nil && !c.isAborted() {
 		c.secure.sayGoodbye(c.linger < lingerTime)
 	}
-	s, ok := c.conn.(interface{ CloseWrite() error })
-	if ok && c.linger > 0 && !c.isAborted() && s.CloseWrite() == nil {
+	if c.linger > 0 && !c.isAborted() && c.closeWrite() {
 		c.discard()
 	}
+}
+
+// closeWrite is for who has the turn.
+func (c *connection) closeWrite() bool {
+	s, ok := c.conn.(interface{ CloseWrite() error })
+	return ok && s.CloseWrite() == nil
 }
 
 // discard reads what the client still sends, until it closes its side too.

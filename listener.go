@@ -176,6 +176,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		remote:  conn.RemoteAddr(),
 		counted: l.proxy == nil,
 		workers: l.workers,
+		open:    l.live,
 		call:    newCall(l.limits.close),
 		log:     l.log,
 		aborted: make(chan struct{}),
@@ -197,6 +198,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	}
 	c.answers = writer{
 		conn: conn, socket: socket, timeout: l.limits.write, memory: l.memory, setDeadline: c.setWriteDeadline,
+		outbound: outbound{limit: l.limits.push},
 	}
 	return c
 }

@@ -57,6 +57,7 @@ type Plugin struct {
 	turns  *turns
 	// overloads are the connections that ended because no worker was free.
 	overloads summary
+	pushes    pushCounts
 
 	// kill cuts the exchanges that still run off, and their workers with them; killLast those of CLOSE, too.
 	cut, last      context.Context

@@ -58,6 +58,13 @@ type job interface{ run() (leaves bool) }
 
 func newTicket() *ticket { return &ticket{called: make(chan error, 1)} }
 
+// waits is how many wait.
+func (q *queue) waits() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting.length
+}
+
 // enter waits until the owner of t may call the pool; leave must follow unless it returns an error. It gives up when
 // cancel is closed. A patient owner waits as long as it takes, whatever the limits.
 func (q *queue) enter(t *ticket, cancel <-chan struct{}, patient bool) error {

@@ -17,6 +17,7 @@ const mostState = 64 << 10
 type options struct {
 	next  *next
 	state *string
+	tags  []string // nil: as they are
 }
 
 // next is a framing as a server has it, for what the connection sends from now on.
@@ -28,10 +29,11 @@ type next struct {
 
 // replyObject is a context that says more than a word.
 type replyObject struct {
-	Reply string  `json:"reply"`
-	Next  *next   `json:"next"`
-	State *string `json:"state"`
-	UUID  *string `json:"uuid"`
+	Reply string   `json:"reply"`
+	Next  *next    `json:"next"`
+	State *string  `json:"state"`
+	Tags  []string `json:"tags"`
+	UUID  *string  `json:"uuid"`
 }
 
 // decodeReply reads the context of an answer to an event of the connection uuid: one of the four words, or a JSON object
@@ -52,7 +54,7 @@ func decodeReply(context []byte, uuid string) (reply, options, error) {
 	if err != nil {
 		return replyUnknown, options{}, fmt.Errorf("the worker answered with an object that is no reply: %w", err)
 	}
-	return word([]byte(o.Reply)), options{o.Next, o.State}, nil
+	return word([]byte(o.Reply)), options{o.Next, o.State, o.Tags}, nil
 }
 
 func decodeObject(context []byte) (o replyObject, err error) {
@@ -85,7 +87,7 @@ func (o *replyObject) check(uuid string) error {
 	case o.State != nil && len(*o.State) > mostState:
 		return fmt.Errorf("state: has %d bytes; want %d at most", len(*o.State), mostState)
 	}
-	return nil
+	return checkTags("tags", o.Tags)
 }
 
 // framing is what n asks for; most are the bytes of read_buf_size, longest those of max_packet_size.

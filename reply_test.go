@@ -3,6 +3,7 @@ package tcp
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -15,25 +16,34 @@ import (
 )
 
 func TestWhatIsNoReplySaysWhy(t *testing.T) {
+	manyTags := ""
+	for i := range mostTags {
+		manyTags += fmt.Sprintf(`,"%d"`, i)
+	}
 	for context, want := range map[string]string{
-		``:                               `answered ""; want WRITE, CONTINUE, WRITECLOSE or CLOSE`,
-		`"WRITE"`:                        `want WRITE`,
-		`[{"reply":"WRITE"}]`:            `want WRITE`,
-		`{`:                              `unexpected EOF`,
-		`{}`:                             `reply: is ""; want WRITE`,
-		`{"reply":"write"}`:              `reply: is "write"; want WRITE`,
-		`{"reply":null}`:                 `reply: is ""`,
-		`{"reply":1}`:                    `reply: a number can't be read`,
-		`{"reply":"WRITE"`:               `unexpected EOF`,
-		`{"reply":"WRITE"}}`:             `more comes behind it`,
-		`{"reply":"WRITE"}{}`:            `more comes behind it`,
-		`{"reply":"WRITE","ttl":1}`:      `unknown field "ttl"`,
-		`{"reply":"WRITE","state":1}`:    `state: a number can't be read`,
-		`{"reply":"WRITE","state":{}}`:   `state: a object can't be read`,
-		`{"reply":"WRITE","uuid":["u"]}`: `uuid: a array can't be read`,
-		`{"reply":"WRITE","uuid":""}`:    `uuid: is "", but this event's is "u"`,
-		`{"reply":"WRITE","uuid":"v"}`:   `uuid: is "v", but this event's is "u"; the worker answered another one`,
-		`{"reply":"WRITE","next":"raw"}`: `next: a string can't be read`,
+		``:                                  `answered ""; want WRITE, CONTINUE, WRITECLOSE or CLOSE`,
+		`"WRITE"`:                           `want WRITE`,
+		`[{"reply":"WRITE"}]`:               `want WRITE`,
+		`{`:                                 `unexpected EOF`,
+		`{}`:                                `reply: is ""; want WRITE`,
+		`{"reply":"write"}`:                 `reply: is "write"; want WRITE`,
+		`{"reply":null}`:                    `reply: is ""`,
+		`{"reply":1}`:                       `reply: a number can't be read`,
+		`{"reply":"WRITE"`:                  `unexpected EOF`,
+		`{"reply":"WRITE"}}`:                `more comes behind it`,
+		`{"reply":"WRITE"}{}`:               `more comes behind it`,
+		`{"reply":"WRITE","ttl":1}`:         `unknown field "ttl"`,
+		`{"reply":"WRITE","state":1}`:       `state: a number can't be read`,
+		`{"reply":"WRITE","tags":"a"}`:      `tags: a string can't be read`,
+		`{"reply":"WRITE","tags":[1]}`:      `tags: a number can't be read`,
+		`{"reply":"WRITE","tags":["a",""]}`: `tags[1]: has 0 bytes; want 1 to 128`,
+		`{"reply":"WRITE","tags":["` + x(mostTag+1) + `"]}`:                     `tags[0]: has 129 bytes; want 1 to 128`,
+		`{"reply":"WRITE","tags":["a"` + manyTags + `]}`:                        `tags: are 33; want 32 at most`,
+		`{"reply":"WRITE","state":{}}`:                                          `state: a object can't be read`,
+		`{"reply":"WRITE","uuid":["u"]}`:                                        `uuid: a array can't be read`,
+		`{"reply":"WRITE","uuid":""}`:                                           `uuid: is "", but this event's is "u"`,
+		`{"reply":"WRITE","uuid":"v"}`:                                          `uuid: is "v", but this event's is "u"; the worker answered another one`,
+		`{"reply":"WRITE","next":"raw"}`:                                        `next: a string can't be read`,
 		`{"reply":"WRITE","state":"` + "\xff" + `"}`:                            `is not UTF-8`,
 		`{"reply":"WRITE","state":"` + x(mostState+1) + `"}`:                    `state: has 65537 bytes; want 65536 at most`,
 		`{"reply":"WRITE","next":{"farming":"raw"}}`:                            `unknown field "farming"`,

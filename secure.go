@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +20,7 @@ type secureSocket struct {
 	socket // the one of the system, which reads through this one's Read
 	tls    *tls.Conn
 	below  *transport
-	broken bool // nothing more can be said
+	broken atomic.Bool // nothing more can be said
 }
 
 var _ socket = (*secureSocket)(nil)
@@ -75,8 +76,7 @@ func (c *connection) handshake(config *tls.Config) error {
 		return err
 	}
 
-	out := c.answers
-	below.out, below.above = &out, &c.answers
+	below.out, below.above = c.answers.below(), &c.answers
 	c.secure = &secureSocket{tls: conn, below: below}
 	c.secure.socket = through(c.packets.socket, c.secure)
 	c.packets.socket, c.answers.socket = c.secure, c.secure
@@ -95,7 +95,7 @@ func (s *secureSocket) Read(p []byte) (int, error) {
 			err = nil // half an alert has come behind what was read
 		}
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errCutOff):
-		s.broken = true
+		s.broken.Store(true)
 		err = fmt.Errorf("%w: %w", errTLS, err)
 	}
 	return n, err
@@ -104,14 +104,16 @@ func (s *secureSocket) Read(p []byte) (int, error) {
 // writeNow writes all of it: what waits does so below.
 func (s *secureSocket) writeNow(p []byte) (int, error) {
 	n, err := s.tls.Write(p)
-	s.broken = s.broken || err != nil
+	if err != nil {
+		s.broken.Store(true)
+	}
 	return n, err
 }
 
 // sayGoodbye sends close_notify. The last record waits for the client as those before it did, but in a hurry only as long
 // as it takes to see that there is room.
 func (s *secureSocket) sayGoodbye(hurry bool) {
-	if s.broken {
+	if s.broken.Load() {
 		return // half a record is out, or an alert
 	}
 	if hurry {

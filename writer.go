@@ -4,10 +4,11 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
-// writer writes answers. One goroutine uses it.
+// writer writes to a client. Who has the turn of outbound uses it.
 type writer struct {
 	conn        net.Conn
 	socket      socket
@@ -15,35 +16,45 @@ type writer struct {
 	memory      *memory
 	setDeadline func(time.Time) // of writes
 
-	total int64     // bytes written
-	until time.Time // when the client must have taken what is written; zero: no such time
+	outbound outbound
+	until    time.Time    // when the client must have taken a part of an answer; zero: no such time
+	total    atomic.Int64 // bytes written
+}
+
+// below is a writer for what TLS makes of what w writes.
+func (w *writer) below() *writer {
+	return &writer{conn: w.conn, socket: w.socket, timeout: w.timeout, memory: w.memory, setDeadline: w.setDeadline}
 }
 
 // looks is how often within the timeout a client that is waited for is asked whether it has taken something.
 const looks = 4
 
-// write writes all of p, which counts as memory until then; held is what the connection holds besides. What the system
-// takes at once costs one system call and no deadline.
-func (w *writer) write(p []byte, held int) error { return w.writeUntil(p, held, time.Time{}) }
+// write writes all of an answer when it has the turn, and keeps that until the connection releases it. The answer counts
+// as memory until it is written; held is what the connection holds besides.
+func (w *writer) write(p []byte, held int) error { return w.writeAnswer(p, held, false) }
 
 // writeFrame is write for a part of an answer, all of which the client must take within the timeout: the worker waits.
-func (w *writer) writeFrame(p []byte, held int) error {
-	return w.writeUntil(p, held, time.Now().Add(w.timeout))
-}
+func (w *writer) writeFrame(p []byte, held int) error { return w.writeAnswer(p, held, true) }
 
-func (w *writer) writeUntil(p []byte, held int, until time.Time) error {
+func (w *writer) writeAnswer(p []byte, held int, part bool) error {
 	if !w.memory.take(len(p), held) {
 		return errMemory
 	}
 	defer w.memory.give(len(p))
-	w.until = until
-	defer func() { w.until = time.Time{} }()
+	if err := w.outbound.hold(); err != nil {
+		return err
+	}
+	if part {
+		w.until = time.Now().Add(w.timeout)
+		defer func() { w.until = time.Time{} }()
+	}
 	return w.writeAll(p)
 }
 
+// writeAll has the turn. What the system takes at once costs one system call and no deadline.
 func (w *writer) writeAll(p []byte) error {
 	n, err := w.socket.writeNow(p)
-	w.total += int64(n)
+	w.total.Add(int64(n))
 	if err != nil || n == len(p) {
 		return err
 	}
@@ -58,7 +69,7 @@ func (w *writer) writeOut(p []byte, until time.Time) error {
 			w.setDeadline(w.nextLook(until))
 		}
 		n, err := w.conn.Write(p)
-		w.total += int64(n)
+		w.total.Add(int64(n))
 		p = p[n:]
 		switch {
 		case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || w.timeout == 0):

@@ -18,6 +18,9 @@ func (c *connection) decode(context []byte) (reply, error) {
 		c.endedBy(errMemory)
 		return replyClose, nil
 	}
+	if o.tags != nil {
+		_, _ = c.open.tag(c.uuid, func([]string) []string { return o.tags }) // which were checked
+	}
 	return r, err
 }
 
@@ -69,6 +72,7 @@ func (c *connection) stream(st state, write bool) state {
 			break
 		}
 	}
+	c.release()
 	c.endStream()
 	return st
 }

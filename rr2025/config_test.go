@@ -101,7 +101,7 @@ func TestASingleQuotedEscapeIsWarnedOf(t *testing.T) {
 func TestEveryMistakeIsReportedAtOnceWithItsKey(t *testing.T) {
 	c := &Config{
 		Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MemoryLimit: "much",
-		Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", MaxConnectionsPerIP: ptr(-2)},
+		Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", MaxConnectionsPerIP: ptr(-2)},
 		Servers: map[string]*Server{
 			"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
 			"one": {Addr: "tcp://127.0.0.1:25", Limits: Limits{IdleTimeout: ptr(-time.Second), MaxPacketSize: "4 MX"}}, "two": {Addr: "127.0.0.1:25"}, "size": {Addr: ":0", ReadBufferSize: -1},
@@ -117,6 +117,7 @@ func TestEveryMistakeIsReportedAtOnceWithItsKey(t *testing.T) {
 		`tcp.max_connections: -1 is negative; want a number, or 0`,
 		`tcp.memory_limit: "much" is no size; want a number of MB, such as 4, or one with a unit`,
 		`tcp.max_packet_size: "-4" is no size`,
+		`tcp.push_queue: "a lot" is no size`,
 		`tcp.max_connections_per_ip: -2 is negative`,
 		`tcp.close_timeout: -1ns is negative; want a duration such as "10s", or 0 for none`,
 		`tcp.read_buf_size: -5 is negative; want a number of MB`,
@@ -298,20 +299,20 @@ func TestAPacketSizeThatMemoryDoesNotAllowIsAWarning(t *testing.T) {
 func TestAServersLimitOverridesTheGeneralOneAndZeroIsNotUnset(t *testing.T) {
 	c := &Config{
 		Limits: Limits{
-			MaxPacketSize: "1", IdleTimeout: ptr(time.Minute), WriteTimeout: ptr(time.Duration(0)), MaxConnectionsPerIP: ptr(5),
+			MaxPacketSize: "1", IdleTimeout: ptr(time.Minute), WriteTimeout: ptr(time.Duration(0)), MaxConnectionsPerIP: ptr(5), PushQueue: "2",
 		},
 		Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", Limits: Limits{
 			MaxPacketSize: "64KiB", IdleTimeout: ptr(time.Duration(0)), WriteTimeout: ptr(time.Second), ReusePort: ptr(true),
-			MaxConnectionsPerIP: ptr(0), Keepalive: ptr(time.Duration(0)), CloseTimeout: ptr(time.Duration(0)),
+			PushQueue: "0", MaxConnectionsPerIP: ptr(0), Keepalive: ptr(time.Duration(0)), CloseTimeout: ptr(time.Duration(0)),
 		}}},
 	}
 	require.NoError(t, c.InitDefault())
 	require.Equal(t, limits{
-		packet: 1 << 20, idle: time.Minute, connectionsPerIP: 5, close: 10 * time.Second, keepalive: 15 * time.Second,
+		packet: 1 << 20, push: 2 << 20, idle: time.Minute, connectionsPerIP: 5, close: 10 * time.Second, keepalive: 15 * time.Second,
 	}, c.Servers["a"].limits)
 	require.Equal(t, limits{packet: 64 << 10, write: time.Second, reusePort: true}, c.Servers["b"].limits)
 
 	require.Equal(t, limits{
-		packet: 64 << 20, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
+		packet: 64 << 20, push: 1 << 20, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
 	}, new(Limits).over(new(Limits)), "the defaults")
 }

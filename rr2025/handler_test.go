@@ -109,6 +109,7 @@ func (c loggedConn) CloseRead() error {
 //	fails  reached|unreached REASON    panics
 //	client sends "bytes" | reads "bytes" | reads EOF | shuts (its writing side) | closes | resets
 //	breaks REASON               ended: it is told to end, and its worker is free
+//	push   RESULT "bytes"       hangup RESULT "bytes": the last one
 //	abort  REASON               drain               tcp: needs a real socket
 func play(t *testing.T, transcript string, server, client net.Conn) {
 	var order []string
@@ -160,6 +161,9 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 			s.answer <- func() (answer, error) { panic("of a test") }
 		case "client":
 			playClient(t, line, word, argument, client)
+		case "push", "hangup":
+			p := push{body: []byte(unquote(argument)), last: verb == "hangup"}
+			require.Equal(t, PushResult(word), c.push(p), line)
 		case "abort":
 			c.abort(namedReason(word))
 		case "drain":
@@ -178,6 +182,7 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 	}
 	rest, _ := io.ReadAll(client)
 	require.Empty(t, rest, "bytes that nobody asked for")
+	require.Zero(t, l.memory.used.Load())
 	require.Equal(t, []string{"close", "gone", "CLOSE"}[:2+closes], order)
 	require.Equal(t, 1, logs.FilterMessage("connection ended").Len(), "one line for each end")
 	panics := logs.FilterMessage("panic")
@@ -240,6 +245,7 @@ func playClient(t *testing.T, line, verb, argument string, client net.Conn) {
 			n, err := client.Read(make([]byte, 1))
 			require.Zero(t, n, line)
 			require.Error(t, err, line)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, line)
 			return
 		}
 		want := unquote(argument)

@@ -29,6 +29,8 @@ type Limits struct {
 	// WriteTimeout closes a connection whose client takes nothing of an answer for so long: slow; 60 s by default. A
 	// client that reads slowly but steadily is not closed.
 	WriteTimeout *time.Duration `mapstructure:"write_timeout"`
+	// PushQueue bounds what is pushed to a connection and not written yet; 1 MB by default. More is refused: full.
+	PushQueue Size `mapstructure:"push_queue"`
 	// CloseTimeout is how long a worker may take to answer CLOSE before it is replaced; 10 s by default. Without it
 	// only exec_ttl bounds that.
 	CloseTimeout *time.Duration `mapstructure:"close_timeout"`
@@ -59,6 +61,7 @@ func (s Size) bytes() (int64, error) {
 const (
 	defaultMaxPacketSize = 64 * mebibyte
 	defaultMemoryLimit   = 256 * mebibyte
+	defaultPushQueue     = mebibyte
 	defaultWriteTimeout  = 60 * time.Second
 	defaultCloseTimeout  = 10 * time.Second
 	defaultKeepalive     = 15 * time.Second
@@ -67,6 +70,7 @@ const (
 // limits are those of one server, resolved. Zero is none.
 type limits struct {
 	packet           int // bytes
+	push             int // bytes
 	connectionsPerIP int
 	idle             time.Duration
 	packetTime       time.Duration
@@ -80,6 +84,7 @@ type limits struct {
 func (l *Limits) over(general *Limits) limits {
 	return limits{
 		packet:           int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
+		push:             int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
 		connectionsPerIP: firstOf(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
 		idle:             firstOf(0, l.IdleTimeout, general.IdleTimeout),
 		packetTime:       firstOf(0, l.PacketTimeout, general.PacketTimeout),
@@ -111,9 +116,12 @@ func sizeOr(otherwise int64, set ...Size) int64 {
 }
 
 func (l *Limits) check(key string) (errs []error) {
-	if l.MaxPacketSize != "" {
-		if _, err := l.MaxPacketSize.bytes(); err != nil {
-			errs = append(errs, fmt.Errorf("%s.max_packet_size: %w", key, err))
+	for _, s := range []struct {
+		name string
+		set  Size
+	}{{"max_packet_size", l.MaxPacketSize}, {"push_queue", l.PushQueue}} {
+		if _, err := s.set.bytes(); s.set != "" && err != nil {
+			errs = append(errs, fmt.Errorf("%s.%s: %w", key, s.name, err))
 		}
 	}
 	if n := l.MaxConnectionsPerIP; n != nil {

@@ -42,6 +42,10 @@ const (
 	closing
 )
 
+var stateNames = [...]string{opening: "opening", reading: "reading", replying: "replying", closing: "closing"}
+
+func (s state) String() string { return stateNames[s] }
+
 // event names, as they stand in an event's context.
 const (
 	eventConnected = "CONNECTED"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,8 +33,8 @@ type reader struct {
 	usual      int   // the size of what was handed over last: the next is expected to be as large
 	over       error // why nothing more arrives: io.EOF, or what broke the connection
 	begun      time.Time
-	beside     int   // bytes that the connection holds elsewhere
-	total      int64 // bytes that have arrived
+	beside     int          // bytes that the connection holds elsewhere
+	total      atomic.Int64 // bytes that have arrived
 }
 
 // socket is a connection as reader and writer need it. One goroutine reads, one writes.
@@ -192,7 +193,7 @@ func (r *reader) fill(wait bool) error {
 
 func (r *reader) arrived(n int) {
 	r.end += n
-	r.total += int64(n)
+	r.total.Add(int64(n))
 }
 
 // takesTurns reports whether the packet that is read is large.

@@ -156,7 +156,7 @@ func TestAFrameIsWrittenWholeWithinWriteTimeout(t *testing.T) {
 	require.Greater(t, time.Since(begin), w.timeout)
 	require.ErrorIs(t, w.writeFrame(make([]byte, 1000), 0), errWriteTimeout)
 	require.Zero(t, w.memory.used.Load())
-	require.Greater(t, w.total, int64(20))
+	require.Greater(t, w.total.Load(), int64(20))
 	w.timeout = 0
 	go io.Copy(io.Discard, client)
 	require.NoError(t, w.writeFrame(make([]byte, 1000), 0), "no timeout")
@@ -273,5 +273,5 @@ func TestAClientThatTakesFramesTooSlowlyIsClosed(t *testing.T) {
 	c.serve(func() {})
 	require.Equal(t, reasonSlow, c.why)
 	require.Equal(t, 1, f.ended)
-	require.Less(t, c.answers.total, int64(200))
+	require.Less(t, c.answers.total.Load(), int64(200))
 }

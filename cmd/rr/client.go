@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/rpc"
 	"sort"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -50,6 +51,51 @@ func closeConnection(file, uuid string, out io.Writer) error {
 		return err
 	}
 	_, err := fmt.Fprintln(out, uuid, "is closed")
+	return err
+}
+
+// connections prints the connections of the running rr; server is empty for those of all.
+func connections(file, server string, out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "UUID\tSERVER\tREMOTE\tAGE\tSTATE\tPACKETS\tBYTES\tWRITTEN\tTAGS")
+	for query := (tcp.ConnectionQuery{Server: server, Limit: 1000}); ; {
+		var page tcp.ConnectionPage
+		if err := call(file, "tcp.Connections", query, &page); err != nil {
+			return err
+		}
+		for _, c := range page.Connections {
+			connected, _ := time.Parse(time.RFC3339, c.ConnectedAt)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", c.UUID, c.Server, c.RemoteAddr,
+				time.Since(connected).Round(time.Second), c.State, c.Packets, c.Bytes, c.BytesWritten, strings.Join(c.Tags, ","))
+		}
+		if query.After = page.Next; query.After == "" {
+			return table.Flush()
+		}
+	}
+}
+
+// send sends a text, or what comes in, to the client of a connection of the running rr: words are its uuid and the text.
+func send(file string, words []string, in io.Reader, out io.Writer) error {
+	request := tcp.WriteRequest{UUID: words[0]}
+	if len(words) > 1 {
+		request.Body = []byte(words[1])
+	} else {
+		var err error
+		if request.Body, err = io.ReadAll(in); err != nil {
+			return err
+		}
+	}
+	var result tcp.PushResult
+	if err := call(file, "tcp.Write", request, &result); err != nil {
+		return err
+	}
+	switch result {
+	case tcp.PushGone:
+		return fmt.Errorf("%s is not open", request.UUID)
+	case tcp.PushFull:
+		return fmt.Errorf("%s has no room for it: its client does not read (push_queue), or memory_limit is used up", request.UUID)
+	}
+	_, err := fmt.Fprintln(out, "sent")
 	return err
 }
 

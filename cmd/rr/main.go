@@ -21,6 +21,10 @@ Usage: rr COMMAND [-c FILE]
   serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once
   workers       list the workers of a running rr
   reset         replace its workers by new ones; connections stay open
+  connections [SERVER]
+                list its open connections, or those of one server
+  send UUID [TEXT]
+                send TEXT to the client of one, or what comes on standard input
   close UUID    close one of its connections
   worker echo   be a worker that sends back what it gets (for server.command)
   version       print the version
@@ -42,6 +46,8 @@ func run(args []string) int {
 	}
 
 	switch command := strings.Join(words, " "); {
+	case command == "":
+		return misused("a command is missing")
 	case command == "serve":
 		err = serve(file)
 	case command == "workers":
@@ -50,6 +56,12 @@ func run(args []string) int {
 		err = reset(file, os.Stdout)
 	case len(words) == 2 && words[0] == "close":
 		err = closeConnection(file, words[1], os.Stdout)
+	case words[0] == "connections" && len(words) <= 2:
+		err = connections(file, strings.Join(words[1:], ""), os.Stdout)
+	case words[0] == "send" && (len(words) == 2 || len(words) == 3):
+		err = send(file, words[1:], os.Stdin, os.Stdout)
+	case command == "send":
+		return misused("send: the UUID of a connection is missing")
 	case command == "close":
 		return misused("close: the UUID of a connection is missing")
 	case command == "worker echo":
@@ -58,8 +70,6 @@ func run(args []string) int {
 		fmt.Println(version())
 	case command == "help":
 		fmt.Print(usage)
-	case command == "":
-		return misused("a command is missing")
 	default:
 		return misused(fmt.Sprintf("no such command: %q", command))
 	}

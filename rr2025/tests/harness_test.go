@@ -62,6 +62,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(tcp.RrMode) == tcp.PluginName { // RoadRunner runs this program as a worker
 		os.Exit(work(os.Args[1:]))
 	}
+	if os.Getenv("RRTCP_THRONG") != "" {
+		os.Exit(throng(os.Args[1:]))
+	}
 
 	flag.Parse()
 	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < inParallel {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -86,6 +87,33 @@ func TestClose(t *testing.T) {
 	got := r.ask("close", "smtp")
 	require.Equal(t, 1, got.code)
 	requireOneLine(t, got.stderr, `"smtp"`)
+}
+
+func TestConnectionsAndSend(t *testing.T) {
+	g := newGate(t)
+	r := startServe(t, gatedConfig(t, g, ""))
+	c := r.dial("gated")
+	uuid := c.receive()
+
+	got := r.ask("connections")
+	require.Zero(t, got.code, got.stderr)
+	lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+	require.Len(t, lines, 2)
+	require.Equal(t, "UUID SERVER REMOTE AGE STATE PACKETS BYTES WRITTEN TAGS", strings.Join(strings.Fields(lines[0]), " "))
+	require.Regexp(t, `^`+uuid+`  gated +`+c.LocalAddr().String()+` +\ds +reading +0 +0 +37 *$`, lines[1])
+	require.Contains(t, r.ask("connections", "gated").stdout, uuid)
+	requireOneLine(t, r.ask("connections", "other").stderr, `there is no "other"; want one of gated`)
+
+	require.Equal(t, result{stdout: "sent\n"}, r.ask("send", uuid, "hello\n"))
+	require.Equal(t, "hello", c.receive())
+	piped := exec.Command(binary, "send", uuid, "-c", r.file)
+	piped.Stdin = strings.NewReader("from a pipe\n")
+	require.NoError(t, piped.Run())
+	require.Equal(t, "from a pipe", c.receive())
+	got = r.ask("send", "7f4df7c5-1f0e-4a2e-9a1e-6a4d5b3c2b1a", "hello")
+	require.Equal(t, 1, got.code)
+	requireOneLine(t, got.stderr, "is not open")
+	require.Equal(t, 2, r.ask("send").code)
 }
 
 func TestStop(t *testing.T) {

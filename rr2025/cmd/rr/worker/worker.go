@@ -62,6 +62,7 @@ type Reply struct {
 	Body    []byte
 	Next    *Framing // how what the client sends from now on is cut; nil: as before
 	State   *string  // handed back as State of the connection's later events; nil: as before, empty: none
+	Tags    []string // the connection's tags, which pushes find it by; nil: as before, empty: none
 }
 
 // Framing is how a server cuts what its clients send; README has the meaning of each field.
@@ -90,15 +91,20 @@ type Length struct {
 // context is the reply's context: its word, or an object that also names the event's connection, so that a reply that
 // went astray is found out.
 func (r *Reply) context(uuid string) ([]byte, error) {
-	if r.Next == nil && r.State == nil {
+	if r.Next == nil && r.State == nil && r.Tags == nil {
 		return []byte(r.Context), nil
 	}
+	var tags *[]string
+	if r.Tags != nil {
+		tags = &r.Tags
+	}
 	return json.Marshal(struct {
-		Reply string   `json:"reply"`
-		Next  *Framing `json:"next,omitempty"`
-		State *string  `json:"state,omitempty"`
-		UUID  string   `json:"uuid"`
-	}{r.Context, r.Next, r.State, uuid})
+		Reply string    `json:"reply"`
+		Next  *Framing  `json:"next,omitempty"`
+		State *string   `json:"state,omitempty"`
+		Tags  *[]string `json:"tags,omitempty"`
+		UUID  string    `json:"uuid"`
+	}{r.Context, r.Next, r.State, tags, uuid})
 }
 
 // Serve answers events with the handler until RoadRunner wants the worker to end. An error of the handler is the answer

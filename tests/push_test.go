@@ -1,0 +1,409 @@
+package tests
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/goridge/v3/pkg/frame"
+	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
+	"github.com/rrtcp/tcp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+func (h *host) push(uuid, body string, last bool) (result tcp.PushResult) {
+	h.t.Helper()
+	require.NoError(h.t, h.call("tcp.Write", tcp.WriteRequest{UUID: uuid, Body: []byte(body), Close: last}, &result))
+	return result
+}
+
+func (h *host) broadcast(request tcp.BroadcastRequest) (n tcp.PushCounts) {
+	h.t.Helper()
+	require.NoError(h.t, h.call("tcp.Broadcast", request, &n))
+	return n
+}
+
+func (h *host) tag(uuid string, add ...string) {
+	h.t.Helper()
+	var result tcp.PushResult
+	require.NoError(h.t, h.call("tcp.Tag", tcp.TagRequest{UUID: uuid, Add: add}, &result))
+	require.Equal(h.t, tcp.PushAccepted, result)
+}
+
+func TestPushWithEachCodec(t *testing.T) {
+	t.Parallel()
+	h := start(t, withRPC, "connected=hello")
+	binary := "\x00\xff\xfe raw\r\n" // no UTF-8
+
+	type object = map[string]any
+	byFrame := func(codec byte, marshal func(any) ([]byte, error), unmarshal func([]byte, any) error) func(string, object) any {
+		return func(method string, argument object) (answer any) {
+			raw, err := marshal(argument)
+			require.NoError(t, err)
+			body, text := h.callFrame(codec, method, raw)
+			require.Empty(t, text)
+			require.NoError(t, unmarshal(body, &answer))
+			return answer
+		}
+	}
+	for codec, test := range map[string]struct {
+		call func(method string, argument object) any
+		body any
+	}{
+		"JSON":               {byFrame(frame.CodecJSON, json.Marshal, json.Unmarshal), base64.StdEncoding.EncodeToString([]byte(binary))},
+		"msgpack":            {byFrame(frame.CodecMsgpack, msgpack.Marshal, msgpack.Unmarshal), []byte(binary)},
+		"msgpack with a str": {byFrame(frame.CodecMsgpack, msgpack.Marshal, msgpack.Unmarshal), binary},
+	} {
+		t.Run(codec, func(t *testing.T) {
+			c := h.dialFrom(t, "echo")
+			uuid := c.receive()
+			require.Equal(t, "accepted", test.call("tcp.Write", object{"uuid": uuid, "body": test.body}))
+			require.Equal(t, binary, c.receive()+"\r\n")
+			require.Equal(t, "accepted", test.call("tcp.Tag", object{"uuid": uuid, "add": []string{"room"}, "remove": []string{"x"}}))
+			require.Equal(t, "gone", test.call("tcp.Tag", object{"uuid": stranger, "add": []string{"room"}}))
+			for _, selector := range []object{{"tag": "room"}, {"server": "echo"}, {"uuids": []string{uuid}}, {"tag": "room", "server": nil, "uuids": nil}} {
+				selector["body"] = test.body
+				require.EqualValues(t, fmt.Sprint(object{"accepted": 1, "gone": 0, "full": 0}), fmt.Sprint(test.call("tcp.Broadcast", selector)))
+				require.Equal(t, binary, c.receive()+"\r\n")
+			}
+			nobody := test.call("tcp.Broadcast", object{"server": "echo", "uuids": []string{}, "body": test.body})
+			require.EqualValues(t, fmt.Sprint(object{"accepted": 0, "gone": 0, "full": 0}), fmt.Sprint(nobody), "an empty list is nobody")
+
+			page := test.call("tcp.Connections", object{"server": "echo"}).(object)
+			require.Equal(t, "", page["next"])
+			require.Len(t, page["connections"], 1)
+			one := page["connections"].([]any)[0].(object)
+			wanted := object{
+				"uuid": uuid, "server": "echo", "remote_addr": c.LocalAddr().String(), "tags": []any{"room"}, "state": "reading",
+				"packets": 0, "bytes": 0, "bytes_written": len(uuid) + 2 + 5*len(binary),
+			}
+			for key, want := range wanted {
+				require.Equal(t, fmt.Sprint(want), fmt.Sprint(one[key]), key)
+			}
+			require.Equal(t, "hello", c.ask("hello"))
+			require.Equal(t, "accepted", test.call("tcp.Write", object{"uuid": uuid, "body": test.body, "close": true}))
+			require.Equal(t, binary, c.rest())
+			require.Equal(t, "rpc", h.record.of(t, c).Reason)
+			require.Equal(t, "gone", test.call("tcp.Write", object{"uuid": uuid, "body": test.body}))
+		})
+	}
+
+	t.Run("gob", func(t *testing.T) {
+		c := h.dialFrom(t, "echo")
+		uuid := c.receive()
+		h.tag(uuid, "room", "user:7")
+		require.Equal(t, tcp.PushAccepted, h.push(uuid, binary, false))
+		require.Equal(t, tcp.PushCounts{Accepted: 1}, h.broadcast(tcp.BroadcastRequest{Tag: "user:7", Server: "echo", Body: []byte(binary)}))
+		require.Equal(t, tcp.PushCounts{Gone: 1}, h.broadcast(tcp.BroadcastRequest{UUIDs: []string{stranger}, Body: []byte(binary)}))
+		require.Equal(t, binary+binary, c.receive()+"\r\n"+c.receive()+"\r\n")
+		var page tcp.ConnectionPage
+		require.NoError(t, h.call("tcp.Connections", tcp.ConnectionQuery{Tag: "room"}, &page))
+		require.Len(t, page.Connections, 1)
+		require.Equal(t, []string{"room", "user:7"}, page.Connections[0].Tags)
+		var stats tcp.Stats
+		require.NoError(t, h.call("tcp.Stats", true, &stats))
+		require.Equal(t, map[string]int{"echo": 1}, stats.Servers)
+		require.Equal(t, 2, stats.Tags)
+		require.Equal(t, 256<<20, int(stats.MemoryLimit))
+	})
+
+	t.Run("mistakes", func(t *testing.T) {
+		for argument, want := range map[string]string{
+			`{"uuid":"7","body":"AAAA"}`:               `tcp: write: uuid: "7": want the uuid of a connection`,
+			`{"uuid":"` + stranger + `","body":"$$$"}`: "illegal base64",
+		} {
+			_, text := h.callFrame(frame.CodecJSON, "tcp.Write", []byte(argument))
+			require.Contains(t, text, want)
+		}
+		_, text := h.callFrame(frame.CodecJSON, "tcp.Broadcast", []byte(`{"body":"AAAA"}`))
+		require.Contains(t, text, "server, uuids and tag are missing")
+		_, text = h.callFrame(frame.CodecJSON, "tcp.Stats", []byte(`null`))
+		require.Empty(t, text)
+	})
+}
+
+// pushed is the line i that a pusher sends.
+func pushed(name string, i int) string {
+	return fmt.Sprintf("%s %d %s", name, i, strings.Repeat("x", i%100*10))
+}
+
+func TestPushesFromGoAndPHPDoNotInterleaveWithAnswers(t *testing.T) {
+	t.Parallel()
+	const pushes, packets = 10_000, 2000
+	interpreter := php(t)
+	script, err := filepath.Abs("php/push.php")
+	require.NoError(t, err)
+	h := start(t, withRPC, "connected=hello")
+	c := h.dial("echo")
+	uuid := c.receive()
+	require.NoError(t, c.SetDeadline(time.Now().Add(3*patience)))
+
+	var pushers sync.WaitGroup
+	pushers.Add(3)
+	go func() {
+		defer pushers.Done()
+		out, err := exec.Command(interpreter, script, h.dir+"/rpc", uuid, fmt.Sprint(pushes), "php").CombinedOutput()
+		assert.NoError(t, err, string(out))
+	}()
+	go func() {
+		defer pushers.Done()
+		conn, err := net.Dial("unix", h.dir+"/rpc")
+		assert.NoError(t, err)
+		client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
+		defer func() { _ = client.Close() }()
+		for i := 0; i < pushes; {
+			var result tcp.PushResult
+			request := tcp.WriteRequest{UUID: uuid, Body: []byte(pushed("go", i) + "\r\n")}
+			if !assert.NoError(t, client.Call("tcp.Write", request, &result)) {
+				return
+			}
+			if result == tcp.PushAccepted {
+				i++
+				continue
+			}
+			assert.Equal(t, tcp.PushFull, result)
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	go func() {
+		defer pushers.Done()
+		for i := range packets {
+			_, err := io.WriteString(c, pushed("packet", i*7)+"\r\n")
+			assert.NoError(t, err)
+		}
+	}()
+
+	next := map[string]int{}
+	for range 2*pushes + packets {
+		line := c.receive()
+		name, _, _ := strings.Cut(line, " ")
+		i := next[name]
+		if next[name]++; name == "packet" {
+			i *= 7
+		}
+		require.Equal(t, pushed(name, i), line)
+	}
+	require.Equal(t, map[string]int{"go": pushes, "php": pushes, "packet": packets}, next)
+	pushers.Wait()
+}
+
+func TestPushWhileAWorkerIsBusy(t *testing.T) {
+	t.Parallel()
+	g, at := newGate(t)
+	h := start(t, withRPC, "connected=hello", at)
+	c := h.dial("echo")
+	uuid := c.receive()
+	c.send("!gate echo")
+	v := g.next()
+	require.Equal(t, tcp.PushAccepted, h.push(uuid, "meanwhile\r\n", false))
+	require.Equal(t, "meanwhile", c.receive())
+	v.release()
+	require.Equal(t, "!gate echo", c.receive())
+
+	c.send("!gate echo")
+	v = g.next()
+	require.Equal(t, tcp.PushAccepted, h.push(uuid, "bye\r\n", true))
+	require.Equal(t, "bye\r\n", c.rest(), "though the worker still has the event")
+	require.Equal(t, tcp.PushGone, h.push(uuid, "x", false))
+	v.release()
+	require.Equal(t, "rpc", h.record.of(t, c).Reason)
+}
+
+func TestPushWhileAWorkerHasCONNECTED(t *testing.T) {
+	t.Parallel()
+	g, at := newGate(t)
+	h := start(t, withRPC, "connected=gate hello", at)
+	c := h.dial("echo")
+	v := g.next()
+	require.Equal(t, tcp.PushAccepted, h.push(v.uuid, "early\r\n", false))
+	require.Equal(t, "early", c.receive())
+	var page tcp.ConnectionPage
+	require.NoError(t, h.call("tcp.Connections", tcp.ConnectionQuery{}, &page))
+	require.Equal(t, "opening", page.Connections[0].State)
+	v.release()
+	require.Equal(t, v.uuid, c.receive())
+}
+
+func TestPushesToAClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	h := start(t, strings.Replace(withRPC, "tcp:\n", "tcp:\n  write_timeout: 1s\n  push_queue: 64KiB\n", 1), "connected=hello")
+	slow, cut, other := h.dial("echo"), h.dial("echo"), h.dial("echo")
+	body := string(pattern(64 << 10))
+	until := func(uuid string, want tcp.PushResult) {
+		eventually(t, string("it is "+want), func() bool { return h.push(uuid, body, false) == want })
+	}
+	uuid := cut.receive()
+	until(uuid, tcp.PushFull)
+	var closed bool
+	require.NoError(t, h.call("tcp.Close", uuid, &closed))
+	require.Equal(t, "rpc", h.record.of(t, cut).Reason, "at once, though a push is being written")
+	until(uuid, tcp.PushGone)
+
+	uuid = slow.receive()
+	until(uuid, tcp.PushFull)
+	other.receive()
+	require.Equal(t, "hello", other.ask("hello"))
+	until(uuid, tcp.PushGone) // the system takes megabytes before it takes nothing any more
+	require.Equal(t, "slow", h.record.of(t, slow).Reason)
+}
+
+func TestPushesGoOutWhenRoadRunnerStops(t *testing.T) {
+	t.Parallel()
+	h := start(t, withRPC, "connected=hello")
+	c := h.dial("echo")
+	uuid := c.receive()
+	body := string(pattern(900_000))
+	got := make(chan string)
+	go func() {
+		time.Sleep(50 * time.Millisecond) // so that some of it waits when the plugin stops
+		got <- c.rest()
+	}()
+	for range 2 {
+		result, err := h.plugin.Write(uuid, []byte(body[:450_000]), false)
+		require.NoError(t, err)
+		require.Equal(t, tcp.PushAccepted, result)
+	}
+	require.NoError(t, h.stopPlugin(grace))
+	require.True(t, body[:450_000]+body[:450_000] == <-got)
+	require.Equal(t, "shutdown", h.record.of(t, c).Reason)
+}
+
+// throng is a program of many clients: ADDRESS READERS DEAF. It tells when all are connected, and how many of the readers
+// have had a line. It ends with its standard input.
+func throng(args []string) int {
+	var readers, deaf int
+	_, _ = fmt.Sscan(args[1], &readers)
+	_, _ = fmt.Sscan(args[2], &deaf)
+	addresses := strings.Split(args[0], ",")
+	conns := make([]net.Conn, readers+deaf)
+	for i := range conns {
+		address := addresses[0]
+		if i >= readers {
+			address = addresses[1]
+		}
+		var err error
+		if conns[i], err = net.Dial("tcp", address); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	fmt.Println("connected")
+	had := 0
+	for _, conn := range conns[:readers] {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if line, _ := bufio.NewReaderSize(conn, 64).ReadString('\n'); line == "to all\r\n" {
+			had++
+		}
+	}
+	fmt.Println("had", had)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+func TestABroadcastToTenThousand(t *testing.T) {
+	t.Parallel()
+	const readers, deaf = 9800, 200
+	h := start(t, `
+rpc: {listen: "unix://DIR/rpc"}
+tcp:
+  write_timeout: 60s
+  memory_limit: "1GB"
+  servers: {echo: {addr: "127.0.0.1:0", events: [DATA]}, deaf: {addr: "127.0.0.1:0", events: [DATA]}}
+  pool: {num_workers: 1}
+`)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	many := exec.Command(self, h.addr("echo").String()+","+h.addr("deaf").String(), fmt.Sprint(readers), fmt.Sprint(deaf))
+	many.Env = append(os.Environ(), "RRTCP_THRONG=1")
+	in, err := many.StdinPipe()
+	require.NoError(t, err)
+	out, err := many.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, many.Start())
+	t.Cleanup(func() { _ = in.Close(); _ = many.Wait() })
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	require.Equal(t, "connected", lines.Text())
+	eventually(t, "all are accepted", func() bool { return h.plugin.Stats().Connections == readers+deaf })
+
+	body := pattern(1 << 20)
+	for h.broadcast(tcp.BroadcastRequest{Server: "deaf", Body: body}).Accepted > 0 {
+	}
+	for q := (tcp.ConnectionQuery{Limit: 1000}); ; {
+		var page tcp.ConnectionPage
+		require.NoError(t, h.call("tcp.Connections", q, &page))
+		for _, c := range page.Connections {
+			_, err := h.plugin.Tag(c.UUID, []string{"room"}, nil)
+			require.NoError(t, err)
+		}
+		if q.After = page.Next; page.Next == "" {
+			break
+		}
+	}
+
+	begin := time.Now()
+	n := h.broadcast(tcp.BroadcastRequest{Tag: "room", Body: []byte("to all\r\n")})
+	took := time.Since(begin)
+	t.Log("a broadcast was accepted within ", took)
+	require.Equal(t, readers+deaf, n.Accepted+n.Full)
+	require.GreaterOrEqual(t, n.Accepted, readers)
+	if len(buildFlags) == 0 {
+		require.Less(t, took, time.Second)
+	}
+	require.True(t, lines.Scan())
+	require.Equal(t, fmt.Sprint("had ", readers), lines.Text())
+}
+
+func TestPushThroughTLS(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, "ca")
+	g, at := newGate(t)
+	h := startTLS(t, ca, "rpc: {listen: \"unix://DIR/rpc\"}\n"+secure, nil, "connected=hello", at)
+	c := h.dialTLS("echo", ca.trust("localhost"))
+	uuid := c.receive()
+	c.send("!gate echo")
+	v := g.next()
+	require.Equal(t, tcp.PushAccepted, h.push(uuid, "meanwhile\r\n", false))
+	require.Equal(t, "meanwhile", c.receive())
+	require.Equal(t, tcp.PushAccepted, h.push(uuid, "bye\r\n", true))
+	require.Equal(t, "bye\r\n", c.rest(), "though the worker still has the event")
+	v.release()
+	require.Equal(t, "rpc", h.record.of(t, c).Reason)
+}
+
+func TestAReplySetsTags(t *testing.T) {
+	t.Parallel()
+	h := start(t, withRPC, "connected=hello")
+	c := h.dial("echo")
+	uuid := c.receive()
+	tags := func() []string {
+		var page tcp.ConnectionPage
+		require.NoError(t, h.call("tcp.Connections", tcp.ConnectionQuery{}, &page))
+		require.Len(t, page.Connections, 1)
+		return page.Connections[0].Tags
+	}
+	require.Equal(t, "ok", c.ask(`!answer {"reply":"WRITE","tags":["room:1","user:7"]} ok`))
+	require.Equal(t, []string{"room:1", "user:7"}, tags())
+	require.Equal(t, tcp.PushCounts{Accepted: 1}, h.broadcast(tcp.BroadcastRequest{Tag: "room:1", Body: []byte("hello\r\n")}))
+	require.Equal(t, "hello", c.receive())
+	h.tag(uuid, "more")
+	require.Equal(t, "ok", c.ask(`!answer {"reply":"WRITE"} ok`))
+	require.Equal(t, []string{"more", "room:1", "user:7"}, tags())
+	require.Equal(t, "ok", c.ask(`!answer {"reply":"WRITE","tags":["room:2"]} ok`))
+	require.Equal(t, []string{"room:2"}, tags())
+	require.Equal(t, "ok", c.ask(`!answer {"reply":"WRITE","tags":[]} ok`))
+	require.Empty(t, tags())
+}
