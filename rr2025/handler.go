@@ -134,9 +134,6 @@ func (c *connection) exchange(st state, context, body []byte) state {
 
 	r, err := c.decode(a.context)
 	st, effect := st.next(r)
-	if effect.end != reasonNone {
-		c.end(effect.end, err)
-	}
 	if effect.write {
 		if err := c.write(a.body); err != nil {
 			return c.endedBy(err)
@@ -147,6 +144,9 @@ func (c *connection) exchange(st state, context, body []byte) state {
 	}
 	if c.more != nil && (st == reading || effect.write) { // else it ends with the connection
 		st = c.stream(st, effect.write)
+	}
+	if effect.end != reasonNone { // an answer that did not get out has said why
+		c.end(effect.end, err)
 	}
 	if st == reading && c.askedWhy() != reasonNone { // the reply that was owed is out
 		return c.end(c.askedWhy(), nil)

@@ -534,19 +534,20 @@ func (m *model) replied(s step, now time.Time) {
 	case "WRITE":
 		body = s.size
 	case "WRITECLOSE":
-		body, m.why = s.size, reasonWorker
+		body = s.size
 	case "CLOSE":
 		m.ends(reasonWorker, now)
 		return
 	}
 	m.streaming.on, m.streaming.last = s.more.stream && s.text != "CONTINUE", false
+	m.streaming.close = s.text == "WRITECLOSE"
 	m.writesOut(body, now)
 }
 
 // framed is a frame after the first.
 func (m *model) framed(s step, now time.Time) {
 	m.streaming.last = s.more.last
-	m.streaming.close = s.more.last && s.text == "WRITECLOSE" && !s.more.stray
+	m.streaming.close = m.streaming.close || s.more.last && s.text == "WRITECLOSE" && !s.more.stray
 	m.writesOut(s.size, now)
 }
 
@@ -646,7 +647,7 @@ func (m *model) writes(now time.Time) {
 		m.phase = atStreaming
 		return
 	}
-	if m.streaming.on && m.streaming.close && m.why == reasonNone {
+	if m.streaming.close && m.why == reasonNone {
 		m.why = reasonWorker
 	}
 	m.streaming.on = false
