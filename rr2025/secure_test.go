@@ -125,7 +125,6 @@ func TestASteadyReaderOfTLSIsServedHoweverSlow(t *testing.T) {
 type moreToCome struct{}
 
 func (moreToCome) next(<-chan struct{}) (answer, bool, error) { panic("the first is not written yet") }
-func (moreToCome) stop()                                      {}
 func (moreToCome) end()                                       {}
 
 func TestAFrameIsWrittenThroughTLSWithinWriteTimeout(t *testing.T) {
