@@ -34,19 +34,25 @@ func TestWhatIsNoReplySaysWhy(t *testing.T) {
 		`{"reply":"WRITE","uuid":""}`:    `uuid: is "", but this event's is "u"`,
 		`{"reply":"WRITE","uuid":"v"}`:   `uuid: is "v", but this event's is "u"; the worker answered another one`,
 		`{"reply":"WRITE","next":"raw"}`: `next: a string can't be read`,
-		`{"reply":"WRITE","state":"` + "\xff" + `"}`:                            `is not UTF-8`,
-		`{"reply":"WRITE","state":"` + x(mostState+1) + `"}`:                    `state: has 65537 bytes; want 65536 at most`,
-		`{"reply":"WRITE","next":{"farming":"raw"}}`:                            `unknown field "farming"`,
-		`{"reply":"WRITE","next":{"length":{"bytes":"2"}}}`:                     `next.length.bytes: a string can't be read`,
-		`{"reply":"WRITE","next":{"once":1}}`:                                   `next.once: a number can't be read`,
-		`{"reply":"WRITE","next":{"framing":"lines"}}`:                          `next.framing: unknown framing "lines"`,
-		`{"reply":"WRITE","next":{"framing":"length"}}`:                         `next.length: is missing`,
-		`{"reply":"WRITE","next":{"framing":"fixed"}}`:                          `next.packet_size: is 0`,
-		`{"reply":"WRITE","next":{"delimiter":""}}`:                             `next.delimiter: is empty`,
-		`{"reply":"WRITE","next":{"once":true,"batch":true}}`:                   `next.batch: stands beside once`,
-		`{"reply":"WRITE","next":{"framing":"raw","delimiter":"x"}}`:            `next.delimiter: belongs to framing "delimiter"`,
-		`{"reply":"WRITE","next":{"delimiters":["a","ab"]}}`:                    `next.delimiters: "a" and "ab" begin alike`,
-		`{"reply":"WRITE","next":{"framing":"fixed","packet_size":9999999999}}`: `next.packet_size: 9999999999 is over max_packet_size`,
+		`{"reply":"WRITE","state":"` + "\xff" + `"}`:         `is not UTF-8`,
+		`{"reply":"WRITE","state":"` + x(mostState+1) + `"}`: `state: has 65537 bytes; want 65536 at most`,
+		x(1 << 16):                     `want WRITE`,
+		`{"reply":"` + x(1<<16) + `"}`: `; want WRITE`,
+		`{"reply":"WRITE","uuid":"` + x(1<<16) + `"}`:                                  `, but this event's is "u"`,
+		`{"reply":"WRITE","` + x(1<<16) + `":1}`:                                       `unknown field "xxx`,
+		`{"reply":"WRITE","next":{"packet_size":1` + strings.Repeat("0", 1<<16) + `}}`: `next.packet_size: a number 1000`,
+		`{"reply":"WRITE","next":{"framing":"` + x(1<<16) + `"}}`:                      `next.framing: unknown framing "xxx`,
+		`{"reply":"WRITE","next":{"farming":"raw"}}`:                                   `unknown field "farming"`,
+		`{"reply":"WRITE","next":{"length":{"bytes":"2"}}}`:                            `next.length.bytes: a string can't be read`,
+		`{"reply":"WRITE","next":{"once":1}}`:                                          `next.once: a number can't be read`,
+		`{"reply":"WRITE","next":{"framing":"lines"}}`:                                 `next.framing: unknown framing "lines"`,
+		`{"reply":"WRITE","next":{"framing":"length"}}`:                                `next.length: is missing`,
+		`{"reply":"WRITE","next":{"framing":"fixed"}}`:                                 `next.packet_size: is 0`,
+		`{"reply":"WRITE","next":{"delimiter":""}}`:                                    `next.delimiter: is empty`,
+		`{"reply":"WRITE","next":{"once":true,"batch":true}}`:                          `next.batch: stands beside once`,
+		`{"reply":"WRITE","next":{"framing":"raw","delimiter":"x"}}`:                   `next.delimiter: belongs to framing "delimiter"`,
+		`{"reply":"WRITE","next":{"delimiters":["a","ab"]}}`:                           `next.delimiters: "a" and "ab" begin alike`,
+		`{"reply":"WRITE","next":{"framing":"fixed","packet_size":9999999999}}`:        `next.packet_size: 9999999999 is over max_packet_size`,
 	} {
 		core, logs := observer.New(zapcore.ErrorLevel)
 		server, client := net.Pipe()
@@ -61,7 +67,9 @@ func TestWhatIsNoReplySaysWhy(t *testing.T) {
 		require.Zero(t, <-got, "nothing is written")
 		require.Equal(t, reasonReply, c.why, context)
 		require.Equal(t, 1, logs.Len())
-		require.Contains(t, logs.All()[0].ContextMap()["error"], want, context[:min(80, len(context))])
+		said := logs.All()[0].ContextMap()["error"]
+		require.Contains(t, said, want, context[:min(80, len(context))])
+		require.Less(t, len(said.(string)), 1000, "however much was sent")
 	}
 }
 
