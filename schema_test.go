@@ -3,6 +3,7 @@ package tcp
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -90,9 +91,19 @@ func requireSameKeys(t *testing.T, root schema, path string, s schema, like refl
 		items, _ := s["items"].(map[string]any)
 		requireSameKeys(t, root, path+".<item>", items, like.Elem())
 	default:
+		key := path[strings.LastIndex(path, ".")+1:]
+		require.Regexp(t, `[.\x60]`+key+`[\x60: ]`, reference(t), "%s: not in docs/configuration.md", path)
 		hasDefault := s["default"] != nil || s["examples"] != nil || s["enum"] != nil
 		require.True(t, hasDefault || withoutDefault[path], "%s: neither a default nor an example", path)
 	}
+}
+
+// reference is the document about all keys.
+func reference(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(filepath.Dir(schemaFile), "docs", "configuration.md"))
+	require.NoError(t, err)
+	return string(content)
 }
 
 // withoutDefault are keys that have none and explain themselves.

@@ -91,7 +91,8 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			if path == "" {
 				target = file
 			}
-			require.FileExistsf(t, target, "%s: %s", file, l[1])
+			_, err := os.Stat(target)
+			require.NoErrorf(t, err, "%s: %s", file, l[1])
 			if strings.HasSuffix(target, ".md") {
 				require.Truef(t, anchors(t, target)[anchor], "%s: %s", file, l[1])
 			}
@@ -104,7 +105,8 @@ func TestThereIsAWayFromREADMEToEveryDocument(t *testing.T) {
 	content, err := os.ReadFile(repository + "/README.md")
 	require.NoError(t, err)
 	for _, file := range documents(t) {
-		require.Contains(t, string(content), "docs/"+filepath.Base(file))
+		name := "(docs/" + filepath.Base(file) + ")"
+		require.True(t, strings.Contains(string(content), name) || filepath.Base(file) == "README.md", name)
 	}
 }
 
