@@ -61,7 +61,7 @@ func TestEveryBlockOfTheDocumentsIsRunSomewhere(t *testing.T) {
 var (
 	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
-	dropped = regexp.MustCompile("[^\\w\\- ]")
+	dropped = regexp.MustCompile(`[^\w\- ]`)
 	fences  = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 )
 

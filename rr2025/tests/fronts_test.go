@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,7 +75,14 @@ func TestHAProxyAsDocumented(t *testing.T) {
 	t.Parallel()
 	haproxy := installed(t, "haproxy")
 	h, status := documentedPlugin(t)
-	_, port, err := net.SplitHostPort(status)
+	var checks atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: status})
+	counted := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy.ServeHTTP(w, r)
+		checks.Add(1)
+	}))
+	t.Cleanup(counted.Close)
+	_, port, err := net.SplitHostPort(counted.Listener.Addr().String())
 	require.NoError(t, err)
 	front, config := freePort(t), shown(t, "docs/operations.md", "haproxy", 0)
 	for old, with := range map[string]string{
@@ -88,6 +99,7 @@ func TestHAProxyAsDocumented(t *testing.T) {
 	})
 	http.DefaultClient.CloseIdleConnections()
 	startFront(t, h.dir, front, haproxy, "-db", "-q", "-f", h.dir+"/haproxy.cfg")
+	eventually(t, "both servers would be down if they were not ready", func() bool { return checks.Load() > 2*3 })
 	for range 4 { // both servers
 		requireServed(t, h, front)
 	}

@@ -31,7 +31,7 @@ endure: {grace_period: 30s, log_level: warn, print_graph: false, watchdog_sec: 6
 servr: {command: "x"}
 rpc: {listen: "127.0.0.1:6001", lisen: x}
 logs: {level: info, leval: x, channels: {tcp: {level: debug, modus: x}}}
-metrics: {adress: ":2112"}
+metrics: {addr: ":2112"}
 status: {unavailable_status_code: often}
 endure: {grace_period: soon, log_level: loud, grace: 1s}
 tcp:
@@ -45,7 +45,7 @@ tcp:
 				{"endure.grace: unknown key"},
 				{"logs.channels.tcp.modus: unknown key"},
 				{"logs.leval: unknown key"},
-				{"metrics.adress: unknown key"},
+				{"metrics.addr: unknown key"},
 				{"rpc.lisen: unknown key"},
 				{"rpc: invalid socket DSN"},
 				{"servr: no plugin reads this section"},
