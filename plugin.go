@@ -113,7 +113,7 @@ func (c *Config) load(from Configurer) error {
 	decodeErr := from.UnmarshalKey(PluginName, c) // decodes what it can
 	errs, said := c.audit(section)
 	if decodeErr != nil && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("tcp: want keys below it as README has them: %w", decodeErr))
+		errs = append(errs, fmt.Errorf("tcp: want keys below it as docs/configuration.md has them: %w", decodeErr))
 	}
 	for _, err := range c.initDefault() {
 		key, _, _ := strings.Cut(err.Error(), ": ")

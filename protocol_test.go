@@ -2,6 +2,8 @@ package tcp
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -77,6 +79,15 @@ func TestEveryReasonHasANameOfItsOwn(t *testing.T) {
 	for r := reasonNone; int(r) < len(reasonNames); r++ {
 		require.False(t, names[r.String()], "%d %q", r, r)
 		names[r.String()] = true
+	}
+}
+
+func TestEveryReasonIsExplainedToWhoLooksForTrouble(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join(filepath.Dir(schemaFile), "docs", "troubleshooting.md"))
+	require.NoError(t, err)
+	for _, name := range reasonNames[1:] {
+		require.Contains(t, string(guide), "\n## `"+name+"`\n")
+		require.Contains(t, string(guide), "(#"+name+")")
 	}
 }
 

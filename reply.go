@@ -75,7 +75,7 @@ func decodeObject(context []byte) (o replyObject, err error) {
 	switch err := decoder.Decode(&o); {
 	case errors.As(err, &wrong):
 		key := strings.ToLower(strings.ReplaceAll(wrong.Field, "Packets.", "")) // which is embedded
-		return o, fmt.Errorf("%s: a %s can't be read; README has what can", key, wrong.Value)
+		return o, fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", key, wrong.Value)
 	case err != nil:
 		return o, errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}

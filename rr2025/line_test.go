@@ -10,7 +10,12 @@ import (
 // quiet is the level at which Endure logs the least.
 const quiet = slog.LevelError
 
-const transcripts = "../testdata/*.txt"
+const (
+	transcripts = "../testdata/*.txt"
+	schemaFile  = "../schema.json"
+	// otherLine is a key of schema.json that only the pool of the other line has.
+	otherLine = ""
+)
 
 // hostStops is what the host does to a pool when it stops.
 func hostStops(context.Context, *staticPool.Pool) {}

@@ -24,11 +24,13 @@ require (
 	github.com/rrtcp/tcp v0.0.0
 	github.com/rrtcp/tcp/cmd/rr v0.0.0
 	github.com/rs/zerolog v1.32.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/stretchr/testify v1.9.0
 	github.com/vmihailenco/msgpack/v5 v5.4.1
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.27.0
 	golang.org/x/sys v0.21.0
+	gopkg.in/yaml.v3 v3.0.1
 )
 
 require (
@@ -79,5 +81,4 @@ require (
 	gopkg.in/ini.v1 v1.67.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 	gopkg.in/tomb.v1 v1.0.0-20141024135613-dd632973f1e7 // indirect
-	gopkg.in/yaml.v3 v3.0.1 // indirect
 )

@@ -67,18 +67,23 @@ func startProgramOf(t *testing.T, binary string, n int, yaml string, worker ...s
 	require.NoError(t, err)
 	dir := shortDir(t)
 	h := &host{t: t, dir: dir, record: newRecord(recordFile(dir)), log: filepath.Join(dir, "log")}
-	p := &program{host: h, addrs: make(map[string]string), ended: make(chan error, 1)}
 	file := filepath.Join(dir, ".rr.yaml")
 	yaml = string(h.config(yaml, append([]string{self, recordFile(dir)}, worker...)))
 	require.NoError(t, os.WriteFile(file, []byte(yaml), 0o600))
+	return h.run(n, exec.Command(binary, "serve", "-c", file))
+}
 
-	p.cmd = exec.Command(binary, "serve", "-c", file)
+// run starts a program whose workers can be known by the host's directory.
+func (h *host) run(n int, cmd *exec.Cmd) *program {
+	t := h.t
+	t.Helper()
+	p := &program{host: h, cmd: cmd, addrs: make(map[string]string), ended: make(chan error, 1)}
 	stderr, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
-		requireNoWorkers(t, dir)
+		requireNoWorkers(t, h.dir)
 		h.report()
 	})
 

@@ -14,6 +14,7 @@ require (
 	github.com/roadrunner-server/rpc/v4 v4.2.17
 	github.com/roadrunner-server/server/v4 v4.5.9
 	github.com/roadrunner-server/status/v4 v4.4.15
+	go.uber.org/zap v1.27.0
 )
 
 require (
@@ -24,7 +25,6 @@ require (
 	github.com/prometheus/client_golang v1.19.0 // indirect
 	github.com/roadrunner-server/api/v4 v4.11.1 // indirect
 	github.com/roadrunner-server/sdk/v4 v4.6.0 // indirect
-	go.uber.org/zap v1.27.0 // indirect
 )
 
 require (

@@ -205,12 +205,12 @@ func TestTheLogSinkExample(t *testing.T) {
 	require.Empty(t, h.ours("error"))
 }
 
-// recipes are the servers that README shows for well-known protocols.
+// recipes are the servers that docs/configuration.md shows for well-known protocols.
 func recipes(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile(repository + "/README.md")
+	document, err := os.ReadFile(repository + "/docs/configuration.md")
 	require.NoError(t, err)
-	_, chapter, ok := strings.Cut(string(readme), "\n### Protocols\n")
+	_, chapter, ok := strings.Cut(string(document), "\n## Protocols\n")
 	require.True(t, ok)
 	_, block, ok := strings.Cut(chapter, "\n```yaml\n")
 	require.True(t, ok)

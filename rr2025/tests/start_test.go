@@ -4,10 +4,8 @@ package tests
 
 import (
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -252,38 +250,43 @@ func TestAllPluginsTogether(t *testing.T) {
 
 func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
 	t.Parallel()
-	found := make(map[string]string)
-	readme, err := os.ReadFile(repository + "/README.md")
-	require.NoError(t, err)
-	for i, block := range strings.Split(string(readme), "\n```yaml\n")[1:] {
-		block, _, _ = strings.Cut(block, "\n```")
-		if strings.Contains("\n"+block, "\ntcp:") {
-			found[fmt.Sprintf("README %d", i+1)] = block
+	for where, yaml := range configurations(t) {
+		if strings.HasPrefix(yaml, belowTCP) {
+			continue // part of one; the schema's test has it
 		}
+		t.Run(where, func(t *testing.T) { require.Empty(t, mistakes(t, withCertificates(t, yaml))) })
 	}
-	require.NotEmpty(t, found)
-	inReadme := len(found)
-	for _, dir := range []string{repository + "/examples", "../cmd/rr/examples"} {
-		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || !strings.HasSuffix(path, ".rr.yaml") {
-				return err
-			}
-			content, err := os.ReadFile(path)
-			found[path] = string(content)
-			return err
-		}))
-	}
-	require.Greater(t, len(found), inReadme)
+}
 
-	for name, yaml := range found {
-		t.Run(name, func(t *testing.T) {
-			cfg := &config.Plugin{Type: "yaml", ReadInCfg: []byte(yaml)}
-			require.NoError(t, cfg.Init())
-			core, logs := observer.New(zap.DebugLevel)
-			require.NoError(t, (&tcp.Plugin{}).Init(cfg, namedLogger{zap.New(core)}, nil))
-			require.Empty(t, logs.All(), "no warnings")
-		})
+var certificateFile = regexp.MustCompile(`\b(cert|key|root_ca): *[\w./-]+`)
+
+// withCertificates is a configuration with files that are there.
+func withCertificates(t *testing.T, yaml string) string {
+	t.Helper()
+	dir := t.TempDir()
+	ca := newAuthority(t, "ca")
+	ca.server("localhost").save(t, dir, "server")
+	save(t, dir+"/ca.pem", ca.pem)
+	names := map[string]string{"cert": "server.pem", "key": "server.key", "root_ca": "ca.pem"}
+	return certificateFile.ReplaceAllStringFunc(yaml, func(found string) string {
+		key, _, _ := strings.Cut(found, ":")
+		return key + ": " + dir + "/" + names[key]
+	})
+}
+
+// mistakes are what the plugin says about a configuration: errors and warnings.
+func mistakes(t *testing.T, yaml string) (found []string) {
+	t.Helper()
+	cfg := &config.Plugin{Type: "yaml", ReadInCfg: []byte(yaml)}
+	require.NoError(t, cfg.Init())
+	core, logs := observer.New(zap.DebugLevel)
+	if err := (&tcp.Plugin{}).Init(cfg, namedLogger{zap.New(core)}, nil); err != nil {
+		found = append(found, err.Error())
 	}
+	for _, entry := range logs.All() {
+		found = append(found, entry.Message)
+	}
+	return found
 }
 
 type namedLogger struct{ *zap.Logger }

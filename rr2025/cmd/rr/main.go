@@ -21,6 +21,7 @@ const usage = `rr is a RoadRunner that serves TCP.
 Usage: rr COMMAND [-c FILE]
 
   serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once
+  validate      check the config and print every mistake in it
   workers       list the workers of a running rr
   reset         replace its workers by new ones; connections stay open
   connections [SERVER]
@@ -52,6 +53,8 @@ func run(args []string) int {
 		return misused("a command is missing")
 	case command == "serve":
 		err = serve(file)
+	case command == "validate":
+		err = validate(file, os.Stdout)
 	case command == "workers":
 		err = workers(file, os.Stdout)
 	case command == "reset":

@@ -1,0 +1,226 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// shown is the n-th block of a language in a document.
+func shown(t *testing.T, document, language string, n int) string {
+	t.Helper()
+	for _, b := range blocks(t, repository+"/"+document) {
+		if b.language != language {
+			continue
+		}
+		if n == 0 {
+			return b.text
+		}
+		n--
+	}
+	require.Fail(t, "no such block", "%s: %s", document, language)
+	return ""
+}
+
+// Everything that documents tell people to type or to write into a file is here, with who runs it. YAML is not: the tests of
+// the configurations find it by themselves.
+func TestEveryBlockOfTheDocumentsIsRunSomewhere(t *testing.T) {
+	t.Parallel()
+	runs := map[string]map[string]int{
+		"README.md":     {"sh": 2 /* .ci/run */, "toml": 2 /* examples/velox */},
+		"operations.md": {"sh": 2, "ini": 2, "haproxy": 1, "nginx": 1},
+		"devices.md":    {"sh": 3},
+		"smtp.md":       {"sh": 2},
+	}
+	inProse := map[string]bool{"yaml": true, "json": true, "php": true, "go": true, "": true}
+	for _, file := range documents(t) {
+		found := make(map[string]int)
+		for _, b := range blocks(t, file) {
+			if !inProse[b.language] {
+				found[b.language]++
+			}
+		}
+		want := runs[filepath.Base(file)]
+		if want == nil {
+			want = map[string]int{}
+		}
+		require.Equal(t, want, found, file)
+	}
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped = regexp.MustCompile(`[^\w\- ]`)
+	fences  = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+)
+
+// anchors are what the headings of a document can be linked by.
+func anchors(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	found := map[string]bool{"": true}
+	for _, h := range heading.FindAllStringSubmatch(fences.ReplaceAllString(string(content), ""), -1) {
+		found[strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-")] = true
+	}
+	return found
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	for _, file := range append(documents(t), repository+"/CONTRIBUTING.md", repository+"/CHANGELOG.md") {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, l := range link.FindAllStringSubmatch(fences.ReplaceAllString(string(content), ""), -1) {
+			path, anchor, _ := strings.Cut(l[1], "#")
+			if strings.Contains(path, "://") {
+				continue
+			}
+			target := filepath.Join(filepath.Dir(file), path)
+			if path == "" {
+				target = file
+			}
+			_, err := os.Stat(target)
+			require.NoErrorf(t, err, "%s: %s", file, l[1])
+			if strings.HasSuffix(target, ".md") {
+				require.Truef(t, anchors(t, target)[anchor], "%s: %s", file, l[1])
+			}
+		}
+	}
+}
+
+func TestThereIsAWayFromREADMEToEveryDocument(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(repository + "/README.md")
+	require.NoError(t, err)
+	for _, file := range documents(t) {
+		name := "(docs/" + filepath.Base(file) + ")"
+		require.True(t, strings.Contains(string(content), name) || filepath.Base(file) == "README.md", name)
+	}
+}
+
+func TestTheSystemdUnit(t *testing.T) {
+	t.Parallel()
+	analyze := installed(t, "systemd-analyze")
+	unit := shown(t, "docs/operations.md", "ini", 1)
+	require.Equal(t, 3, strings.Count(unit, "/usr/local/bin/rr "))
+	file := filepath.Join(t.TempDir(), "rrtcp.service")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(unit, "/usr/local/bin/rr ", buildProgram(t)+" ")), 0o600))
+	out, err := exec.Command(analyze, "verify", "--man=no", "--recursive-errors=no", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NotContains(t, string(out), "rrtcp.service:", "%s", out)
+}
+
+// They are not set: that would be the whole machine's.
+func TestTheKernelHasTheDocumentedSettings(t *testing.T) {
+	t.Parallel()
+	for _, line := range strings.Split(strings.TrimSpace(shown(t, "docs/operations.md", "ini", 0)), "\n") {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, value, ok := strings.Cut(line, " = ")
+		require.True(t, ok, line)
+		require.Regexp(t, `^\d+( \d+)?$`, value)
+		set, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/"))
+		require.NoError(t, err)
+		require.Len(t, strings.Fields(string(set)), len(strings.Fields(value)), line)
+	}
+}
+
+// There is no Kubernetes here to ask: what is checked is that the parts fit together and hold a good configuration.
+func TestTheStructureOfTheKubernetesManifests(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(repository + "/examples/kubernetes/rrtcp.yaml")
+	require.NoError(t, err)
+	type port struct {
+		Name          string
+		ContainerPort int    `yaml:"containerPort"`
+		TargetPort    string `yaml:"targetPort"`
+	}
+	type probe struct {
+		HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
+	}
+	type manifest struct {
+		APIVersion string `yaml:"apiVersion"`
+		Kind       string
+		Metadata   struct{ Name string }
+		Data       map[string]string
+		Spec       struct {
+			Ports    []port
+			Selector map[string]any
+			Template struct {
+				Metadata struct{ Labels, Annotations map[string]string }
+				Spec     struct {
+					Grace      int `yaml:"terminationGracePeriodSeconds"`
+					Containers []struct {
+						Command   []string
+						Ports     []port
+						Startup   probe `yaml:"startupProbe"`
+						Readiness probe `yaml:"readinessProbe"`
+						Liveness  probe `yaml:"livenessProbe"`
+						Lifecycle struct {
+							PreStop struct{ Exec struct{ Command []string } } `yaml:"preStop"`
+						}
+						Mounts []struct{ Name, MountPath string } `yaml:"volumeMounts"`
+					}
+					Volumes []struct {
+						Name      string
+						ConfigMap struct{ Name string } `yaml:"configMap"`
+					}
+				}
+			}
+		}
+	}
+	found := make(map[string]manifest)
+	for _, text := range strings.Split(string(content), "\n---\n") {
+		var m manifest
+		require.NoError(t, yaml.Unmarshal([]byte(text), &m))
+		require.NotEmpty(t, m.APIVersion)
+		require.Equal(t, "rrtcp", m.Metadata.Name)
+		found[m.Kind] = m
+	}
+	require.Len(t, found, 4)
+
+	config := found["ConfigMap"].Data["rr.yaml"]
+	require.Empty(t, mistakes(t, config))
+	section := fromYAML(t, config).(map[string]any)
+	require.NoError(t, compileSchema(t).Validate(section["tcp"]))
+
+	pod := found["Deployment"].Spec.Template
+	container := pod.Spec.Containers[0]
+	require.Equal(t, []string{"rr", "serve", "-c", "/etc/app/rr.yaml"}, container.Command)
+	require.Equal(t, "config", container.Mounts[0].Name)
+	require.Equal(t, "rrtcp", pod.Spec.Volumes[0].ConfigMap.Name)
+	named := make(map[string]string)
+	for _, p := range container.Ports {
+		named[p.Name] = fmt.Sprint(p.ContainerPort)
+	}
+	require.Equal(t, "0.0.0.0:"+named["status"], section["status"].(map[string]any)["address"])
+	require.Equal(t, "0.0.0.0:"+named["metrics"], section["metrics"].(map[string]any)["address"])
+	require.Equal(t, named["metrics"], pod.Metadata.Annotations["prometheus.io/port"])
+	require.Contains(t, config, "addr: tcp://0.0.0.0:"+named["smtp"])
+	for path, p := range map[string]probe{"/ready?plugin=tcp": container.Readiness, "/health?plugin=tcp": container.Liveness} {
+		require.Equal(t, path, p.HTTPGet.Path)
+		require.Equal(t, "status", p.HTTPGet.Port)
+	}
+	require.Equal(t, container.Readiness.HTTPGet, container.Startup.HTTPGet)
+	require.Equal(t, "smtp", found["Service"].Spec.Ports[0].TargetPort)
+	for key, value := range found["Service"].Spec.Selector {
+		require.Equal(t, pod.Metadata.Labels[key], value)
+	}
+
+	grace, err := time.ParseDuration(section["endure"].(map[string]any)["grace_period"].(string))
+	require.NoError(t, err)
+	pause, err := time.ParseDuration(container.Lifecycle.PreStop.Exec.Command[1] + "s")
+	require.NoError(t, err)
+	require.Less(t, grace+pause, time.Duration(pod.Spec.Grace)*time.Second)
+}

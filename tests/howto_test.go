@@ -1,0 +1,115 @@
+package tests
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// howTo is a document's example, run as the document says: in a copy of examples/php.
+type howTo struct {
+	t        *testing.T
+	document string
+	host     *host
+	program  *program
+	moved    []string // addresses of the document and where they are here, in turn
+}
+
+func newHowTo(t *testing.T, document string) *howTo {
+	t.Helper()
+	php(t)
+	dir := shortDir(t)
+	h := &howTo{t: t, document: document, host: &host{t: t, dir: dir, record: newRecord(recordFile(dir)), log: dir + "/log"}}
+	files, err := filepath.Glob(repository + "/examples/php/*.*")
+	require.NoError(t, err)
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		save(t, filepath.Join(dir, filepath.Base(file)), content)
+	}
+	autoload, err := filepath.Abs(repository + "/tests/php/spiral/autoload.php")
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(dir+"/vendor", 0o700)) // in place of what Composer would download
+	require.NoError(t, os.Symlink(autoload, dir+"/vendor/autoload.php"))
+	return h
+}
+
+// serve does what the n-th block says, which is to run the configuration.
+func (h *howTo) serve(n int, name, server, address string) {
+	h.t.Helper()
+	file := name + ".rr.yaml"
+	require.Equal(h.t, "composer install\nrr serve -c "+file+"\n", shown(h.t, h.document, "sh", n))
+	yaml, err := os.ReadFile(filepath.Join(h.host.dir, file))
+	require.NoError(h.t, err)
+	require.Contains(h.t, string(yaml), address)
+	save(h.t, filepath.Join(h.host.dir, file), []byte(onAnyPort(string(yaml))))
+	cmd := exec.Command(buildProgram(h.t), "serve", "-c", file)
+	cmd.Dir = h.host.dir
+	cmd.Env = append(os.Environ(), "RRTCP_HOST="+h.host.dir)
+	h.program = h.host.run(1, cmd)
+	h.moved = append(h.moved, address, h.program.addrs[server])
+}
+
+// shell runs the n-th block with its addresses moved, and more of it replaced.
+func (h *howTo) shell(n int, replaced ...string) string {
+	h.t.Helper()
+	script := shown(h.t, h.document, "sh", n)
+	for i := 0; i < len(replaced); i += 2 {
+		require.Contains(h.t, script, replaced[i])
+	}
+	script = strings.NewReplacer(append(replaced, h.moved...)...).Replace(script)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+	cmd.Dir, cmd.WaitDelay = h.host.dir, time.Second
+	out, err := cmd.CombinedOutput()
+	h.t.Logf("%s\n%s", script, out)
+	if err != nil {
+		return "failed: " + string(out)
+	}
+	return string(out)
+}
+
+// said waits until rr, or a worker of it, has written the text to standard error.
+func (h *howTo) said(text string) {
+	h.t.Helper()
+	h.program.terminate()
+	h.program.requireExit(patience)
+	require.Contains(h.t, strings.ReplaceAll(h.program.said.String(), `\`, ""), text)
+}
+
+func TestTheDevicesHowTo(t *testing.T) {
+	t.Parallel()
+	installed(t, "openssl")
+	h := newHowTo(t, "docs/devices.md")
+	require.NotContains(t, h.shell(0), "failed")
+	h.serve(1, "devices", "devices", "127.0.0.1:7443")
+
+	require.Contains(t, h.shell(2), "\nok\n")
+	require.Contains(t, h.shell(2, `{"temperature":21.5}`, "hot"), "\nerror\n", "no reading")
+	const own = "-cert certs/device-17.pem -key certs/device-17.key"
+	for without, with := range map[string]string{
+		"no certificate": "",
+		"a certificate that is no longer welcome": "-cert certs/stolen-device.pem -key certs/stolen-device.key",
+	} {
+		out := h.shell(2, own, with)
+		require.NotContains(t, out, "\nok\n", without)
+	}
+	require.Contains(t, h.shell(2, "certs/ca.pem", "certs/device-17.pem"), "failed", "the device knows the gateway")
+	h.said(`device device-17: {"temperature":21.5}`)
+}
+
+func TestTheSMTPHowTo(t *testing.T) {
+	t.Parallel()
+	installed(t, "swaks")
+	h := newHowTo(t, "docs/smtp.md")
+	h.serve(0, "smtp", "smtp", "127.0.0.1:2525")
+	require.Contains(t, h.shell(1), "250 OK")
+	h.said(`"from":"a@example.com"`)
+}

@@ -1,0 +1,171 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// compileSchema reads schema.json. It refers to nothing outside of itself but the dialect that the library knows.
+func compileSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	compiler := jsonschema.NewCompiler()
+	compiler.UseLoader(jsonschema.SchemeURLLoader{"file": jsonschema.FileLoader{}})
+	schema, err := compiler.Compile(repository + "/schema.json")
+	require.NoError(t, err)
+	return schema
+}
+
+// fromYAML is a document as the schema library wants it.
+func fromYAML(t *testing.T, text string) any {
+	t.Helper()
+	var parsed any
+	require.NoError(t, yaml.Unmarshal([]byte(text), &parsed))
+	raw, err := json.Marshal(parsed)
+	require.NoError(t, err)
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(string(raw)))
+	require.NoError(t, err)
+	return document
+}
+
+// block is a fenced block of a document.
+type block struct{ where, language, text string }
+
+// documents are README and docs.
+func documents(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(repository + "/docs/*.md")
+	require.NoError(t, err)
+	return append(files, repository+"/README.md")
+}
+
+// blocks are the fenced blocks of a document, those inside of lists too.
+func blocks(t *testing.T, file string) (found []block) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var b *block
+	var indent string
+	for i, line := range strings.Split(string(content), "\n") {
+		before, language, isFence := strings.Cut(line, "```")
+		switch {
+		case b == nil && isFence && strings.TrimSpace(before) == "":
+			b, indent = &block{where: fmt.Sprintf("%s:%d", filepath.Base(file), i+1), language: language}, before
+		case b != nil && strings.TrimSpace(line) == "```":
+			found, b = append(found, *b), nil
+		case b != nil:
+			b.text += strings.TrimPrefix(line, indent) + "\n"
+		}
+	}
+	require.Nil(t, b, "%s: a block without an end", file)
+	return found
+}
+
+// configurations are the examples and the YAML of the documents.
+func configurations(t *testing.T) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	for _, file := range documents(t) {
+		for _, b := range blocks(t, file) {
+			if b.language == "yaml" {
+				found[b.where] = b.text
+			}
+		}
+	}
+	require.NotEmpty(t, found)
+	inDocuments := len(found)
+	for _, dir := range []string{repository + "/examples", "../cmd/rr"} {
+		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".rr.yaml") {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			found[strings.TrimPrefix(path, "../")] = string(content)
+			return err
+		}))
+	}
+	require.Greater(t, len(found), inDocuments)
+	return found
+}
+
+// belowTCP begins a block that holds keys of the section and not a whole configuration.
+const belowTCP = "# below tcp\n"
+
+func TestTheDocumentedConfigurationsAreOfTheSchema(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t)
+	for where, text := range configurations(t) {
+		t.Run(where, func(t *testing.T) {
+			section := fromYAML(t, text)
+			if !strings.HasPrefix(text, belowTCP) {
+				whole, ok := section.(map[string]any)
+				require.True(t, ok && whole["tcp"] != nil, "neither a configuration nor %q", belowTCP)
+				section = whole["tcp"]
+			}
+			require.NoError(t, schema.Validate(section))
+		})
+	}
+}
+
+func TestTheSchemaFindsMistakes(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t)
+	for name, section := range map[string]string{
+		"no servers":                         `{}`,
+		"no server":                          `{servers: {}}`,
+		"no address":                         `{servers: {a: {}}}`,
+		"a server that is none":              `{servers: {a: }}`,
+		"a dot in a name":                    `{servers: {a.b: {addr: ":1"}}}`,
+		"an unknown key":                     `{servers: {a: {addr: ":1"}}, dialekt: released}`,
+		"an unknown key of a server":         `{servers: {a: {addr: ":1", delimeter: x}}}`,
+		"an unknown key of length":           `{servers: {a: {addr: ":1", framing: length, length: {byte: 2}}}}`,
+		"an unknown key of the pool":         `{servers: {a: {addr: ":1"}}, pool: {workers_num: 1}}`,
+		"an unknown key of the supervisor":   `{servers: {a: {addr: ":1"}}, pool: {supervisor: {exec: 1s}}}`,
+		"an unknown dialect":                 `{servers: {a: {addr: ":1"}}, dialect: modern}`,
+		"a size that is none":                `{servers: {a: {addr: ":1", max_packet_size: "4 MX"}}}`,
+		"a negative size":                    `{servers: {a: {addr: ":1"}}, memory_limit: -4}`,
+		"a duration without a unit":          `{servers: {a: {addr: ":1", idle_timeout: 10}}}`,
+		"a duration that is none":            `{servers: {a: {addr: ":1", idle_timeout: soon}}}`,
+		"a negative duration":                `{servers: {a: {addr: ":1", idle_timeout: "-1s"}}}`,
+		"a duration of the pool in ns":       `{servers: {a: {addr: ":1"}}, pool: {allocate_timeout: 60}}`,
+		"a negative number":                  `{servers: {a: {addr: ":1"}}, max_connections: -1}`,
+		"half a worker":                      `{servers: {a: {addr: ":1"}}, pool: {num_workers: 0.5}}`,
+		"a buffer in bytes":                  `{servers: {a: {addr: ":1"}}, read_buf_size: 50485760}`,
+		"an unknown event":                   `{servers: {a: {addr: ":1", events: [OPENED]}}}`,
+		"an empty delimiter":                 `{servers: {a: {addr: ":1", delimiter: ""}}}`,
+		"a delimiter and delimiters":         `{servers: {a: {addr: ":1", delimiter: "x", delimiters: ["y"]}}}`,
+		"an unknown framing":                 `{servers: {a: {addr: ":1", framing: lines}}}`,
+		"framing length without a length":    `{servers: {a: {addr: ":1", framing: length}}}`,
+		"framing fixed without a size":       `{servers: {a: {addr: ":1", framing: fixed}}}`,
+		"a length without its framing":       `{servers: {a: {addr: ":1", length: {bytes: 2}}}}`,
+		"a packet size without its framing":  `{servers: {a: {addr: ":1", packet_size: 2}}}`,
+		"a delimiter with another framing":   `{servers: {a: {addr: ":1", framing: raw, delimiter: "x"}}}`,
+		"two kinds of length":                `{servers: {a: {addr: ":1", framing: length, length: {bytes: 2, ascii: 4}}}}`,
+		"no kind of length":                  `{servers: {a: {addr: ":1", framing: length, length: {offset: 2}}}}`,
+		"a length of five bytes":             `{servers: {a: {addr: ":1", framing: length, length: {bytes: 5}}}}`,
+		"an order of bytes of decimal digit": `{servers: {a: {addr: ":1", framing: length, length: {ascii: 5, endian: big}}}}`,
+		"an unknown key of tls":              `{servers: {a: {addr: ":1", tls: {cert: x, key: x, min: "1.2"}}}}`,
+		"an unknown key of certs":            `{servers: {a: {addr: ":1", tls: {certs: [{cert: x, key: x, name: x}]}}}}`,
+		"an empty tls":                       `{servers: {a: {addr: ":1", tls: {}}}}`,
+		"a certificate without its key":      `{servers: {a: {addr: ":1", tls: {cert: x}}}}`,
+		"an unknown version of TLS":          `{servers: {a: {addr: ":1", tls: {cert: x, key: x, min_version: "1.1"}}}}`,
+		"an unknown client_auth_type":        `{servers: {a: {addr: ":1", tls: {cert: x, key: x, client_auth_type: all}}}}`,
+		"verifying without a root_ca":        `{servers: {a: {addr: ":1", tls: {cert: x, key: x, client_auth_type: verify_client_cert_if_given}}}}`,
+		"an unknown key of proxy_protocol":   `{servers: {a: {addr: ":1", proxy_protocol: {trusted: ["10.0.0.0/8"], version: 2}}}}`,
+		"an empty proxy_protocol":            `{servers: {a: {addr: ":1", proxy_protocol: {}}}}`,
+		"a proxy by name":                    `{servers: {a: {addr: ":1", proxy_protocol: {trusted: [proxy.local]}}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Error(t, schema.Validate(fromYAML(t, section)))
+			require.NotEmpty(t, mistakes(t, "tcp: "+section), "the plugin takes it")
+		})
+	}
+}
