@@ -2,15 +2,13 @@
 
 package tcp
 
-import "fmt"
-
 // decode reads a reply and does what it asks for beside its word.
 func (c *connection) decode(context []byte) (reply, error) {
 	r, o, err := decodeReply(context, c.uuid)
 	if o.next != nil && (r == replyWrite || r == replyContinue) {
 		var f framing
 		if f, err = o.next.framing(c.packets.most, c.packets.longest); err != nil {
-			return replyUnknown, fmt.Errorf("the worker answered with an object that is no reply: %w", err)
+			return replyUnknown, noReply(err)
 		}
 		c.packets.use(f, o.next.Once)
 	}

@@ -45,18 +45,26 @@ func decodeReply(context []byte, uuid string) (reply, options, error) {
 		return r, options{}, nil
 	}
 	if text := bytes.TrimLeft(context, " \t\r\n"); len(text) == 0 || text[0] != '{' {
-		const shown = 64
 		return replyUnknown, options{}, fmt.Errorf("the worker answered %s; want WRITE, CONTINUE, WRITECLOSE or CLOSE, or an object",
-			quote(string(context[:min(len(context), shown)])))
+			shown(context))
 	}
 	o, err := decodeObject(context)
 	if err == nil {
 		err = o.check(uuid)
 	}
 	if err != nil {
-		return replyUnknown, options{}, fmt.Errorf("the worker answered with an object that is no reply: %w", err)
+		return replyUnknown, options{}, noReply(err)
 	}
 	return word([]byte(o.Reply)), options{o.Next, o.State, o.Tags}, nil
+}
+
+// shown is the beginning of what a worker sent, which may be megabytes, for the log.
+func shown[T string | []byte](sent T) []byte { return quote(string(sent[:min(len(sent), 64)])) }
+
+// noReply says what is wrong with an object. The error may quote all of it.
+func noReply(err error) error {
+	text := err.Error()
+	return fmt.Errorf("the worker answered with an object that is no reply: %s", text[:min(len(text), 512)])
 }
 
 func decodeObject(context []byte) (o replyObject, err error) {
@@ -83,9 +91,9 @@ func (o *replyObject) check(uuid string) error {
 	switch {
 	case o.UUID != nil && *o.UUID != uuid:
 		return fmt.Errorf("uuid: is %s, but this event's is %q; the worker answered another one: it sends two answers to one event",
-			quote(*o.UUID), uuid)
+			shown(*o.UUID), uuid)
 	case word([]byte(o.Reply)) == replyUnknown:
-		return fmt.Errorf("reply: is %s; want WRITE, CONTINUE, WRITECLOSE or CLOSE", quote(o.Reply))
+		return fmt.Errorf("reply: is %s; want WRITE, CONTINUE, WRITECLOSE or CLOSE", shown(o.Reply))
 	case o.State != nil && len(*o.State) > mostState:
 		return fmt.Errorf("state: has %d bytes; want %d at most", len(*o.State), mostState)
 	}

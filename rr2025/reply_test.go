@@ -59,6 +59,12 @@ func TestWhatIsNoReplySaysWhy(t *testing.T) {
 		`{"reply":"WRITE","next":{"framing":"raw","delimiter":"x"}}`:            `next.delimiter: belongs to framing "delimiter"`,
 		`{"reply":"WRITE","next":{"delimiters":["a","ab"]}}`:                    `next.delimiters: "a" and "ab" begin alike`,
 		`{"reply":"WRITE","next":{"framing":"fixed","packet_size":9999999999}}`: `next.packet_size: 9999999999 is over max_packet_size`,
+		x(1 << 16):                     `want WRITE`,
+		`{"reply":"` + x(1<<16) + `"}`: `; want WRITE`,
+		`{"reply":"WRITE","uuid":"` + x(1<<16) + `"}`:                                  `, but this event's is "u"`,
+		`{"reply":"WRITE","` + x(1<<16) + `":1}`:                                       `unknown field "xxx`,
+		`{"reply":"WRITE","next":{"packet_size":1` + strings.Repeat("0", 1<<16) + `}}`: `next.packet_size: a number 1000`,
+		`{"reply":"WRITE","next":{"framing":"` + x(1<<16) + `"}}`:                      `next.framing: unknown framing "xxx`,
 	} {
 		core, logs := observer.New(zapcore.ErrorLevel)
 		server, client := net.Pipe()
@@ -73,7 +79,9 @@ func TestWhatIsNoReplySaysWhy(t *testing.T) {
 		require.Zero(t, <-got, "nothing is written")
 		require.Equal(t, reasonReply, c.why, context)
 		require.Equal(t, 1, logs.Len())
-		require.Contains(t, logs.All()[0].ContextMap()["error"], want, context[:min(80, len(context))])
+		said := logs.All()[0].ContextMap()["error"]
+		require.Contains(t, said, want, context[:min(80, len(context))])
+		require.Less(t, len(said.(string)), 1000, "however much was sent")
 	}
 }
 
