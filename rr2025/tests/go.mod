@@ -16,6 +16,7 @@ require (
 	github.com/roadrunner-server/informer/v5 v5.1.9
 	github.com/roadrunner-server/logger/v5 v5.1.9
 	github.com/roadrunner-server/metrics/v5 v5.2.0
+	github.com/roadrunner-server/pool v1.1.3
 	github.com/roadrunner-server/resetter/v5 v5.1.9
 	github.com/roadrunner-server/rpc/v5 v5.1.9
 	github.com/roadrunner-server/server/v5 v5.2.10
@@ -55,7 +56,6 @@ require (
 	github.com/roadrunner-server/api/v4 v4.24.0 // indirect
 	github.com/roadrunner-server/errors v1.5.0 // indirect
 	github.com/roadrunner-server/events v1.0.1 // indirect
-	github.com/roadrunner-server/pool v1.1.3
 	github.com/roadrunner-server/tcplisten v1.5.2 // indirect
 	github.com/rs/xid v1.5.0 // indirect
 	github.com/sagikazarmark/locafero v0.11.0 // indirect
