@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 )
 
@@ -35,8 +36,9 @@ type listener struct {
 	turns   *turns
 	workers workers
 	stats   *serverStats
-	access  bool      // access_log
-	loud    *loudness // of errors
+	tracer  trace.Tracer // nil: nobody traces
+	access  bool         // access_log
+	loud    *loudness    // of errors
 	log     *zap.Logger
 	ended   func(reason) // told of every end
 }
@@ -190,6 +192,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		omits:   l.omits,
 		begun:   time.Now(),
 		stats:   l.stats,
+		tracer:  l.tracer,
 		access:  l.access,
 		loud:    l.loud,
 	}

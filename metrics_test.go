@@ -87,6 +87,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	q.width = 1
 	s, c, ticket := new(serverStats), newCall(0), newTicket()
 	c.stats = s
+	var none *spans
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
 		_ = q.enter(ticket, never, false)
 		c.worked(time.Now(), nil)
@@ -94,6 +95,8 @@ func TestCountingAllocatesNothing(t *testing.T) {
 		s.receive(1)
 		s.send(1)
 		s.packets.Add(1)
+		span := none.exchange(kindData, 1)
+		span.end(1, reasonNone, nil)
 	}))
 	require.EqualValues(t, 1001, s.received.Load())
 	count, _, _ := s.exchanges[kindConnected].read()

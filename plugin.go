@@ -187,8 +187,9 @@ func (p *Plugin) adopt(listeners []*listener, e *exchanger, errCh chan<- error) 
 	}
 	p.listeners, p.exchanger = listeners, e
 	go p.keepOrder() // ends with Stop
+	tracer := newTracer()
 	for _, l := range listeners {
-		l.workers = e
+		l.workers, l.tracer = e, tracer
 		p.accepting.Add(1)
 		go p.accept(l, errCh) // ends when Stop closes the socket
 		p.log.Info("listening", zap.String("server", l.server), zap.String("address", addrString(l.socket.Addr())))

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -37,8 +38,10 @@ type connection struct {
 	call     *call
 	log      *zap.Logger
 	stats    *serverStats
-	access   bool      // the log has a line for each connection's end
-	loud     *loudness // of errors
+	tracer   trace.Tracer // nil: nobody traces
+	spans    *spans       // of tracer
+	access   bool         // the log has a line for each connection's end
+	loud     *loudness    // of errors
 
 	greet   func(*connection) error // what comes before CONNECTED: PROXY header, TLS handshake; nil: nothing
 	refusal refusal                 // what it ends with, if that fails
@@ -84,6 +87,7 @@ func (c *connection) live() {
 		return
 	}
 	c.connected = true
+	c.spans = newSpans(c.tracer, c.server, c.uuid, addrOf(c.remote))
 	st := reading
 	if !c.omits.connected {
 		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
@@ -131,6 +135,8 @@ func (c *connection) exchange(st state, context, body []byte) state {
 		c.count.Add(1)
 		c.stats.packets.Add(1)
 	}
+	span, before := c.spans.exchange(c.call.kind, len(body)), c.answers.total.Load()
+	defer func() { span.end(c.answers.total.Load()-before, c.why, c.err) }()
 	a, err := c.workers.exchange(c.call, c.aborted, context, body)
 	c.more = a.more
 	switch {
@@ -333,6 +339,8 @@ func (c *connection) finish(gone func()) {
 
 func (c *connection) handOverClose() {
 	if c.connected && !c.omits.close {
+		span := c.spans.exchange(kindClose, 0)
+		defer func() { span.end(0, c.why, nil) }()
 		c.workers.handOverClose(c.call, c.contexts.closed(ending{
 			why: c.why, read: c.packets.total.Load(), written: c.answers.total.Load(), unfinished: c.cutOff, lived: time.Since(c.begun),
 		}))
@@ -340,6 +348,7 @@ func (c *connection) handOverClose() {
 }
 
 func (c *connection) logEnd() {
+	c.spans.end(c.count.Load(), c.packets.total.Load(), c.answers.total.Load(), c.why, c.err)
 	if entry := c.log.Check(c.endLevel(), "connection ended"); entry != nil {
 		entry.Write(c.fields(zap.Stringer("reason", c.why), zap.Int64("packets", c.count.Load()),
 			zap.Int64("bytes_read", c.packets.total.Load()), zap.Int64("bytes_written", c.answers.total.Load()),
