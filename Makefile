@@ -1,5 +1,5 @@
 # make test is everything a change must pass. It needs Go, git, make and a C compiler (for the race detector); tests
-# that need php, haproxy, openssl or swaks skip themselves where it is missing, unless RRTCP_REQUIRE_PHP=1 and so on.
+# that need php, haproxy, openssl, promtool or swaks skip themselves where it is missing, unless RRTCP_REQUIRE_PHP=1 and so on.
 
 MODULES := . cmd/rr tests
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

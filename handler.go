@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -34,8 +35,14 @@ type connection struct {
 	workers  workers
 	call     *call
 	log      *zap.Logger
+	stats    *serverStats
+	tracer   trace.Tracer // nil: nobody traces
+	spans    *spans       // of tracer
+	access   bool         // the log has a line for each connection's end
+	loud     *loudness    // of errors
 
 	greet   func(*connection) error // what comes before CONNECTED: PROXY header, TLS handshake; nil: nothing
+	refusal refusal                 // what it ends with, if that fails
 	counted bool                    // for max_connections_per_ip
 	secure  *secureSocket           // nil: no TLS
 
@@ -78,6 +85,7 @@ func (c *connection) live() {
 		return
 	}
 	c.connected = true
+	c.spans = newSpans(c.tracer, c.server, c.uuid, addrOf(c.remote))
 	st := reading
 	if !c.omits.connected {
 		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
@@ -92,11 +100,12 @@ func (c *connection) live() {
 		case err != nil:
 			c.stoppedReading(err)
 			return
-		case tail:
-			st = c.exchange(replying, c.contexts.tail(), packet)
-		default:
-			st = c.exchange(replying, c.contexts.data, packet)
 		}
+		context := c.contexts.data
+		if tail {
+			context = c.contexts.tail()
+		}
+		st = c.exchange(replying, context, packet)
 	}
 }
 
@@ -110,6 +119,7 @@ func (c *connection) greeted() bool {
 	if asked := c.askedWhy(); asked != reasonNone {
 		c.end(asked, nil)
 	} else if err != nil {
+		c.stats.refused[c.refusal].Add(1)
 		c.end(reasonHandshake, err)
 	}
 	return c.why == reasonNone
@@ -117,10 +127,14 @@ func (c *connection) greeted() bool {
 
 // exchange hands one event over and does what the reply says.
 func (c *connection) exchange(st state, context, body []byte) state {
+	c.call.kind = st.event()
 	c.doing.Store(uint32(st))
 	if st == replying {
 		c.count.Add(1)
+		c.stats.packets.Add(1)
 	}
+	span, before := c.spans.exchange(c.call.kind, len(body)), c.answers.total.Load()
+	defer func() { span.end(c.answers.total.Load()-before, c.why, c.err) }()
 	a, err := c.workers.exchange(c.call, c.aborted, context, body)
 	c.more = a.more
 	switch {
@@ -132,6 +146,9 @@ func (c *connection) exchange(st state, context, body []byte) state {
 
 	r, err := c.decode(a.context)
 	st, effect := st.next(r)
+	if effect.end == reasonReply {
+		c.stats.fail(failureReply)
+	}
 	if effect.write {
 		if err := c.write(a.body); err != nil {
 			return c.endedBy(err)
@@ -153,8 +170,8 @@ func (c *connection) exchange(st state, context, body []byte) state {
 }
 
 func (c *connection) unanswered(st state, err error) state {
-	f := &failure{why: reasonError, reached: true}
-	errors.As(err, &f)
+	f := failureOf(err)
+	c.stats.fail(f.kind())
 	if st == opening {
 		c.connected = f.reached
 	}
@@ -320,6 +337,8 @@ func (c *connection) finish(gone func()) {
 
 func (c *connection) handOverClose() {
 	if c.connected && !c.omits.close {
+		span := c.spans.exchange(kindClose, 0)
+		defer func() { span.end(0, c.why, nil) }()
 		c.workers.handOverClose(c.call, c.contexts.closed(ending{
 			why: c.why, read: c.packets.total.Load(), written: c.answers.total.Load(), unfinished: c.cutOff, lived: time.Since(c.begun),
 		}))
@@ -327,9 +346,23 @@ func (c *connection) handOverClose() {
 }
 
 func (c *connection) logEnd() {
-	if entry := c.log.Check(c.why.level(), "connection ended"); entry != nil {
-		entry.Write(c.fields(zap.Stringer("reason", c.why), zap.Error(c.err))...)
+	c.spans.end(c.count.Load(), c.packets.total.Load(), c.answers.total.Load(), c.why, c.err)
+	if entry := c.log.Check(c.endLevel(), "connection ended"); entry != nil {
+		entry.Write(c.fields(zap.Stringer("reason", c.why), zap.Int64("packets", c.count.Load()),
+			zap.Int64("bytes_read", c.packets.total.Load()), zap.Int64("bytes_written", c.answers.total.Load()),
+			zap.Duration("duration", time.Since(c.begun)), zap.Error(c.err))...)
 	}
+}
+
+func (c *connection) endLevel() zapcore.Level {
+	level := c.why.level()
+	if level == zapcore.ErrorLevel && !c.loud.allows() {
+		level = zapcore.DebugLevel
+	}
+	if c.access {
+		level = max(level, zapcore.InfoLevel)
+	}
+	return level
 }
 
 // recovered ends the connection, not the process, when its goroutine panics.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 )
 
@@ -34,6 +35,10 @@ type listener struct {
 	memory  *memory
 	turns   *turns
 	workers workers
+	stats   *serverStats
+	tracer  trace.Tracer // nil: nobody traces
+	access  bool         // access_log
+	loud    *loudness    // of errors
 	log     *zap.Logger
 	ended   func(reason) // told of every end
 }
@@ -131,10 +136,12 @@ func (l *listener) admit(conn net.Conn) {
 	case l.proxy != nil && !l.proxy.trusts(conn.RemoteAddr()):
 		_ = conn.Close()
 		l.strange.add()
+		l.stats.refused[refusedProxy].Add(1)
 		return
 	case l.proxy == nil && !l.peers.add(conn.RemoteAddr()):
 		_ = conn.Close()
 		l.refused.add()
+		l.stats.refused[refusedPerIP].Add(1)
 		return
 	}
 	for _, s := range l.slots {
@@ -150,6 +157,7 @@ func (l *listener) admit(conn net.Conn) {
 		_ = conn.Close()
 		return
 	}
+	l.stats.opened.Add(1)
 	go l.serve(c) // ends with the connection; live.wait waits for it
 }
 
@@ -160,6 +168,7 @@ func (l *listener) serve(c *connection) {
 		if c.counted {
 			l.peers.remove(c.remote)
 		}
+		l.stats.closed[c.why].Add(1)
 	})
 	for _, s := range l.slots {
 		s.giveBack()
@@ -182,15 +191,20 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		aborted: make(chan struct{}),
 		omits:   l.omits,
 		begun:   time.Now(),
+		stats:   l.stats,
+		tracer:  l.tracer,
+		access:  l.access,
+		loud:    l.loud,
 	}
 	c.contexts = l.newContexts(c)
 	if l.proxy != nil || l.tls != nil {
 		c.greet = l.greet
 		c.greeting.Store(true)
 	}
+	c.call.stats = l.stats
 	c.packets = reader{
 		socket: socket, framing: l.framing, own: l.framing, most: l.most, longest: l.limits.packet,
-		memory: l.memory, turns: l.turns,
+		memory: l.memory, turns: l.turns, stats: l.stats,
 		idle: l.limits.idle, packetTime: l.limits.packetTime,
 	}
 	if l.limits.idle > 0 || l.limits.packetTime > 0 {
@@ -198,7 +212,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	}
 	c.answers = writer{
 		conn: conn, socket: socket, timeout: l.limits.write, memory: l.memory, setDeadline: c.setWriteDeadline,
-		outbound: outbound{limit: l.limits.push},
+		outbound: outbound{limit: l.limits.push}, stats: l.stats,
 	}
 	return c
 }
@@ -213,6 +227,7 @@ func (l *listener) keepAlive(conn net.Conn) {
 // greet is what comes before CONNECTED.
 func (l *listener) greet(c *connection) error {
 	if l.proxy != nil {
+		c.refusal = refusedProxy
 		c.setDeadlineIn(*l.proxy.Timeout)
 		client, err := readProxyHeader(c.conn)
 		if err != nil {
@@ -224,10 +239,12 @@ func (l *listener) greet(c *connection) error {
 		}
 		if c.counted = l.peers.add(c.remote); !c.counted {
 			l.refused.add()
+			c.refusal = refusedPerIP
 			return errTooMany
 		}
 	}
 	if l.tls != nil {
+		c.refusal = refusedTLS
 		c.setDeadlineIn(*l.tls.HandshakeTimeout)
 		return c.handshake(l.certs.config())
 	}

@@ -38,7 +38,9 @@ type queue struct {
 	jobs chan *ticket // for idle goroutines of perform; closed with the queue
 	idle int          // how many of these will receive from it
 
-	pauses atomic.Uint64 // how often it was shut
+	pauses  atomic.Uint64 // how often it was shut
+	waited  histogram     // how long those who got in had waited
+	starved atomic.Int64  // those for whom no worker was free in time
 }
 
 // ticket is a place in the queue; its owner uses it again and again, for one entry at a time.
@@ -178,6 +180,13 @@ func (q *queue) admitted() int {
 	return q.inside
 }
 
+// isShut reports whether the queue is paused.
+func (q *queue) isShut() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.shut
+}
+
 // limit is how many may be inside at once.
 func (q *queue) limit() int {
 	q.mu.Lock()
@@ -253,6 +262,7 @@ func (q *queue) join(t *ticket) (admitted bool, err error) {
 		return false, errQueueFull
 	case !q.shut && q.inside < q.width: // then nobody waits
 		q.inside++
+		q.waited.observe(0)
 		if !t.here {
 			q.start(t)
 		}
@@ -277,6 +287,9 @@ func (q *queue) admit() {
 // call tells one in line how its wait ended. q.mu is held.
 func (q *queue) call(t *ticket, err error) {
 	q.waiting.remove(t)
+	if err == nil {
+		q.waited.observe(time.Since(t.arrived))
+	}
 	if err == nil && t.job != nil {
 		q.start(t)
 		return

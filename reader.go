@@ -33,6 +33,7 @@ type reader struct {
 	begun      time.Time
 	beside     int          // bytes that the connection holds elsewhere
 	total      atomic.Int64 // bytes that have arrived
+	stats      *serverStats
 }
 
 // socket is a connection as reader and writer need it. One goroutine reads, one writes.
@@ -192,6 +193,7 @@ func (r *reader) fill(wait bool) error {
 func (r *reader) arrived(n int) {
 	r.end += n
 	r.total.Add(int64(n))
+	r.stats.receive(n)
 }
 
 // takesTurns reports whether the packet that is read is large.

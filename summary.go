@@ -5,6 +5,31 @@ import (
 	"time"
 )
 
+// loudness lets a few lines of a kind through each second; report is told how many more there were.
+type loudness struct {
+	rest summary
+
+	mu    sync.Mutex
+	since time.Time
+	lines int
+}
+
+const mostLines = 100
+
+func (l *loudness) allows() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.since) >= summaryPause {
+		l.since, l.lines = now, 0
+	}
+	if l.lines == mostLines {
+		l.rest.add()
+		return false
+	}
+	l.lines++
+	return true
+}
+
 // summary reports what may happen thousands of times a second: at once, and from then on once a second at most, with how
 // often it was.
 type summary struct {

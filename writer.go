@@ -19,6 +19,7 @@ type writer struct {
 	outbound outbound
 	until    time.Time    // when the client must have taken a part of an answer; zero: no such time
 	total    atomic.Int64 // bytes written
+	stats    *serverStats
 }
 
 // below is a writer for what TLS makes of what w writes.
@@ -54,7 +55,7 @@ func (w *writer) writeAnswer(p []byte, held int, part bool) error {
 // writeAll has the turn. What the system takes at once costs one system call and no deadline.
 func (w *writer) writeAll(p []byte) error {
 	n, err := w.socket.writeNow(p)
-	w.total.Add(int64(n))
+	w.wrote(n)
 	if err != nil || n == len(p) {
 		return err
 	}
@@ -69,7 +70,7 @@ func (w *writer) writeOut(p []byte, until time.Time) error {
 			w.setDeadline(w.nextLook(until))
 		}
 		n, err := w.conn.Write(p)
-		w.total.Add(int64(n))
+		w.wrote(n)
 		p = p[n:]
 		switch {
 		case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || w.timeout == 0):
@@ -84,6 +85,11 @@ func (w *writer) writeOut(p []byte, until time.Time) error {
 }
 
 // nextLook is the next deadline. When until is over, so are all looks.
+func (w *writer) wrote(n int) {
+	w.total.Add(int64(n))
+	w.stats.send(n)
+}
+
 func (w *writer) nextLook(until time.Time) time.Time {
 	look := time.Now().Add(w.timeout / looks)
 	if !until.IsZero() && until.Before(look) {

@@ -50,7 +50,9 @@ type Server struct {
 	ReadBufferSize int `mapstructure:"read_buf_size"`
 	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
 	MaxConnections int `mapstructure:"max_connections"`
-	Limits         `mapstructure:",squash"`
+	// AccessLog logs the end of each connection at the level info; else it is debug.
+	AccessLog bool `mapstructure:"access_log"`
+	Limits    `mapstructure:",squash"`
 	// TLS encrypts the connections; nil: none.
 	TLS *TLS `mapstructure:"tls"`
 	// ProxyProtocol is for a server behind proxies that name their clients; nil: none.

@@ -45,7 +45,7 @@ type exchanger struct {
 	// of the last reset; the next one reads and writes these, one at a time
 	lastReset time.Time
 	resetTook time.Duration
-	empty     bool // it failed, and the pool has no workers
+	empty     atomic.Bool // it failed, and the pool has no workers
 
 	warned atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
 }
@@ -55,7 +55,11 @@ type call struct {
 	payload payload.Payload
 	// closeTimeout is how long a worker may take to answer CLOSE; 0: exec_ttl alone bounds it.
 	closeTimeout time.Duration
-	here         bool // exchanges that need not wait are made by the connection's own goroutine, whose stack grows
+	// of what is counted: the event, and who counts; nobody does where it is nil
+	kind  eventKind
+	stats *serverStats
+
+	here bool // exchanges that need not wait are made by the connection's own goroutine, whose stack grows
 }
 
 func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: closeTimeout} }
@@ -64,18 +68,28 @@ func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: clos
 type attempt struct {
 	ticket
 	*exchanger
-	until   context.Context // the exchanger's cut or last
-	payload *payload.Payload
-	limit   time.Duration
-	stop    chan struct{} // closed to end an answer that comes as a stream; each one has its own
-	answer  answer        // what the attempt brought
-	err     error
+	until  context.Context // the exchanger's cut or last
+	call   *call
+	limit  time.Duration
+	begin  time.Time
+	stop   chan struct{} // closed to end an answer that comes as a stream; each one has its own
+	answer answer        // what the attempt brought
+	err    error
 }
 
 var attempts = sync.Pool{New: func() any { return &attempt{ticket: *newTicket(), stop: make(chan struct{})} }}
 
 // run is the part that is made inside the queue. Its place is free when the worker is: with the last frame of the answer.
 func (a *attempt) run() (leaves bool) {
+	a.begin = time.Now()
+	leaves = a.exchange()
+	if a.answer.more == nil {
+		a.call.worked(a.begin, a.err)
+	}
+	return leaves
+}
+
+func (a *attempt) exchange() (leaves bool) {
 	defer a.recovered(&leaves)
 	if a.limit == 0 {
 		a.answer, a.err = a.exec(a.until, a)
@@ -89,6 +103,13 @@ func (a *attempt) run() (leaves bool) {
 	}
 	a.answer.more.end() // leaves
 	return false
+}
+
+// worked notes how long a worker had the event.
+func (c *call) worked(since time.Time, err error) {
+	if err == nil || failureOf(err).reached {
+		c.stats.exchanged(c.kind, time.Since(since))
+	}
 }
 
 // recovered ends the exchange, not the process, when the pool panics.
@@ -124,6 +145,29 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
+// failureOf is what an error of an exchange says.
+func failureOf(err error) *failure {
+	f := &failure{why: reasonError, reached: true, err: err}
+	stderrors.As(err, &f)
+	return f
+}
+
+// kind is what is counted.
+func (f *failure) kind() failureKind {
+	switch {
+	case f.why == reasonOverload:
+		return failureOverload
+	case f.why == reasonShutdown, f.why == reasonNone:
+		return failureNone
+	case errors.Is(errors.SoftJob, f.err):
+		return failureError
+	case errors.Is(errors.ExecTTL, f.err):
+		return failureTimeout
+	default:
+		return failureDied
+	}
+}
+
 var (
 	errUnsent  = stderrors.New("the worker was gone before the event could be sent")
 	errStarved = stderrors.New("the pool had no free worker within allocate_timeout")
@@ -145,7 +189,7 @@ func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []by
 // handOverClose offers the last event of a connection until a worker has it or the plugin stops. Its answer does not
 // matter, but a worker that gives none is replaced after close_timeout.
 func (e *exchanger) handOverClose(c *call, context []byte) {
-	c.payload.Context, c.payload.Body = context, nil
+	c.payload.Context, c.payload.Body, c.kind = context, nil, kindClose
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		a, err := e.offer(e.last, c, nil, c.closeTimeout)
 		if a.more != nil {
@@ -169,6 +213,7 @@ func (e *exchanger) handOverClose(c *call, context []byte) {
 }
 
 func (e *exchanger) closeFailed(c *call, f *failure) {
+	c.stats.fail(f.kind())
 	if errors.Is(errors.ExecTTL, f.err) && e.warned.CompareAndSwap(false, true) {
 		e.log.Warn("a worker did not answer CLOSE in time and was replaced; every event wants an answer, CLOSE too: "+
 			"in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close (said once until the workers are reset)",
@@ -186,6 +231,9 @@ func (e *exchanger) offer(until context.Context, c *call, cancel <-chan struct{}
 		a, err := e.admitted(until, c, cancel, limit)
 		// The pool counts the time that a Reset takes against an exchange that it caught between queue and worker.
 		if !stderrors.Is(err, errStarved) || e.queue.pauses.Load() == resets {
+			if err != nil && failureOf(err).why == reasonOverload {
+				e.queue.starved.Add(1)
+			}
 			return a, err
 		}
 	}
@@ -193,7 +241,7 @@ func (e *exchanger) offer(until context.Context, c *call, cancel <-chan struct{}
 
 func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
 	a := attempts.Get().(*attempt)
-	a.exchanger, a.until, a.payload, a.limit = e, until, &c.payload, limit
+	a.exchanger, a.until, a.call, a.limit = e, until, c, limit
 	err := e.queue.do(&a.ticket, a, cancel, cancel == nil)
 	if err != nil {
 		err = notAdmitted(err)
@@ -201,7 +249,7 @@ func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struc
 		err = a.err
 	}
 	got := a.answer
-	a.exchanger, a.until, a.payload, a.answer, a.err = nil, nil, nil, answer{}, nil
+	a.exchanger, a.until, a.call, a.answer, a.err = nil, nil, nil, answer{}, nil
 	attempts.Put(a)
 	return got, err
 }
@@ -212,7 +260,7 @@ func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 		return answer{}, &failure{why: reasonShutdown, err: errQueueClosed}
 	}
 
-	sent, err := e.pool.Exec(ctx, a.payload, a.stop)
+	sent, err := e.pool.Exec(ctx, &a.call.payload, a.stop)
 	if err != nil {
 		return answer{}, failed(err, a.until.Err() != nil)
 	}
@@ -223,7 +271,7 @@ func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 	p := first.Payload()
 	got := answer{context: p.Context, body: p.Body, codec: p.Codec}
 	if p.Flags&frame.STREAM != 0 {
-		got.more = &execFrames{of: e, sent: sent, stop: a.stop}
+		got.more = &execFrames{of: e, call: a.call, begin: a.begin, sent: sent, stop: a.stop}
 		a.stop = make(chan struct{})
 	}
 	return got, nil
@@ -233,6 +281,8 @@ func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 // nobody has taken yet, and then waits: who takes no more ends it. exec_ttl bounds the wait for each.
 type execFrames struct {
 	of    *exchanger
+	call  *call
+	begin time.Time                // when the pool got the event
 	sent  <-chan *staticPool.PExec // closed when the worker is free
 	stop  chan struct{}            // closed by end
 	ended bool
@@ -260,6 +310,7 @@ func (f *execFrames) end() {
 	}
 	f.ended = true
 	defer f.of.queue.leave()
+	defer f.call.worked(f.begin, nil)
 	close(f.stop)
 	for {
 		select {
@@ -356,14 +407,14 @@ func (e *exchanger) reset() error {
 
 	defer every(tidyPause, e.tidy)()
 	ctx := e.cut
-	if e.empty {
+	if e.empty.Load() {
 		ctx = over // there are no workers to wait for
 	}
 	err := e.pool.Reset(ctx)
 	if err != nil { // one did not start, and the pool has ended the others
 		err = e.pool.Reset(over)
 	}
-	e.empty = err != nil
+	e.empty.Store(err != nil)
 	return err
 }
 
@@ -401,6 +452,16 @@ func (e *exchanger) in(state int64) (found []*worker.Process) {
 	}
 	return found
 }
+
+// isReady reports whether a worker is free for an event, or will be when a reset is over: exchanges wait for that. Where a
+// worker is made for each event there is always one.
+func (e *exchanger) isReady() bool {
+	return e.debug || len(e.in(stateReady)) > 0 || e.isResetting()
+}
+
+func (e *exchanger) isAlive() bool { return e.isReady() || len(e.in(stateWorking)) > 0 }
+
+func (e *exchanger) isResetting() bool { return e.queue.isShut() && !e.empty.Load() }
 
 // States of a worker as the sdk's package fsm numbers them.
 const (
@@ -465,7 +526,7 @@ func (e *exchanger) trim() {
 // many after one that has not.
 func (e *exchanger) repair() error {
 	switch {
-	case e.empty:
+	case e.empty.Load():
 		return e.reset()
 	case e.surplus() > 0:
 		e.queue.pause()

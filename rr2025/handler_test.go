@@ -315,6 +315,7 @@ func testListener(w workers, log *zap.Logger) *listener {
 	return &listener{
 		server: "s", framing: splitDelimiter([]byte("\r\n"), false), most: 1 << 20, limits: new(Limits).over(new(Limits)),
 		memory: &memory{limit: defaultMemoryLimit}, live: new(registry), workers: w, log: log,
+		stats: new(serverStats), loud: new(loudness),
 	}
 }
 

@@ -60,6 +60,8 @@ type Plugin struct {
 	// overloads are the connections that ended because no worker was free.
 	overloads summary
 	pushes    pushCounts
+	loud      loudness // of connections that ended with an error
+	stats     stats
 
 	// kill cuts the exchanges that still run off, and their workers with them; killLast those of CLOSE, too.
 	cut, last      context.Context
@@ -95,12 +97,16 @@ func (p *Plugin) Init(cfg Configurer, log Logger, server Pooler) error {
 		return errors.E(op, errors.Init, err)
 	}
 
+	p.stats = newStats(p.cfg.names())
 	p.queue = p.cfg.newQueue()
 	p.slots = newSlots(p.cfg.MaxConnections)
 	p.turns = newTurns()
 	p.memory = &memory{limit: sizeOr(defaultMemoryLimit, p.cfg.MemoryLimit)}
 	p.overloads.report = func(times int) {
 		p.log.Warn("connections ended because no worker was free in time", zap.Int("connections", times))
+	}
+	p.loud.rest.report = func(times int) {
+		p.log.Error("more connections ended with an error; the level debug has each", zap.Int("connections", times))
 	}
 	p.last, p.killLast = context.WithCancel(context.Background())
 	p.cut, p.kill = context.WithCancel(p.last)
@@ -183,8 +189,9 @@ func (p *Plugin) adopt(listeners []*listener, e *exchanger, errCh chan<- error) 
 	}
 	p.listeners, p.exchanger = listeners, e
 	go p.keepOrder() // ends with Stop
+	tracer := newTracer()
 	for _, l := range listeners {
-		l.workers = e
+		l.workers, l.tracer = e, tracer
 		p.accepting.Add(1)
 		go p.accept(l, errCh) // ends when Stop closes the socket
 		p.log.Info("listening", zap.String("server", l.server), zap.String("address", addrString(l.socket.Addr())))
@@ -220,6 +227,7 @@ func (p *Plugin) newListener(name string, server *Server, socket net.Listener) *
 	l := &listener{
 		server: name, dialect: p.cfg.Dialect, framing: server.framing(server.readBytes, server.limits.packet),
 		most: server.readBytes, limits: server.limits, omits: server.omits, socket: socket, log: p.log, ended: p.ended,
+		stats: p.stats.of(name), access: server.AccessLog, loud: &p.loud,
 		live: &p.live, memory: p.memory, turns: p.turns, slots: [2]*slots{newSlots(server.MaxConnections), p.slots},
 	}
 	l.peers.limit = server.limits.connectionsPerIP
@@ -325,6 +333,7 @@ func (p *Plugin) awaitEnd(e *exchanger) {
 	p.live.wait()
 	p.changing.Wait()
 	p.overloads.close()
+	p.loud.rest.close()
 }
 
 // grace is how much time there is, and how much of it exchanges leave to what comes after them: five seconds, or a third.

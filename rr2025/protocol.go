@@ -55,6 +55,26 @@ const (
 	eventClosed = "CLOSED"
 )
 
+// eventKind counts the events.
+type eventKind uint8
+
+const (
+	kindConnected eventKind = iota
+	kindData
+	kindClose
+)
+
+// kindNames are those of dialectReleased.
+var kindNames = [...]string{kindConnected: eventConnected, kindData: eventData, kindClose: eventClose}
+
+// event is what a connection whose state is s has handed over.
+func (s state) event() eventKind {
+	if s == opening {
+		return kindConnected
+	}
+	return kindData
+}
+
 // omitted are the events that the workers of a server do not want.
 type omitted struct{ connected, close bool }
 
