@@ -33,7 +33,24 @@ type replyObject struct {
 	Next  *next    `json:"next"`
 	State *string  `json:"state"`
 	Tags  []string `json:"tags"`
-	UUID  *string  `json:"uuid"`
+	UUID  sentUUID `json:"uuid"`
+}
+
+// sentUUID is the uuid of a reply, where there is one. null is one, and nobody's.
+type sentUUID struct {
+	sent bool
+	text string
+}
+
+// UnmarshalJSON reads a string.
+func (u *sentUUID) UnmarshalJSON(b []byte) error {
+	u.sent = true
+	err := json.Unmarshal(b, &u.text)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		wrong.Field = "uuid"
+	}
+	return err
 }
 
 // decodeReply reads the context of an answer to an event of the connection uuid: one of the four words, or a JSON object
@@ -87,9 +104,9 @@ func decodeObject(context []byte) (o replyObject, err error) {
 
 func (o *replyObject) check(uuid string) error {
 	switch {
-	case o.UUID != nil && *o.UUID != uuid:
+	case o.UUID.sent && o.UUID.text != uuid:
 		return fmt.Errorf("uuid: is %s, but this event's is %q; the worker answered another one: it sends two answers to one event",
-			shown(*o.UUID), uuid)
+			shown(o.UUID.text), uuid)
 	case word([]byte(o.Reply)) == replyUnknown:
 		return fmt.Errorf("reply: is %s; want WRITE, CONTINUE, WRITECLOSE or CLOSE", shown(o.Reply))
 	case o.State != nil && len(*o.State) > mostState:

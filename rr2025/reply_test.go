@@ -43,6 +43,7 @@ func TestWhatIsNoReplySaysWhy(t *testing.T) {
 		`{"reply":"WRITE","tags":["a"` + manyTags + `]}`:                        `tags: are 33; want 32 at most`,
 		`{"reply":"WRITE","state":{}}`:                                          `state: a object can't be read`,
 		`{"reply":"WRITE","uuid":["u"]}`:                                        `uuid: a array can't be read`,
+		`{"reply":"WRITE","uuid":null}`:                                         `uuid: is "", but this event's is "u"`,
 		`{"reply":"WRITE","uuid":""}`:                                           `uuid: is "", but this event's is "u"`,
 		`{"reply":"WRITE","uuid":"v"}`:                                          `uuid: is "v", but this event's is "u"; the worker answered another one`,
 		`{"reply":"WRITE","next":"raw"}`:                                        `next: a string can't be read`,
@@ -93,7 +94,7 @@ func TestAReplyObjectIsReadWhole(t *testing.T) {
 	require.Equal(t, &next{Packets: Packets{Framing: framingFixed, PacketSize: 3}, Once: true}, o.next)
 
 	for context, want := range map[string]reply{
-		`{"reply":"WRITE"}`: replyWrite, `{"reply":"WRITECLOSE","next":null,"state":null,"uuid":null}`: replyWriteClose,
+		`{"reply":"WRITE"}`: replyWrite, `{"reply":"WRITECLOSE","next":null,"state":null}`: replyWriteClose,
 		`{"reply":"CLOSE","state":""}`: replyClose, `{"reply":"CONTINUE","next":{}}`: replyContinue,
 		`{"reply":"WRITE","state":"` + x(mostState) + `"}`: replyWrite,
 	} {
