@@ -107,7 +107,10 @@ func TestTheMetricsThatAreNamedExist(t *testing.T) {
 		exist[series] = true
 	}
 	shown := make(map[string]bool)
-	for _, file := range []string{"examples/monitoring/dashboard.json", "examples/monitoring/alerts.yaml", "docs/monitoring.md"} {
+	for _, file := range []string{
+		"examples/monitoring/dashboard.json", "examples/monitoring/alerts.yaml", "docs/monitoring.md", "docs/operations.md",
+		"docs/troubleshooting.md",
+	} {
 		content, err := os.ReadFile(filepath.Join(repository, file))
 		require.NoError(t, err)
 		named := name.FindAllString(string(content), -1)
