@@ -157,6 +157,7 @@ func TestTheSchemaHasTheDefaultsOfTheConfiguration(t *testing.T) {
 		require.EqualValues(t, want, got, path)
 	}
 	require.EqualValues(t, defaultMemoryLimit, sizeOr(0, Size(root.defaultOf(t, "memory_limit").(string))))
+	require.EqualValues(t, server.limits.push, sizeOr(0, Size(root.defaultOf(t, "push_queue").(string))))
 	require.EqualValues(t, server.limits.packet, sizeOr(0, Size(root.defaultOf(t, "max_packet_size").(string))))
 }
 
