@@ -48,12 +48,14 @@ func (h *howTo) serve(n int, name, server, address string) {
 	yaml, err := os.ReadFile(filepath.Join(h.host.dir, file))
 	require.NoError(h.t, err)
 	require.Contains(h.t, string(yaml), address)
-	save(h.t, filepath.Join(h.host.dir, file), []byte(onAnyPort(string(yaml))))
+	moved := strings.Replace(onAnyPort(string(yaml)), "listen: tcp://127.0.0.1:6001", "listen: unix://"+h.host.dir+"/rpc", 1)
+	save(h.t, filepath.Join(h.host.dir, file), []byte(moved))
 	cmd := exec.Command(buildProgram(h.t), "serve", "-c", file)
 	cmd.Dir = h.host.dir
 	cmd.Env = append(os.Environ(), "RRTCP_HOST="+h.host.dir)
 	h.program = h.host.run(1, cmd)
-	h.moved = append(h.moved, address, h.program.addrs[server])
+	listens := h.program.addrs[server]
+	h.moved = append(h.moved, address, listens, strings.Replace(address, ":", " ", 1), strings.Replace(listens, ":", " ", 1))
 }
 
 // shell runs the n-th block with its addresses moved, and more of it replaced.
@@ -68,6 +70,7 @@ func (h *howTo) shell(n int, replaced ...string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.WaitDelay = h.host.dir, time.Second
+	cmd.Env = append(os.Environ(), "RR_RPC=unix://"+h.host.dir+"/rpc")
 	out, err := cmd.CombinedOutput()
 	h.t.Logf("%s\n%s", script, out)
 	if err != nil {
@@ -112,4 +115,48 @@ func TestTheSMTPHowTo(t *testing.T) {
 	h.serve(0, "smtp", "smtp", "127.0.0.1:2525")
 	require.Contains(t, h.shell(1), "250 OK")
 	h.said(`"from":"a@example.com"`)
+}
+
+func TestTheChatHowTo(t *testing.T) {
+	t.Parallel()
+	installed(t, "nc")
+	h := newHowTo(t, "docs/chat.md")
+	h.serve(0, "chat", "chat", "127.0.0.1:7000")
+
+	enter := func(name string) *client {
+		c := h.program.dial("chat")
+		require.Equal(t, "What is your name?", c.receive())
+		require.Equal(t, "Hello, "+name+". This is the lobby.", c.ask(name))
+		return c
+	}
+	ann := enter("ann")
+	require.Equal(t, "Letters and digits, please.", func() string {
+		c := h.program.dial("chat")
+		c.receive()
+		return c.ask("<script>")
+	}())
+	bob := enter("bob")
+	require.Equal(t, "* bob has come", ann.receive())
+	for _, line := range []string{"hello", "is there tea?"} {
+		require.Equal(t, "<bob> "+line, bob.ask(line))
+		require.Equal(t, "<bob> "+line, ann.receive())
+	}
+
+	require.Equal(t, "What is your name?\r\nHello, ann. This is the lobby.\r\n<ann> hello\r\nBye.\r\n", h.shell(1))
+	for _, line := range []string{"* ann has come", "<ann> hello", "* ann has left"} {
+		require.Equal(t, line, ann.receive())
+		require.Equal(t, line, bob.receive())
+	}
+
+	require.Equal(t, "This is kitchen.", bob.ask("/join kitchen"))
+	require.Equal(t, "* bob has left", ann.receive())
+	require.Equal(t, "<ann> bob?", ann.ask("bob?"))
+	require.Equal(t, "<bob> here", bob.ask("here"), "and nothing of another room before")
+
+	require.Contains(t, h.shell(2), "will read it, 0 have too much to read")
+	require.Equal(t, "*** Tea is ready", ann.receive())
+	require.Equal(t, "*** Tea is ready", bob.receive())
+	_ = bob.Close()
+	require.Equal(t, "Bye.", ann.ask("/quit"))
+	ann.requireEnd()
 }

@@ -39,6 +39,7 @@ func TestEveryBlockOfTheDocumentsIsRunSomewhere(t *testing.T) {
 	runs := map[string]map[string]int{
 		"README.md":     {"sh": 2 /* .ci/run */, "toml": 2 /* examples/velox */},
 		"operations.md": {"sh": 2, "ini": 2, "haproxy": 1, "nginx": 1},
+		"chat.md":       {"sh": 3},
 		"devices.md":    {"sh": 3},
 		"smtp.md":       {"sh": 2},
 	}

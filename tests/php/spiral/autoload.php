@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 /**
  * Stands in for Composer's vendor/autoload.php where packages cannot be downloaded: what examples/php use of
- * spiral/roadrunner-worker and spiral/roadrunner-tcp, under the same names, and nothing else.
+ * spiral/roadrunner-worker, spiral/roadrunner-tcp and spiral/goridge, under the same names, and nothing else.
  */
 
 namespace Spiral\RoadRunner {
@@ -139,6 +139,28 @@ namespace Spiral\RoadRunner\Tcp {
         public function close(): void
         {
             $this->respond('', TcpResponse::Close);
+        }
+    }
+}
+
+namespace Spiral\Goridge\RPC {
+
+    require_once dirname(__DIR__) . '/rpc.php';
+
+    final class RPC
+    {
+        private function __construct(private readonly \Rpc $rpc)
+        {
+        }
+
+        public static function create(string $connection): self
+        {
+            return new self(new \Rpc(substr($connection, strlen('unix://'))));
+        }
+
+        public function call(string $method, mixed $payload): mixed
+        {
+            return $this->rpc->call($method, $payload);
         }
     }
 }
