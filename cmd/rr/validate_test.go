@@ -37,7 +37,7 @@ tcp:
   servers: {echo: {addr: "ftp://x", delimiter: '\n', delimeter: x}}
   pool: {num_worker: 1}
 `, [][]string{
-				{"endure: ", "soon"},
+				{"endure: ", "duration"},
 				{"endure.log_level: ", "loud"},
 				{"section server is missing"},
 				{"endure.grace: unknown key"},
