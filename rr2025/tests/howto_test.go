@@ -162,3 +162,19 @@ func TestTheChatHowTo(t *testing.T) {
 	require.Equal(t, "Bye.", ann.ask("/quit"))
 	ann.requireEnd()
 }
+
+func TestTheCommandsOfTheOperationsGuide(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, 1, "rpc: {listen: \"unix://DIR/rpc\"}\n"+minimal)
+	require.NoError(t, os.Rename(p.dir+"/.rr.yaml", p.dir+"/rr.yaml"))
+	c := p.dial("echo")
+	require.Equal(t, "hello", c.ask("hello"))
+	for n, says := range []string{"rr.yaml: nothing to correct\n", "the workers are new\n"} {
+		cmd := exec.Command("bash", "-euo", "pipefail", "-c", shown(t, "docs/operations.md", "sh", n))
+		cmd.Dir, cmd.Env = p.dir, append(os.Environ(), "PATH="+filepath.Dir(buildProgram(t))+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Equal(t, says, string(out))
+	}
+	require.Equal(t, "again", c.ask("again"))
+}
