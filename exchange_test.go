@@ -189,11 +189,11 @@ func TestResetDoesNotWaitForAWorkerThatWasKilledWhileIdle(t *testing.T) {
 
 func TestWorkersAreAddedAndRemoved(t *testing.T) {
 	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
-	require.ErrorIs(t, e.removeWorker(context.Background()), errLastWorker)
+	require.ErrorIs(t, e.removeWorker(context.Background(), func(f func(*exchanger) error) error { return f(e) }), errLastWorker)
 	require.NoError(t, e.addWorker())
 	require.Len(t, e.pool.Workers(), 2)
 	require.Equal(t, 2, e.queue.width)
-	require.NoError(t, e.removeWorker(context.Background()))
+	require.NoError(t, e.removeWorker(context.Background(), func(f func(*exchanger) error) error { return f(e) }))
 	require.Equal(t, 1, e.queue.width)
 	require.Zero(t, e.queue.inside)
 	require.Eventually(t, func() bool { return len(e.pool.Workers()) == 1 }, 5*time.Second, time.Millisecond)

@@ -16,8 +16,18 @@ import (
 // makesWorkers reports whether the pool makes workers for exchanges that find none.
 func makesWorkers(cfg *pool.Config) bool { return cfg.Debug }
 
-// destroy has nothing to do: the server plugin destroys the pool, while this plugin stops.
-func (e *exchanger) destroy(context.Context, time.Duration) {}
+// destroy leaves the pool to the server plugin, which destroys it while this plugin stops, or after that, and would wait for
+// workers that die meanwhile.
+func (e *exchanger) destroy(ctx context.Context, _ time.Duration) {
+	go e.tidyUntilGone(ctx) // ends with the last worker, or the context
+}
+
+func (e *exchanger) tidyUntilGone(ctx context.Context) {
+	for len(e.pool.Workers()) > 0 && ctx.Err() == nil {
+		e.tidy()
+		time.Sleep(tidyPause)
+	}
+}
 
 // killStrays ends the workers that a reset has made after the host destroyed the pool: nobody else would. It does not
 // wait for them, as a second Destroy would: two that stop one worker wait ten seconds for each other.

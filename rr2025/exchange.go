@@ -510,7 +510,7 @@ func (e *exchanger) sweep() {
 
 // surplus is how many workers are too many: one that dies while Reset ends the others is replaced twice.
 func (e *exchanger) surplus() int {
-	return len(e.in(stateReady)) + len(e.in(stateWorking)) - e.queue.limit()
+	return len(e.pool.Workers()) - len(e.in(stateDestroyed)) - e.queue.limit()
 }
 
 // trim ends workers that are too many, if it is sure that they are idle. The queue is shut.
@@ -562,16 +562,24 @@ func (e *exchanger) addWorker() error {
 
 var errLastWorker = stderrors.New("the last worker can't be removed: nobody would answer")
 
-// removeWorker waits for a worker to be free and stops it.
-func (e *exchanger) removeWorker(ctx context.Context) error {
+// removeWorker waits for a worker to be free and stops it. locked does the latter while nobody else changes the workers.
+func (e *exchanger) removeWorker(ctx context.Context, locked func(func(*exchanger) error) error) error {
 	if e.queue.limit() == open { // the pool makes and removes workers itself
-		return e.pool.RemoveWorker(ctx)
+		return locked(func(e *exchanger) error { return e.pool.RemoveWorker(ctx) })
 	}
 	if err := e.queue.enter(newTicket(), ctx.Done(), false); err != nil {
 		return err
 	}
-	if !e.queue.narrow() {
+	err := locked(func(e *exchanger) error { return e.stopOne(ctx) })
+	if stderrors.Is(err, errNotServing) || stderrors.Is(err, errLastWorker) {
 		e.queue.leave()
+	}
+	return err
+}
+
+// stopOne stops a worker for somebody who is inside of the queue, and takes that place away.
+func (e *exchanger) stopOne(ctx context.Context) error {
+	if !e.queue.narrow() {
 		return errLastWorker
 	}
 	if err := e.pool.RemoveWorker(ctx); err != nil {

@@ -441,7 +441,11 @@ func (p *Plugin) AddWorker() error {
 // RemoveWorker stops a worker, as soon as one is free. The last one stays: that is an error.
 func (p *Plugin) RemoveWorker(ctx context.Context) error {
 	const op = errors.Op("tcp_plugin_remove_worker")
-	if err := p.change(func(e *exchanger) error { return e.removeWorker(ctx) }); err != nil {
+	e, err := p.serving()
+	if err == nil {
+		err = e.removeWorker(ctx, p.change)
+	}
+	if err != nil {
 		return errors.E(op, err)
 	}
 	return nil

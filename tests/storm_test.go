@@ -36,6 +36,7 @@ type storm struct {
 	wg      sync.WaitGroup
 
 	kills, resets, changes, attacks atomic.Int64
+	unsure                          atomic.Int64 // how often a worker was to be added, and maybe was
 	slowest                         atomic.Int64 // reset, in nanoseconds
 	begin, peak                     figures
 }
@@ -105,9 +106,14 @@ func (s *storm) strike() {
 	})
 	s.every(900*time.Millisecond, func() {
 		if !s.try("informer.AddWorker") {
+			s.unsure.Add(1)
 			return
 		}
-		for !s.try("informer.RemoveWorker") && !s.isOver() { // it gives up when none is free for long
+		for !s.try("informer.RemoveWorker") { // it gives up when none is free for long
+			if s.isOver() {
+				s.unsure.Add(1)
+				return
+			}
 			time.Sleep(10 * time.Millisecond)
 		}
 		s.changes.Add(1)
@@ -187,7 +193,10 @@ func (s *storm) requireOrder(workers int) {
 	c := s.dial("echo")
 	require.Equal(s.t, "hello", c.ask("hello"))
 	require.NoError(s.t, c.Close())
-	eventually(s.t, "the pool is back to size", func() bool { return len(s.workers()) == workers && len(pids(s.dir)) == workers })
+	eventually(s.t, "the pool is back to size", func() bool {
+		n := len(s.workers())
+		return n >= workers && n <= workers+int(s.unsure.Load()) && len(pids(s.dir)) == n
+	})
 
 	s.record.now(s.t) // takes a while after a long storm
 	kills := int(s.kills.Load()) + strings.Count(strings.Join(s.lines(), "\n"), "execTTL")
@@ -234,14 +243,12 @@ const (
 	quick = 6 * time.Second
 )
 
-func TestStormOfWorkerFaults(t *testing.T) {
-	t.Parallel()
+func TestStormOfWorkerFaults(t *testing.T) { // not beside others: it leaves them no processor
 	for name, pool := range map[string][2]string{
 		"while 500 clients work":       {", max_worker_memory: 1", ""},
 		"with a worker for each event": {"", ", max_jobs: 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := startStorm(t, "tcp:"+fmt.Sprintf(poolOfFour, pool[0], pool[1]))
 			clients := 500
 			if pool[1] != "" {
@@ -259,7 +266,6 @@ func TestStormOfWorkerFaults(t *testing.T) {
 
 // SIGTERM comes when nothing is in order.
 func TestTheProgramStopsInTheMiddleOfAStorm(t *testing.T) {
-	t.Parallel()
 	s := startStorm(t, "tcp:"+fmt.Sprintf(poolOfFour, "", ""))
 	s.talk(200, s.addrs["echo"], &talkers{faults: workerFaults, oneIn: 8, within: 40 * time.Second})
 	s.strike()

@@ -158,13 +158,16 @@ func (h *host) announce() {
 // the server plugin sleeps for a second and, if a worker was killed while it was idle, waits for it in vain.
 const cleanUp = 2 * time.Second
 
+// exitTime is what is left for the program itself to end within the grace period.
+const exitTime = 250 * time.Millisecond
+
 // stop ends everything within the grace period.
 //
 // RoadRunner stops all plugins at the same time, and of these the server plugin destroys the pool: replies that are owed
 // to clients and the last events of connections would find no worker. So the tcp plugin is stopped before the others;
 // that it is stopped again with them does nothing. A container that has not started can't be stopped, and needn't be.
 func (h *host) stop(started bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), h.grace)
+	ctx, cancel := context.WithTimeout(context.Background(), h.grace-min(h.grace/20, exitTime))
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 
