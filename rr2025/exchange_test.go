@@ -189,6 +189,31 @@ func TestResetDoesNotWaitForAWorkerThatWasKilledWhileIdle(t *testing.T) {
 	require.Nil(t, f)
 }
 
+func TestWhoCannotRemoveAWorkerLeavesTheQueue(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 2})
+	stopping := func(func(*exchanger) error) error { return errNotServing }
+	require.ErrorIs(t, e.removeWorker(context.Background(), stopping), errNotServing)
+	require.Zero(t, e.queue.admitted())
+	require.Equal(t, 2, e.queue.limit())
+}
+
+func TestWorkersThatAreTooManyAreEndedWhileIdle(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 3})
+	e.queue.widen(-1) // as if the pool had replaced one twice
+	said := make(chan *failure, 1)
+	go func() {
+		_, f := e.say(t, "sleep 300ms")
+		said <- f
+	}()
+	require.Eventually(t, func() bool { return e.longest() > 0 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, e.repair())
+	require.Nil(t, <-said, "the one at work is spared")
+	require.Eventually(t, func() bool { return len(e.pool.Workers()) == 2 }, 5*time.Second, time.Millisecond)
+	require.Never(t, func() bool { return len(e.pool.Workers()) > 2 }, 200*time.Millisecond, 10*time.Millisecond, "not replaced")
+	require.NoError(t, e.repair())
+	require.Len(t, e.pool.Workers(), 2, "and no more than that")
+}
+
 func TestWorkersAreAddedAndRemoved(t *testing.T) {
 	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
 	require.ErrorIs(t, e.removeWorker(context.Background(), func(f func(*exchanger) error) error { return f(e) }), errLastWorker)

@@ -70,6 +70,27 @@ func TestWorkersAreListedAddedAndRemoved(t *testing.T) {
 	}
 }
 
+func TestWhoWaitsToRemoveAWorkerKeepsNobodyFromAddingOne(t *testing.T) {
+	t.Parallel()
+	g, at := newGate(t)
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1), at)
+	var visits []*visit
+	for range 2 {
+		h.dial("echo").send("!gate echo")
+		visits = append(visits, g.next())
+	}
+	removed := make(chan error, 1) // receives once
+	go func() { removed <- h.plugin.RemoveWorker(context.Background()) }()
+	eventually(t, "it waits", func() bool { return h.plugin.Stats().ExchangesWaiting == 1 })
+	var ignored bool
+	require.NoError(t, h.call("informer.AddWorker", "tcp", &ignored))
+	require.NoError(t, <-removed, "it is the one that was added")
+	eventually(t, "there are two", func() bool { return len(h.workers()) == 2 })
+	for _, v := range visits {
+		v.release()
+	}
+}
+
 func TestBeforeServe(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, minimal)
