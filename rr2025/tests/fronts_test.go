@@ -87,7 +87,7 @@ func TestHAProxyAsDocumented(t *testing.T) {
 	front, config := freePort(t), shown(t, "docs/operations.md", "haproxy", 0)
 	for old, with := range map[string]string{
 		"bind :25": "bind " + front, "10.0.0.11:2525": h.addr("smtp").String(), "10.0.0.12:2525": h.addr("smtp").String(),
-		"port 2114 inter 2s fall 5": "port " + port + " inter 50ms fall 3",
+		"port 2114 inter 2s fall 5": "port " + port + " inter 50ms fall 3", "mode tcp": "mode tcp\n  timeout check 1m",
 	} {
 		require.Contains(t, config, old)
 		config = strings.ReplaceAll(config, old, with)

@@ -34,12 +34,17 @@ tcp:
 // dialFromIP is dial from another address of this machine.
 func (h *host) dialFromIP(ip, server string) *client {
 	h.t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: patience}
-	conn, err := dialer.Dial("tcp", h.addr(server).String())
-	require.NoError(h.t, err)
-	c := clientOf(h.t, conn)
+	c := dialFrom(h.t, ip, h.addr(server).String())
 	c.server = server
 	return c
+}
+
+func dialFrom(t *testing.T, ip, address string) *client {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: patience}
+	conn, err := dialer.Dial("tcp", address)
+	require.NoError(t, err)
+	return clientOf(t, conn)
 }
 
 // remote waits until the workers have heard of a client from there, and returns what.
@@ -223,14 +228,14 @@ func TestHAProxy(t *testing.T) {
 	h := startTLS(t, ca, proxied, nil)
 	save(t, h.dir+"/pair.pem", ca.server("localhost").pair())
 	ports := make(map[string]string)
-	config := "global\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n"
+	config := "global\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 1m\n  timeout check 1m\n  timeout client 1m\n  timeout server 1m\n"
 	for name, to := range map[string]struct{ bind, server, options string }{
-		"v1":          {"", h.addr("echo").String(), "send-proxy check inter 50ms"},
-		"v2":          {"", h.addr("echo").String(), "send-proxy-v2 check inter 50ms"},
-		"unix":        {"", h.addr("unix").String(), "send-proxy-v2 check inter 50ms"},
-		"passthrough": {"", h.addr("tls").String(), "send-proxy-v2 check inter 50ms"},
-		"terminated":  {"ssl crt " + h.dir + "/pair.pem", h.addr("echo").String(), "send-proxy-v2-ssl-cn check inter 50ms"},
-		"again":       {"", h.addr("tls").String(), "send-proxy ssl verify required ca-file " + h.dir + "/ca.pem verifyhost localhost check inter 50ms"},
+		"v1":          {"", h.addr("echo").String(), "send-proxy check"},
+		"v2":          {"", h.addr("echo").String(), "send-proxy-v2 check"},
+		"unix":        {"", h.addr("unix").String(), "send-proxy-v2 check"},
+		"passthrough": {"", h.addr("tls").String(), "send-proxy-v2 check"},
+		"terminated":  {"ssl crt " + h.dir + "/pair.pem", h.addr("echo").String(), "send-proxy-v2-ssl-cn check"},
+		"again":       {"", h.addr("tls").String(), "send-proxy ssl verify required ca-file " + h.dir + "/ca.pem verifyhost localhost check"},
 		"none":        {"", h.addr("echo").String(), ""},
 	} {
 		ports[name] = freePort(t)
@@ -260,7 +265,7 @@ func TestHAProxy(t *testing.T) {
 	for name, server := range map[string]string{
 		"v1": "echo", "v2": "echo", "unix": "unix", "passthrough": "tls", "terminated": "echo", "again": "tls",
 	} {
-		c := dial(t, "tcp", ports[name])
+		c := dialFrom(t, "127.0.0.9", ports[name]) // no health check comes from there
 		local := c.LocalAddr().String()
 		if name == "passthrough" || name == "terminated" {
 			c = clientOf(t, tls.Client(c.Conn, ca.trust("localhost")))
