@@ -63,6 +63,18 @@ func (s *spareBuffers) get(size int) *buffer {
 	return &buffer{mapMemory(size)}
 }
 
+// drop gives all of them back to the system.
+func (s *spareBuffers) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, free := range s.bySize {
+		for _, b := range free {
+			unmapMemory(b.bytes)
+		}
+	}
+	s.bySize, s.bytes = nil, 0
+}
+
 func (s *spareBuffers) put(b *buffer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

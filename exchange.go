@@ -38,8 +38,9 @@ type exchanger struct {
 	// context ends.
 	cut, last context.Context
 
-	debug bool // the pool makes a worker for each event
-	log   *zap.Logger
+	ballast ballast
+	debug   bool // the pool makes a worker for each event
+	log     *zap.Logger
 	// of the last reset; the next one reads and writes these, one at a time
 	lastReset time.Time
 	resetTook time.Duration
@@ -69,7 +70,6 @@ type attempt struct {
 	until  context.Context // the exchanger's cut or last
 	call   *call
 	limit  time.Duration
-	begin  time.Time
 	stop   chan struct{} // closed to end an answer that comes as a stream; each one has its own
 	answer answer        // what the attempt brought
 	err    error
@@ -79,10 +79,9 @@ var attempts = sync.Pool{New: func() any { return &attempt{ticket: *newTicket(),
 
 // run is the part that is made inside the queue. Its place is free when the worker is: with the last frame of the answer.
 func (a *attempt) run() (leaves bool) {
-	a.begin = time.Now()
 	leaves = a.exchange()
 	if a.answer.more == nil {
-		a.call.worked(a.begin, a.err)
+		a.call.worked(a.entered, a.err)
 	}
 	return leaves
 }
@@ -181,6 +180,9 @@ func (e *exchanger) exchange(c *call, cancel <-chan struct{}, context, body []by
 		a, err = e.offer(e.cut, c, cancel, 0)
 	}
 	c.payload.Context, c.payload.Body = nil, nil
+	if a.more == nil { // the frames of a stream are few at a time
+		e.ballast.heed(len(body) + len(a.body))
+	}
 	return a, err
 }
 
@@ -239,7 +241,7 @@ func (e *exchanger) offer(until context.Context, c *call, cancel <-chan struct{}
 
 func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
 	a := attempts.Get().(*attempt)
-	a.exchanger, a.until, a.call, a.limit = e, until, c, limit
+	a.exchanger, a.until, a.call, a.limit, a.here = e, until, c, limit, c.here
 	err := e.queue.do(&a.ticket, a, cancel, cancel == nil)
 	if err != nil {
 		err = notAdmitted(err)
@@ -269,7 +271,7 @@ func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 	p := first.Payload()
 	got := answer{context: p.Context, body: p.Body, codec: p.Codec}
 	if p.Flags&frame.STREAM != 0 {
-		got.more = &execFrames{of: e, call: a.call, begin: a.begin, sent: sent, stop: a.stop}
+		got.more = &execFrames{of: e, call: a.call, begin: a.entered, sent: sent, stop: a.stop}
 		a.stop = make(chan struct{})
 	}
 	return got, nil

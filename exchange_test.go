@@ -4,11 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/roadrunner-server/errors"
 	"github.com/roadrunner-server/sdk/v4/payload"
 	"github.com/roadrunner-server/sdk/v4/pool"
 	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
@@ -297,4 +300,39 @@ func TestAPanicOfThePoolEndsTheExchangeAlone(t *testing.T) {
 		require.ErrorContains(t, f, "panickingPool.Exec", "the stack tells where")
 	}
 	require.Zero(t, q.admitted())
+}
+
+// tracedPool says which goroutine calls it.
+type tracedPool struct {
+	workerPool
+	trace string
+}
+
+func (p *tracedPool) Exec(context.Context, *payload.Payload, chan struct{}) (chan *staticPool.PExec, error) {
+	p.trace = string(debug.Stack())
+	return nil, errors.E(errors.WatcherStopped)
+}
+
+func TestAFewConnectionsCallThePoolThemselves(t *testing.T) {
+	q, p := testQueue(1), &tracedPool{}
+	defer q.close()
+	e := &exchanger{pool: p, queue: q, cut: context.Background(), last: context.Background(), log: zap.NewNop()}
+	for _, here := range []bool{true, false, true} {
+		c := newCall(0)
+		c.here = here
+		_, err := e.exchange(c, nil, []byte("{}"), nil)
+		require.Error(t, err)
+		require.Equal(t, here, strings.Contains(p.trace, t.Name()))
+	}
+}
+
+func TestAnExchangeWithAHeavyAnswerTakesBallast(t *testing.T) {
+	for _, size := range []int{heavy/2 - 1, heavy / 2} {
+		e, _, _ := newExchanger(t, pool.Config{NumWorkers: 1})
+		body := strings.Repeat("x", size)
+		answered, f := e.say(t, body)
+		require.Nil(t, f)
+		require.Contains(t, answered, body)
+		require.Equal(t, size == heavy/2, e.ballast.bytes != nil, size)
+	}
 }

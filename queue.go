@@ -50,6 +50,7 @@ type ticket struct {
 	here    bool       // the owner does it, if it need not wait
 	patient bool
 	arrived time.Time
+	entered time.Time // when it was admitted
 
 	queued     bool // in line; guarded, as what follows, by the queue's mu
 	prev, next *ticket
@@ -263,6 +264,7 @@ func (q *queue) join(t *ticket) (admitted bool, err error) {
 	case !q.shut && q.inside < q.width: // then nobody waits
 		q.inside++
 		q.waited.observe(0)
+		t.entered = time.Now()
 		if !t.here {
 			q.start(t)
 		}
@@ -288,7 +290,8 @@ func (q *queue) admit() {
 func (q *queue) call(t *ticket, err error) {
 	q.waiting.remove(t)
 	if err == nil {
-		q.waited.observe(time.Since(t.arrived))
+		t.entered = time.Now()
+		q.waited.observe(t.entered.Sub(t.arrived))
 	}
 	if err == nil && t.job != nil {
 		q.start(t)

@@ -178,12 +178,13 @@ func (r *reader) fill(wait bool) error {
 	if r.over != nil {
 		return nil
 	}
-	if r.start == r.end {
-		r.release()
-	}
+	r.rewind()
 
 	held := r.unfinished()
 	err := r.socket.read(r, wait)
+	if err != nil {
+		r.release()
+	}
 	if err != nil && (errors.Is(err, io.EOF) || r.unfinished() > held) {
 		r.over, err = err, nil
 	}
@@ -291,6 +292,17 @@ func (r *reader) held() int {
 		return 0
 	}
 	return len(r.buffer.bytes)
+}
+
+// rewind makes an empty buffer ready for what comes. One that is larger than that will likely need is given back.
+func (r *reader) rewind() {
+	switch {
+	case r.start < r.end || r.buffer == nil:
+	case r.held() > r.firstBuffer(r.socket.first()):
+		r.release()
+	default:
+		r.start, r.end, r.seen = 0, 0, 0
+	}
 }
 
 // release gives an empty buffer back; a buffer that holds bytes stays.

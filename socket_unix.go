@@ -105,7 +105,7 @@ func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
 
 // receive reads without waiting.
 func receive(fd uintptr, p []byte) (int, error) {
-	n, err := ignoringEINTR(syscall.Read, fd, p)
+	n, err := ignoringEINTR(tryRead, fd, p)
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		return 0, err // with every packet: to wrap it would allocate
@@ -150,7 +150,7 @@ func (s *kernelSocket) writeNow(p []byte) (int, error) {
 
 // writeSome never asks to be called again.
 func (s *kernelSocket) writeSome(fd uintptr) (done bool) {
-	n, err := ignoringEINTR(syscall.Write, fd, s.out)
+	n, err := ignoringEINTR(tryWrite, fd, s.out)
 	switch {
 	case err == nil:
 		s.written = n
@@ -163,7 +163,7 @@ func (s *kernelSocket) writeSome(fd uintptr) (done bool) {
 func ignoringEINTR(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
 	for {
 		n, err := call(int(fd), p)
-		if !errors.Is(err, syscall.EINTR) {
+		if err == nil || !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}

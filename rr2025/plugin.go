@@ -262,7 +262,7 @@ func closeAll(listeners []*listener) {
 }
 
 const (
-	orderPause   = time.Second
+	orderPause   = time.Second / 2
 	defaultGrace = 30 * time.Second // Endure's
 	hostMargin   = 5 * time.Second
 )
@@ -470,14 +470,16 @@ func (p *Plugin) Reset() error {
 	return nil
 }
 
-// keepOrder looks after the pool until Stop has ended.
+// keepOrder looks after the pool, and after memory, until Stop has ended.
 func (p *Plugin) keepOrder() {
+	var leisure leisure
 	for {
 		select {
 		case <-p.cut.Done():
 			return
 		case <-time.After(orderPause):
 		}
+		leisure.look()
 		if !p.changes.TryLock() {
 			continue // somebody does what is to be looked after
 		}

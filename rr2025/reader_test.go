@@ -340,3 +340,20 @@ func TestAnUnfinishedPacketHoldsNoMoreThanWhatArrivedOfIt(t *testing.T) {
 	client.Write(large[len(large)-2:])
 	require.Equal(t, 1+9<<10+20<<10+2, <-got)
 }
+
+func TestAnEmptyBufferIsUsedAgainUnlessItIsTooLarge(t *testing.T) {
+	r := &reader{memory: &memory{}, framing: splitDelimiter([]byte("\n"), false), most: 1 << 20}
+	r.socket = &countedPieces{pieces: pieces{left: [][]byte{[]byte("a\n"), []byte("b\n"), bytes.Repeat([]byte("c"), 100_000), []byte("\n"), []byte("d\n"), []byte("e\n")}}}
+	next := func() *buffer {
+		_, _, err := r.next()
+		require.NoError(t, err)
+		return r.buffer
+	}
+	first := next()
+	require.Same(t, first, next())
+	large := next()
+	require.Greater(t, r.held(), 100_000)
+	require.Same(t, large, next(), "the next packet may be as large")
+	next()
+	require.Equal(t, firstBuffer, r.held(), "it was not")
+}

@@ -27,6 +27,8 @@ func run() int {
 	switch role := os.Getenv(roleKey); role {
 	case "pool":
 		err = servePool(os.Args[1:])
+	case "bare":
+		err = serveBare(os.Args[1:])
 	case "floor":
 		err = serveFloor()
 	default:

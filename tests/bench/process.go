@@ -47,9 +47,14 @@ tcp:
 	return listening(exec.Command(b.rr, "serve", "-c", file), 2)
 }
 
+// startBare runs the least that answers by the pool.
+func (b *bench) startBare() (*process, error) { return startRole("bare", b.rr) }
+
 // startFloor runs a TCP echo without a pool.
-func startFloor() (*process, error) {
-	cmd, err := inRole("floor")
+func startFloor() (*process, error) { return startRole("floor") }
+
+func startRole(role string, args ...string) (*process, error) {
+	cmd, err := inRole(role, args...)
 	if err != nil {
 		return nil, err
 	}

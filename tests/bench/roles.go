@@ -96,11 +96,13 @@ func newPool(rr string) (*staticPool.Pool, error) {
 	return staticPool.NewPool(context.Background(), command, pipe.NewPipeFactory(zap.NewNop()), cfg, zap.NewNop())
 }
 
+const eventContext = `{"remote_addr":"127.0.0.1:50000","server":"exact",` +
+	`"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"DATA"}`
+
 func call(p *staticPool.Pool, size int, execs *atomic.Int64, stopped *atomic.Bool) error {
 	event := &payload.Payload{
-		Context: []byte(`{"remote_addr":"127.0.0.1:50000","server":"exact",` +
-			`"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"DATA"}`),
-		Body: bytes.Repeat([]byte("x"), size),
+		Context: []byte(eventContext),
+		Body:    bytes.Repeat([]byte("x"), size),
 	}
 	stop := make(chan struct{})
 	for !stopped.Load() {
@@ -116,8 +118,52 @@ func call(p *staticPool.Pool, size int, execs *atomic.Int64, stopped *atomic.Boo
 	return nil
 }
 
+// serveBare does what the plugin does for these loads, and nothing else: RR. It shows how near to the pool a program can
+// be that reads, calls it and writes.
+func serveBare(args []string) error {
+	p, err := newPool(args[0])
+	if err != nil {
+		return err
+	}
+	return serve(func(conn net.Conn) { exchange(p, conn) })
+}
+
+func exchange(p *staticPool.Pool, conn net.Conn) {
+	event := &payload.Payload{Context: []byte(eventContext)}
+	stop := make(chan struct{})
+	exec := func(body []byte) []byte {
+		event.Body = body
+		answer, err := p.Exec(context.Background(), event, stop)
+		if err != nil {
+			return nil
+		}
+		return (<-answer).Body()
+	}
+	exec(nil)       // CONNECTED
+	defer exec(nil) // CLOSE
+	b, held := make([]byte, 4*kib), 0
+	for {
+		n, err := conn.Read(b[held:])
+		if err != nil {
+			return
+		}
+		held += n
+		switch {
+		case bytes.HasSuffix(b[:held], []byte("\r\n")):
+			if _, err := conn.Write(exec(b[:held])); err != nil {
+				return
+			}
+			held = 0
+		case held == len(b):
+			b = append(b, make([]byte, held)...)
+		}
+	}
+}
+
 // serveFloor echoes until its standard input ends: what the system takes for TCP alone.
-func serveFloor() error {
+func serveFloor() error { return serve(echo) }
+
+func serve(one func(net.Conn)) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -128,12 +174,14 @@ func serveFloor() error {
 		if err != nil {
 			return err
 		}
-		go echo(conn) // ends with the client
+		go func() { // ends with the client
+			defer func() { _ = conn.Close() }()
+			one(conn)
+		}()
 	}
 }
 
 func echo(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
 	b := make([]byte, 64*kib)
 	for {
 		n, err := conn.Read(b)

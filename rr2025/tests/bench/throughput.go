@@ -21,22 +21,22 @@ type figures struct {
 // throughput prints what each load brings, beside what the pool and TCP alone would.
 func throughput(b *bench) error {
 	fmt.Printf(`
-| load | conns | bytes | packets/s | pool/s | ratio | p50 | p99 | p999 | CPU | pool's | above | TCP's | RSS | switches |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+| load | conns | bytes | packets/s | pool/s | ratio | p50 | p99 | p999 | CPU | pool's | above | bare | TCP's | RSS | switches |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 `)
 	for _, l := range b.loads {
-		var ours, pool, floor []figures
+		var ours, pool, bare, floor []figures
 		for range b.rounds {
-			o, p, f, err := b.compare(l)
+			o, p, m, f, err := b.compare(l)
 			if err != nil {
 				return fmt.Errorf("%s, %d connections, %d bytes: %w", l, l.connections, l.size, err)
 			}
-			ours, pool, floor = append(ours, o), append(pool, p), append(floor, f)
+			ours, pool, bare, floor = append(ours, o), append(pool, p), append(bare, m), append(floor, f)
 		}
-		o, p, f := median(ours), median(pool), median(floor)
-		fmt.Printf("| %s | %d | %s | %.0f | %.0f | %.2f | %s | %s | %s | %.1f | %.1f | %.1f | %.1f | %s | %.2f |\n",
+		o, p, m, f := median(ours), median(pool), median(bare), median(floor)
+		fmt.Printf("| %s | %d | %s | %.0f | %.0f | %.2f | %s | %s | %s | %.1f | %.1f | %.1f | %.1f | %.1f | %s | %.2f |\n",
 			l, l.connections, size(int64(l.size)), o.rate, p.rate, o.rate/p.rate, short(o.p50), short(o.p99), short(o.p999),
-			o.cpu, p.cpu, o.cpu-p.cpu, f.cpu, size(o.rss), o.switches)
+			o.cpu, p.cpu, o.cpu-p.cpu, m.cpu-p.cpu, f.cpu, size(o.rss), o.switches)
 	}
 	fmt.Println("\nCPU is the host's, its workers' not included, in microseconds for each packet.")
 	return nil
@@ -48,13 +48,13 @@ func median(of []figures) figures {
 	return of[len(of)/2]
 }
 
-func (b *bench) compare(l load) (ours, pool, floor figures, err error) {
+func (b *bench) compare(l load) (ours, pool, bare, floor figures, err error) {
 	if ours, err = b.measureProcess(l, b.startRR); err != nil {
-		return ours, pool, floor, err
+		return ours, pool, bare, floor, err
 	}
 	c, err := b.measurePool(l)
 	if err != nil {
-		return ours, pool, floor, err
+		return ours, pool, bare, floor, err
 	}
 	pool = figures{rate: float64(c.Execs) / c.Elapsed.Seconds(), cpu: micros(c.CPU) / float64(c.Execs)}
 	switch {
@@ -64,8 +64,11 @@ func (b *bench) compare(l load) (ours, pool, floor figures, err error) {
 		pool.rate, pool.cpu = pool.rate/3, pool.cpu*3
 	}
 	l.batch = false // one server does for both
+	if bare, err = b.measureProcess(l, b.startBare); err != nil {
+		return ours, pool, bare, floor, err
+	}
 	floor, err = b.measureProcess(l, startFloor)
-	return ours, pool, floor, err
+	return ours, pool, bare, floor, err
 }
 
 func (b *bench) measureProcess(l load, start func() (*process, error)) (figures, error) {
