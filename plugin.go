@@ -260,7 +260,7 @@ func closeAll(listeners []*listener) {
 }
 
 const (
-	orderPause   = time.Second / 2
+	orderPause   = time.Second / 4
 	defaultGrace = 30 * time.Second // Endure's
 	hostMargin   = 5 * time.Second
 )

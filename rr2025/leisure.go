@@ -17,10 +17,10 @@ type leisure struct {
 
 const (
 	// restless is how many bytes are allocated between two looks, at least, when the process does not rest.
-	restless = 1 << 20
+	restless = 512 << 10
 	// littered is how many bytes have been allocated since the last time, at least, when it is worth while; a large
 	// process, whose garbage takes longer to find, waits for a part of its size besides.
-	littered     = 1 << 20
+	littered     = 256 << 10
 	litteredPart = 16
 )
 

@@ -86,8 +86,9 @@ type plan struct {
 	rounds  int           // of which the median counts
 	loads   []load
 	traced  []load
-	idle    []int // connections; 0: as many as the limit of descriptors allows
-	stopped int   // connections that are open when it is stopped
+	idle    []int         // connections; 0: as many as the limit of descriptors allows
+	rest    time.Duration // in which a process that has nothing to do gives memory back
+	stopped int           // connections that are open when it is stopped
 }
 
 const (
@@ -112,6 +113,7 @@ var plans = map[string]plan{
 		},
 		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}, {connections: 1, size: 64 * kib}},
 		idle:    []int{1000, 10000, 0},
+		rest:    time.Second,
 		stopped: 10000,
 	},
 	"quick": {
@@ -123,6 +125,7 @@ var plans = map[string]plan{
 		},
 		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}},
 		idle:    []int{1000, 10000},
+		rest:    time.Second,
 		stopped: 1000,
 	},
 	"smoke": {

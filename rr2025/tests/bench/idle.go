@@ -62,6 +62,7 @@ func (b *bench) measureIdle(n int) (m memory, err error) {
 		if err == nil {
 			err = p.settle()
 		}
+		time.Sleep(b.rest)
 		*at = p.rss()
 	}
 
