@@ -555,35 +555,54 @@ var over = func() context.Context {
 }()
 
 func (e *exchanger) addWorker() error {
-	if err := e.pool.AddWorker(); err != nil {
-		return err
+	err := e.pool.AddWorker()
+	switch {
+	case err == nil:
+		e.queue.widen(1)
+	case raisedBy(err, "worker_watcher_allocate_new") && e.queue.limit() > 1:
+		e.queue.widen(-1) // the pool counts one less then; repair ends it
 	}
-	e.queue.widen(1)
-	return nil
+	return err
 }
 
 var errLastWorker = stderrors.New("the last worker can't be removed: nobody would answer")
+
+// takeTime is how long the worker that is to be stopped is waited for at a time: nobody else changes the workers meanwhile.
+const takeTime = time.Second
 
 // removeWorker waits for a worker to be free and stops it. locked does the latter while nobody else changes the workers.
 func (e *exchanger) removeWorker(ctx context.Context, locked func(func(*exchanger) error) error) error {
 	if e.queue.limit() == open { // the pool makes and removes workers itself
 		return locked(func(e *exchanger) error { return e.pool.RemoveWorker(ctx) })
 	}
-	if err := e.queue.enter(newTicket(), ctx.Done(), false); err != nil {
-		return err
+	for {
+		if err := e.queue.enter(newTicket(), ctx.Done(), false); err != nil {
+			return err
+		}
+		err := locked(func(e *exchanger) error { return e.stopOne(ctx) })
+		if stderrors.Is(err, errNotServing) {
+			e.queue.leave()
+		}
+		if !errors.Is(errors.NoFreeWorkers, err) || ctx.Err() != nil {
+			return err
+		}
 	}
-	err := locked(func(e *exchanger) error { return e.stopOne(ctx) })
-	if stderrors.Is(err, errNotServing) || stderrors.Is(err, errLastWorker) {
-		e.queue.leave()
-	}
-	return err
 }
 
-// stopOne stops a worker for somebody who is inside of the queue, and takes that place away.
+// stopOne stops a worker for somebody who is inside of the queue, and takes that place away or leaves it.
 func (e *exchanger) stopOne(ctx context.Context) error {
+	if e.empty.Load() { // there is none, and who would start them waits for us
+		if err := e.reset(); err != nil {
+			e.queue.leave()
+			return err
+		}
+	}
 	if !e.queue.narrow() {
+		e.queue.leave()
 		return errLastWorker
 	}
+	ctx, cancel := context.WithTimeout(ctx, takeTime)
+	defer cancel()
 	if err := e.pool.RemoveWorker(ctx); err != nil {
 		e.queue.widen(1)
 		return err

@@ -304,6 +304,41 @@ func TestAResetThatFailsIsRepaired(t *testing.T) {
 	require.Len(t, h.workers(), 1)
 }
 
+func TestWhoRemovesAWorkerWhereThereIsNoneDoesNotKeepTheRepairAway(t *testing.T) {
+	t.Parallel()
+	broken := shortDir(t) + "/broken"
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1), "broken="+broken)
+	require.NoError(t, os.WriteFile(broken, nil, 0o600))
+	require.Error(t, h.plugin.Reset())
+	require.Empty(t, h.workers())
+	begin := time.Now()
+	require.Error(t, h.plugin.RemoveWorker(context.Background()), "there is none, and none starts")
+
+	require.NoError(t, os.Remove(broken))
+	require.NoError(t, h.plugin.RemoveWorker(context.Background()))
+	c := h.dial("echo")
+	require.Equal(t, "hello", c.ask("hello"))
+	require.Less(t, time.Since(begin), 2*atOnce)
+	eventually(t, "one is left", func() bool { return len(h.workers()) == 1 })
+	require.Equal(t, "again", c.ask("again"))
+}
+
+func TestAWorkerThatCannotBeAddedKeepsNoResetWaiting(t *testing.T) {
+	t.Parallel()
+	broken := shortDir(t) + "/broken"
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 3, allocate_timeout: 2s", 1), "broken="+broken)
+	require.NoError(t, os.WriteFile(broken, nil, 0o600))
+	require.Error(t, h.plugin.AddWorker())
+	require.NoError(t, os.Remove(broken))
+	eventually(t, "there are as many as the pool counts", func() bool { return len(h.workers()) == 2 })
+	begin := time.Now()
+	h.reset()
+	require.Less(t, time.Since(begin), 2*atOnce)
+	require.NoError(t, h.plugin.AddWorker())
+	require.Len(t, h.workers(), 3)
+	require.Equal(t, "hello", h.dial("echo").ask("hello"))
+}
+
 func TestResetsWithoutAPauseLetExchangesThrough(t *testing.T) {
 	t.Parallel()
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))

@@ -58,7 +58,7 @@ func TestWhoGoesAwayFromAStreamLosesNoWorker(t *testing.T) {
 		} {
 			c := h.dial("echo")
 			uuid := c.receive()
-			c.send("!frames 200 1000000 WRITE")
+			c.send("!frames 60 1000000 WRITE")
 			_, err := io.ReadFull(c, make([]byte, 3<<20))
 			require.NoError(t, err)
 			end(c, uuid)
