@@ -3,7 +3,7 @@
 
 MODULES := . cmd/rr tests
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-FUZZTIME ?= 5s
+FUZZTIME ?= 20000x
 BENCHTIME ?= 1s
 
 # What each RoadRunner must do with the plugin: start, serve workers in Go and PHP, tell them whole sentences, list, close by
@@ -64,7 +64,8 @@ matrix:
 	$(call in-line,rr2025/cmd/rr,go.mod)
 	$(call in-line,rr2025/tests,go.mod,-run '$(MATRIX)')
 
-# Every fuzz target of the plugin, for a moment each.
+# Every fuzz target of the plugin, for a few seconds each: so many inputs, since Go sometimes takes the end of a time given
+# for a failure ("context deadline exceeded").
 fuzz:
 	@listed=$$(go test -list '^Fuzz' .) || { echo "$$listed"; exit 1; }; \
 	targets=$$(echo "$$listed" | grep '^Fuzz') || { echo "no fuzz target found"; exit 1; }; \
