@@ -198,6 +198,21 @@ func TestWhoCannotRemoveAWorkerLeavesTheQueue(t *testing.T) {
 	require.Equal(t, 2, e.queue.limit())
 }
 
+func TestWhoRemovesAWorkerWaitsForTheOnesThatStart(t *testing.T) {
+	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 2}, slowBoot+"="+(takeTime+500*time.Millisecond).String())
+	for _, w := range e.pool.Workers() {
+		require.NoError(t, w.Kill())
+	}
+	holds := 0
+	require.NoError(t, e.removeWorker(context.Background(), func(f func(*exchanger) error) error {
+		holds++
+		return f(e)
+	}))
+	require.Greater(t, holds, 1, "others get at the workers meanwhile")
+	require.Equal(t, 1, e.queue.limit())
+	require.Zero(t, e.queue.admitted())
+}
+
 func TestWorkersThatAreTooManyAreEndedWhileIdle(t *testing.T) {
 	e, _, _ := newExchanger(t, pool.Config{NumWorkers: 3})
 	e.queue.widen(-1) // as if the pool had replaced one twice
