@@ -74,6 +74,8 @@ const hardBit = 1 << 8
 
 // serve runs the connection until it is over. gone is called when its socket is closed, before CLOSE is handed over.
 func (c *connection) serve(gone func()) {
+	var room [waitingRoom]byte
+	keepRoom(room[:])
 	defer c.recovered()
 	defer c.finish(gone)
 	c.live()

@@ -472,6 +472,8 @@ func (p *Plugin) Reset() error {
 
 // keepOrder looks after the pool, and after memory, until Stop has ended.
 func (p *Plugin) keepOrder() {
+	var room [keeperRoom]byte
+	keepRoom(room[:])
 	var leisure leisure
 	for {
 		select {

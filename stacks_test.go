@@ -1,0 +1,35 @@
+package tcp
+
+import (
+	"net"
+	"runtime"
+	"runtime/metrics"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestThePoolsGoroutinesNeedNotGrow: the runtime looks at the stacks that there are whenever it collects garbage.
+func TestThePoolsGoroutinesNeedNotGrow(t *testing.T) {
+	const enough = 4 << 10
+	p, _, _, err := startEndure(t, oneServer("127.0.0.1:0"))
+	require.NoError(t, err)
+	addr := p.listeners[0].socket.Addr().String()
+	require.Eventually(t, func() bool { return startingStack() >= enough }, 10*time.Second, 10*time.Millisecond)
+	for range 500 {
+		client, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer client.Close()
+		echo(t, client, "x\r\n")
+	}
+	require.EqualValues(t, enough, startingStack(), "and that is what a waiting connection has anyway")
+}
+
+// startingStack is how large the stack of a new goroutine is.
+func startingStack() uint64 {
+	runtime.GC()
+	s := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
