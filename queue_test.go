@@ -219,7 +219,7 @@ func TestJobsAreDoneInsideInTheirOrder(t *testing.T) {
 	require.Zero(t, q.admitted())
 }
 
-func TestATicketWhoseOwnerNeedNotWaitIsDoneHere(t *testing.T) {
+func TestATicketIsDoneByItsOwner(t *testing.T) {
 	q := testQueue(1)
 	defer q.close()
 	here := newTicket()
@@ -234,7 +234,14 @@ func TestATicketWhoseOwnerNeedNotWaitIsDoneHere(t *testing.T) {
 	require.Eventually(t, func() bool { return q.length() == 1 }, 5*time.Second, 10*time.Microsecond)
 	q.leave()
 	require.NoError(t, <-end)
-	require.NotNil(t, q.jobs, "who waited is woken once, when it is done")
+	require.Nil(t, q.jobs, "nor after a wait")
+
+	require.NoError(t, q.enter(newTicket(), nil, false))
+	cancel := make(chan struct{})
+	close(cancel)
+	require.ErrorIs(t, q.do(here, jobFunc(func() { t.Error("it was cancelled") }), cancel, false), errCanceled)
+	q.leave()
+	require.Zero(t, q.admitted())
 }
 
 func TestAJobThatIsBegunIsNotCancelled(t *testing.T) {

@@ -70,7 +70,7 @@ func (s *kernelSocket) readSome(fd uintptr) (done bool) {
 	for some := false; ; some = true {
 		more, err := s.readOnce(fd)
 		switch {
-		case errors.Is(err, syscall.EAGAIN):
+		case isEmpty(err):
 			s.r.shrink()
 			return some || !s.wait
 		case some && errors.Is(err, errMemory):
@@ -105,16 +105,24 @@ func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
 
 // receive reads without waiting.
 func receive(fd uintptr, p []byte) (int, error) {
-	n, err := ignoringEINTR(tryRead, fd, p)
+	n, errno := tryRead(fd, p)
 	switch {
-	case errors.Is(err, syscall.EAGAIN):
-		return 0, err // with every packet: to wrap it would allocate
-	case err != nil:
-		return 0, os.NewSyscallError("read", err)
+	case errno == syscall.EINTR:
+		return receive(fd, p)
+	case errno == syscall.EAGAIN:
+		return 0, errno // with every packet: to wrap it would allocate
+	case errno != 0:
+		return 0, os.NewSyscallError("read", errno)
 	case n == 0:
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// isEmpty reports whether an error of receive says that nothing has arrived.
+func isEmpty(err error) bool {
+	errno, ok := err.(syscall.Errno)
+	return ok && errno == syscall.EAGAIN
 }
 
 // through is the socket of a connection whose TLS s is: it still waits for what TLS has not seen.
@@ -125,11 +133,7 @@ func through(plain socket, s *secureSocket) socket {
 	}
 	fd := uintptr(0) // while there is a call of receive
 	s.below.read = func(p []byte) (int, error) {
-		n, err := receive(fd, p)
-		if errors.Is(err, syscall.EAGAIN) {
-			err = syscall.EAGAIN // as it is, the one error that TLS survives
-		}
-		return n, err
+		return receive(fd, p) // EAGAIN as it is: the one error that TLS survives
 	}
 	k.receive, k.byRecord = func(now uintptr, p []byte) (int, error) {
 		fd = now
@@ -150,23 +154,16 @@ func (s *kernelSocket) writeNow(p []byte) (int, error) {
 
 // writeSome never asks to be called again.
 func (s *kernelSocket) writeSome(fd uintptr) (done bool) {
-	n, err := ignoringEINTR(tryWrite, fd, s.out)
+	n, errno := tryWrite(fd, s.out)
 	switch {
-	case err == nil:
+	case errno == syscall.EINTR:
+		return s.writeSome(fd)
+	case errno == 0:
 		s.written = n
-	case !errors.Is(err, syscall.EAGAIN):
-		s.writeErr = os.NewSyscallError("write", err)
+	case errno != syscall.EAGAIN:
+		s.writeErr = os.NewSyscallError("write", errno)
 	}
 	return true
-}
-
-func ignoringEINTR(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := call(int(fd), p)
-		if err == nil || !errors.Is(err, syscall.EINTR) {
-			return n, err
-		}
-	}
 }
 
 // mapMemory returns memory from the system; from the heap where the system gives none.

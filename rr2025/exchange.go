@@ -60,12 +60,13 @@ type call struct {
 	kind  eventKind
 	stats *serverStats
 
-	here bool // exchanges that need not wait are made by the connection's own goroutine, whose stack grows
+	here    bool     // exchanges are made by the connection's own goroutine, whose stack grows
+	attempt *attempt // of the last one, for the next, where that is so
 }
 
 func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: closeTimeout} }
 
-// attempt is what an offer needs besides. A connection that waits for its client needs none: they are used again.
+// attempt is what an offer needs besides. They are used again: one of many connections that waits for its client has none.
 type attempt struct {
 	ticket
 	*exchanger
@@ -242,7 +243,10 @@ func (e *exchanger) offer(until context.Context, c *call, cancel <-chan struct{}
 }
 
 func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struct{}, limit time.Duration) (answer, error) {
-	a := attempts.Get().(*attempt)
+	a := c.attempt
+	if a == nil {
+		a = attempts.Get().(*attempt)
+	}
 	a.exchanger, a.until, a.call, a.limit, a.here = e, until, c, limit, c.here
 	err := e.queue.do(&a.ticket, a, cancel, cancel == nil)
 	if err != nil {
@@ -252,7 +256,11 @@ func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struc
 	}
 	got := a.answer
 	a.exchanger, a.until, a.call, a.answer, a.err = nil, nil, nil, answer{}, nil
-	attempts.Put(a)
+	if c.here {
+		c.attempt = a
+	} else {
+		attempts.Put(a)
+	}
 	return got, err
 }
 

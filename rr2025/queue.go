@@ -49,7 +49,7 @@ type queue struct {
 type ticket struct {
 	called  chan error // cap 1; receives once for each time the ticket was put in line, unless it was taken out again
 	job     job        // what is done inside; nil: the owner goes in itself
-	here    bool       // the owner does it, if it need not wait
+	here    bool       // the owner does it
 	patient bool
 	arrived time.Time
 	entered time.Time // when it was admitted
@@ -98,17 +98,18 @@ func (q *queue) enter(t *ticket, cancel <-chan struct{}, patient bool) error {
 // by one of a few goroutines that have one, and those of the many connections that wait stay small. Where there are only
 // few, t.here saves the way to another goroutine and back.
 func (q *queue) do(t *ticket, j job, cancel <-chan struct{}, patient bool) error {
-	t.job, t.patient = j, patient
-	defer func() { t.job = nil }()
-	admitted, err := q.join(t)
-	switch {
-	case err != nil:
-		return err
-	case admitted && t.here:
-		if j.run() {
+	if t.here {
+		err := q.enter(t, cancel, patient)
+		if err == nil && j.run() {
 			q.leave()
 		}
-		return nil
+		return err
+	}
+
+	t.job, t.patient = j, patient
+	defer func() { t.job = nil }()
+	if _, err := q.join(t); err != nil {
+		return err
 	}
 
 	select {
