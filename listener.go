@@ -270,8 +270,10 @@ func (l *listener) remoteName(a net.Addr) string {
 
 // addrOf is an address as RoadRunner has always written it: ip:port, and @ for the nameless peer of a unix socket.
 func addrOf(a net.Addr) string {
-	if a != nil && a.String() != "" {
-		return a.String()
+	if a != nil {
+		if name := a.String(); name != "" {
+			return name
+		}
 	}
 	return "@"
 }

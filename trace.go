@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"context"
+	"net"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -30,12 +31,12 @@ type spans struct {
 	common     []attribute.KeyValue
 }
 
-func newSpans(tracer trace.Tracer, server, uuid, remote string) *spans {
+func newSpans(tracer trace.Tracer, server, uuid string, remote net.Addr) *spans {
 	if tracer == nil {
 		return nil
 	}
 	s := &spans{tracer: tracer, common: []attribute.KeyValue{
-		attribute.String("tcp.server", server), attribute.String("tcp.uuid", uuid), attribute.String("tcp.remote", remote),
+		attribute.String("tcp.server", server), attribute.String("tcp.uuid", uuid), attribute.String("tcp.remote", addrOf(remote)),
 	}}
 	_, s.connection = tracer.Start(context.Background(), "tcp connection", trace.WithNewRoot(),
 		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(s.common...))

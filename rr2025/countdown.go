@@ -12,7 +12,8 @@ import (
 // wait for a worker, and one more when it has it; where it makes a worker for each event, only the latter.
 type countdown struct {
 	context.Context
-	timer  *time.Timer // stopped at first
+	cancel context.CancelFunc
+	timer  *time.Timer // nil until the worker has the event
 	after  time.Duration
 	waited bool // the last context derived was to wait for a worker
 	makes  bool // the pool makes a worker for each event
@@ -20,21 +21,29 @@ type countdown struct {
 
 func newCountdown(parent context.Context, after time.Duration, makes bool) (*countdown, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
-	c := &countdown{Context: ctx, after: after, makes: makes, timer: time.AfterFunc(time.Hour, cancel)}
-	c.timer.Stop()
-	return c, func() {
+	c := &countdown{Context: ctx, cancel: cancel, after: after, makes: makes}
+	return c, c.stop
+}
+
+func (c *countdown) stop() {
+	c.pause()
+	c.cancel()
+}
+
+func (c *countdown) pause() {
+	if c.timer != nil {
 		c.timer.Stop()
-		cancel()
 	}
 }
 
 // Deadline is asked for by context.WithTimeout, once for each context that is derived.
 func (c *countdown) Deadline() (time.Time, bool) {
 	if c.waited || c.makes {
-		c.timer.Reset(c.after)
+		c.pause()
+		c.timer = time.AfterFunc(c.after, c.cancel)
 		c.waited = false
 	} else {
-		c.timer.Stop()
+		c.pause()
 		c.waited = true
 	}
 	return c.Context.Deadline()

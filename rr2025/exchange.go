@@ -60,9 +60,13 @@ type call struct {
 	kind  eventKind
 	stats *serverStats
 
-	here    bool     // exchanges are made by the connection's own goroutine, whose stack grows
+	here    bool     // exchanges behind the first ones are made by the connection's own goroutine, whose stack grows
+	made    int      // exchanges so far
 	attempt *attempt // of the last one, for the next, where that is so
 }
+
+// brief is how many exchanges a connection may have that is not worth a larger stack.
+const brief = 8
 
 func newCall(closeTimeout time.Duration) *call { return &call{closeTimeout: closeTimeout} }
 
@@ -247,7 +251,9 @@ func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struc
 	if a == nil {
 		a = attempts.Get().(*attempt)
 	}
-	a.exchanger, a.until, a.call, a.limit, a.here = e, until, c, limit, c.here
+	here := c.here && c.made >= brief
+	a.exchanger, a.until, a.call, a.limit, a.here = e, until, c, limit, here
+	c.made++
 	err := e.queue.do(&a.ticket, a, cancel, cancel == nil)
 	if err != nil {
 		err = notAdmitted(err)
@@ -256,7 +262,7 @@ func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struc
 	}
 	got := a.answer
 	a.exchanger, a.until, a.call, a.answer, a.err = nil, nil, nil, answer{}, nil
-	if c.here {
+	if here {
 		c.attempt = a
 	} else {
 		attempts.Put(a)

@@ -89,7 +89,7 @@ func (c *connection) live() {
 		return
 	}
 	c.connected = true
-	c.spans = newSpans(c.tracer, c.server, c.uuid, addrOf(c.remote))
+	c.spans = newSpans(c.tracer, c.server, c.uuid, c.remote)
 	st := reading
 	if !c.omits.connected {
 		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
@@ -411,10 +411,14 @@ func (c *connection) sayGoodbye() {
 	if c.secure != nil && !c.isAborted() {
 		c.secure.sayGoodbye(c.linger < lingerTime)
 	}
-	if c.linger > 0 && !c.isAborted() && c.closeWrite() {
+	if c.linger > 0 && !c.isAborted() && !c.hasHungUp() && c.closeWrite() {
 		c.discard()
 	}
 }
+
+// hasHungUp reports whether the client sends nothing more, so that nothing unread can come. The end of a TLS session is not
+// the end of what comes.
+func (c *connection) hasHungUp() bool { return c.secure == nil && errors.Is(c.packets.over, io.EOF) }
 
 // closeWrite is for who has the turn.
 func (c *connection) closeWrite() bool {

@@ -255,10 +255,11 @@ type ending struct {
 
 // closed is the context of the last event.
 func (c *contexts) closed(e ending) []byte {
-	more := fmt.Sprintf(`,"reason":%q,"bytes_read":%d,"bytes_written":%d,"seconds":%s`,
-		e.why, e.read, e.written, strconv.FormatFloat(e.lived.Seconds(), 'f', 3, 64))
+	more := `,"reason":"` + e.why.String() + `","bytes_read":` + strconv.FormatInt(e.read, 10) +
+		`,"bytes_written":` + strconv.FormatInt(e.written, 10) +
+		`,"seconds":` + strconv.FormatFloat(e.lived.Seconds(), 'f', 3, 64)
 	if e.unfinished > 0 {
-		more += fmt.Sprintf(`,"unfinished":%d`, e.unfinished)
+		more += `,"unfinished":` + strconv.Itoa(e.unfinished)
 	}
 	return c.event(c.close, more)
 }

@@ -74,53 +74,41 @@ func (q *queue) waits() int {
 // cancel is closed. A patient owner waits as long as it takes, whatever the limits.
 func (q *queue) enter(t *ticket, cancel <-chan struct{}, patient bool) error {
 	t.job, t.here, t.patient = nil, true, patient
-	admitted, err := q.join(t)
-	if admitted || err != nil {
-		return err
-	}
-
-	select {
-	case err := <-t.called:
-		return err
-	case <-cancel:
-		if q.withdraw(t) {
-			return errCanceled
-		}
-		if err := <-t.called; err != nil {
-			return err
-		}
-		q.leave()
-		return errCanceled
-	}
+	return q.await(t, cancel)
 }
 
 // do waits as enter does, and then until j is done. What is begun is not cancelled. The pool needs a large stack: j is run
 // by one of a few goroutines that have one, and those of the many connections that wait stay small. Where there are only
 // few, t.here saves the way to another goroutine and back.
 func (q *queue) do(t *ticket, j job, cancel <-chan struct{}, patient bool) error {
-	if t.here {
-		err := q.enter(t, cancel, patient)
-		if err == nil && j.run() {
-			q.leave()
-		}
-		return err
-	}
-
 	t.job, t.patient = j, patient
-	defer func() { t.job = nil }()
-	if _, err := q.join(t); err != nil {
+	err := q.await(t, cancel)
+	if err == nil && t.here && j.run() {
+		q.leave()
+	}
+	t.job = nil
+	return err
+}
+
+// await is the wait of both.
+func (q *queue) await(t *ticket, cancel <-chan struct{}) error {
+	if admitted, err := q.join(t); err != nil || admitted && t.here {
 		return err
 	}
-
 	select {
 	case err := <-t.called:
 		return err
 	case <-cancel:
-		if q.withdraw(t) {
-			return errCanceled
-		}
-		return <-t.called
 	}
+	if q.withdraw(t) {
+		return errCanceled
+	}
+	err := <-t.called
+	if err == nil && t.here {
+		q.leave()
+		return errCanceled
+	}
+	return err
 }
 
 // mostIdle goroutines are kept for the next jobs.
@@ -255,6 +243,9 @@ func (q *queue) close() {
 	}
 }
 
+// fewInLine is how many jobs wait, at most, for their owners to do them: the stacks of more would not stay in a cache.
+const fewInLine = 32
+
 // join admits t, or puts it in line.
 func (q *queue) join(t *ticket) (admitted bool, err error) {
 	q.mu.Lock()
@@ -274,6 +265,7 @@ func (q *queue) join(t *ticket) (admitted bool, err error) {
 		return true, nil
 	}
 	t.arrived = time.Now()
+	t.here = t.here && (t.job == nil || q.waiting.length < fewInLine)
 	q.waiting.add(t)
 	if !t.patient && !q.timing {
 		q.startTimer(q.timeout)
@@ -296,7 +288,7 @@ func (q *queue) call(t *ticket, err error) {
 		t.entered = time.Now()
 		q.waited.observe(t.entered.Sub(t.arrived))
 	}
-	if err == nil && t.job != nil {
+	if err == nil && t.job != nil && !t.here {
 		q.start(t)
 		return
 	}
