@@ -19,6 +19,9 @@ type framing struct {
 	overlap int
 	// batch is how many bytes of finished packets are handed over together, at most; 0: one packet at a time.
 	batch int
+	// finished is how many bytes of data, which begins with a packet, are finished packets: what split would find one by
+	// one. nil: nothing is faster than split.
+	finished func(data []byte) int
 }
 
 const everything = math.MaxInt
@@ -32,7 +35,7 @@ func splitDelimiter(delimiter []byte, strip bool) framing {
 	if strip {
 		kept = 0
 	}
-	return framing{
+	f := framing{
 		overlap: len(delimiter) - 1,
 		split: func(data []byte, atEOF bool) (int, []byte, error) {
 			if i := bytes.Index(data, delimiter); i >= 0 {
@@ -41,6 +44,25 @@ func splitDelimiter(delimiter []byte, strip bool) framing {
 			return rest(data, atEOF)
 		},
 	}
+	if !overlapsItself(delimiter) {
+		f.finished = func(data []byte) int {
+			if i := bytes.LastIndex(data, delimiter); i >= 0 {
+				return i + len(delimiter)
+			}
+			return 0
+		}
+	}
+	return f
+}
+
+// overlapsItself reports whether a delimiter could begin within another one.
+func overlapsItself(delimiter []byte) bool {
+	for i := 1; i < len(delimiter); i++ {
+		if bytes.HasPrefix(delimiter, delimiter[i:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // splitDelimiters is splitDelimiter with several: the one that begins first counts. None begins with another.

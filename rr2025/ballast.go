@@ -17,7 +17,7 @@ type ballast struct {
 }
 
 const (
-	ballastSize = 8 << 20
+	ballastSize = 16 << 20
 	// heavy packets, with their answers, are worth it. Small ones are not: they are faster in a heap that fits a cache.
 	heavy = 4 << 10
 )

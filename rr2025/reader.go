@@ -128,19 +128,28 @@ func (r *reader) cut() ([]byte, error) {
 	if r.isTooLong(n) {
 		return nil, errTooLong
 	}
-	if batch := r.framing.batch; batch > 0 {
-		for {
-			more, _, err := r.split(r.start+n, false)
-			if err != nil || more == 0 || n+more > batch || r.isTooLong(more) {
-				break // what is wrong with it is met again when it comes first
-			}
-			n += more
-		}
+	if r.framing.batch > 0 {
+		n = r.batch(n)
 		packet = r.buffer.bytes[r.start : r.start+n]
 	}
 
 	r.cutOff(n)
 	return packet, nil
+}
+
+// batch is how many bytes of finished packets come together, the first of which has n.
+func (r *reader) batch(n int) int {
+	most := r.framing.batch
+	if whole := min(r.unfinished(), most); r.framing.finished != nil && !r.isTooLong(whole) {
+		return max(n, r.framing.finished(r.buffer.bytes[r.start:r.start+whole]))
+	}
+	for {
+		more, _, err := r.split(r.start+n, false)
+		if err != nil || more == 0 || n+more > most || r.isTooLong(more) {
+			return n // what is wrong with it is met again when it comes first
+		}
+		n += more
+	}
 }
 
 func (r *reader) isTooLong(n int) bool { return r.longest > 0 && n > r.longest }
