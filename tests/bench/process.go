@@ -26,11 +26,28 @@ const workers = 2
 
 // startRR runs rr until it listens. Its workers send back what they get.
 func (b *bench) startRR() (*process, error) {
-	command, err := json.Marshal([]string{b.rr, "worker", "echo"})
+	file, err := b.config()
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(b.dir, ".rr.yaml")
+	return listening(exec.Command(b.rr, "serve", "-c", file), 2)
+}
+
+// startBare runs the same RoadRunner with the least that answers by its pool.
+func (b *bench) startBare() (*process, error) {
+	file, err := b.config()
+	if err != nil {
+		return nil, err
+	}
+	return startRole("bare", file)
+}
+
+func (b *bench) config() (file string, err error) {
+	command, err := json.Marshal([]string{b.rr, "worker", "echo"})
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(b.dir, ".rr.yaml")
 	config := fmt.Sprintf(`version: "3"
 logs: {mode: production, level: warn}
 server: {command: %s}
@@ -41,14 +58,8 @@ tcp:
     batch: {addr: "127.0.0.1:0", batch: true}
   pool: {num_workers: %d}
 `, command, workers)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		return nil, err
-	}
-	return listening(exec.Command(b.rr, "serve", "-c", file), 2)
+	return file, os.WriteFile(file, []byte(config), 0o600)
 }
-
-// startBare runs the least that answers by the pool.
-func (b *bench) startBare() (*process, error) { return startRole("bare", b.rr) }
 
 // startFloor runs a TCP echo without a pool.
 func startFloor() (*process, error) { return startRole("floor") }

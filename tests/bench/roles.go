@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -14,10 +15,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/roadrunner-server/config/v4"
+	"github.com/roadrunner-server/endure/v2"
+	"github.com/roadrunner-server/informer/v4"
+	"github.com/roadrunner-server/logger/v4"
+	"github.com/roadrunner-server/metrics/v4"
+	"github.com/roadrunner-server/resetter/v4"
+	"github.com/roadrunner-server/rpc/v4"
 	"github.com/roadrunner-server/sdk/v4/ipc/pipe"
 	"github.com/roadrunner-server/sdk/v4/payload"
 	"github.com/roadrunner-server/sdk/v4/pool"
 	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
+	"github.com/roadrunner-server/server/v4"
+	"github.com/roadrunner-server/status/v4"
 	"go.uber.org/zap"
 )
 
@@ -91,9 +101,12 @@ func servePool(args []string) error {
 
 // newPool is the pool as the plugin has it.
 func newPool(rr string) (*staticPool.Pool, error) {
-	cfg := &pool.Config{NumWorkers: workers, Supervisor: &pool.SupervisorConfig{ExecTTL: time.Hour}}
 	command := func([]string) *exec.Cmd { return exec.Command(rr, "worker", "echo") }
-	return staticPool.NewPool(context.Background(), command, pipe.NewPipeFactory(zap.NewNop()), cfg, zap.NewNop())
+	return staticPool.NewPool(context.Background(), command, pipe.NewPipeFactory(zap.NewNop()), poolConfig(), zap.NewNop())
+}
+
+func poolConfig() *pool.Config {
+	return &pool.Config{NumWorkers: workers, Supervisor: &pool.SupervisorConfig{ExecTTL: time.Hour}}
 }
 
 const eventContext = `{"remote_addr":"127.0.0.1:50000","server":"exact",` +
@@ -118,15 +131,55 @@ func call(p *staticPool.Pool, size int, execs *atomic.Int64, stopped *atomic.Boo
 	return nil
 }
 
-// serveBare does what the plugin does for these loads, and nothing else: RR. It shows how near to the pool a program can
-// be that reads, calls it and writes.
+// serveBare is cmd/rr with another plugin: CONFIG. It shows how near to the pool a plugin can be.
 func serveBare(args []string) error {
-	p, err := newPool(args[0])
+	c := endure.New(slog.LevelError)
+	file := &config.Plugin{Path: args[0], Version: "2024.1.5", Timeout: time.Minute}
+	file.Prefix = "rr" //nolint:staticcheck // deprecated, but v2023.3 does not start without
+	err := c.RegisterAll(file, &logger.Plugin{}, &server.Plugin{}, &rpc.Plugin{}, &informer.Plugin{}, &resetter.Plugin{},
+		&metrics.Plugin{}, &status.Plugin{}, &bare{})
 	if err != nil {
 		return err
 	}
-	return serve(func(conn net.Conn) { exchange(p, conn) })
+	if err := c.Init(); err != nil {
+		return err
+	}
+	failed, err := c.Serve()
+	if err != nil {
+		return err
+	}
+	return (<-failed).Error
 }
+
+// bare is a plugin that does what ours does for these loads, and nothing else: it reads, calls the pool and writes.
+type bare struct{ pools pooler }
+
+type pooler interface {
+	NewPool(ctx context.Context, cfg *pool.Config, env map[string]string, _ *zap.Logger) (*staticPool.Pool, error)
+}
+
+func (b *bare) Name() string { return "tcp" }
+
+// Init gets the server plugin from Endure.
+func (b *bare) Init(pools pooler) error {
+	b.pools = pools
+	return nil
+}
+
+// Serve accepts connections until the process ends.
+func (b *bare) Serve() chan error {
+	failed := make(chan error, 1)
+	p, err := b.pools.NewPool(context.Background(), poolConfig(), map[string]string{"RR_MODE": "tcp"}, nil)
+	if err != nil {
+		failed <- err
+		return failed
+	}
+	go func() { failed <- serve(func(conn net.Conn) { exchange(p, conn) }) }() // ends with the process
+	return failed
+}
+
+// Stop is not called: the process is killed.
+func (b *bare) Stop(context.Context) error { return nil }
 
 func exchange(p *staticPool.Pool, conn net.Conn) {
 	event := &payload.Payload{Context: []byte(eventContext)}
