@@ -238,8 +238,11 @@ func (r *reader) makeRoom() bool {
 // firstBuffer is the size of the buffer that a packet as large as the last one fits in; least, if the connection waits
 // with it.
 func (r *reader) firstBuffer(least int) int {
-	size := least
-	for least >= firstBuffer && size < r.usual && size < largestFirst {
+	size, expected := least, r.usual
+	if r.framing.batch > 0 {
+		expected++ // a read that does not fill the buffer has found all there is
+	}
+	for least >= firstBuffer && size < expected && size < largestFirst {
 		size *= 2
 	}
 	if r.longest > 0 {

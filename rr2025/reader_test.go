@@ -357,3 +357,10 @@ func TestAnEmptyBufferIsUsedAgainUnlessItIsTooLarge(t *testing.T) {
 	next()
 	require.Equal(t, firstBuffer, r.held(), "it was not")
 }
+
+func TestABatchAsLargeAsTheLastOneDoesNotFillTheBuffer(t *testing.T) {
+	for batch, want := range map[int]int{0: firstBuffer, 1 << 20: 2 * firstBuffer} {
+		r := &reader{framing: batched(splitDelimiter([]byte("\n"), false), batch), usual: firstBuffer}
+		require.Equal(t, want, r.firstBuffer(firstBuffer), "a full buffer would ask for another read, which finds nothing")
+	}
+}
