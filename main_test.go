@@ -161,7 +161,7 @@ func realPool(t testing.TB, cfg pool.Config, env ...string) *staticPool.Pool {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		destroyAgain(ctx, p) // takes all of that time where a test has destroyed the pool before
+		destroyAgain(ctx, p)  // takes all of that time where a test has destroyed the pool before
 		if ctx.Err() != nil { // it has killed them, and lists them until they are gone
 			require.Eventually(t, func() bool { return len(p.Workers()) == 0 }, 5*time.Second, time.Millisecond,
 				"the pool did not get all its workers back")
