@@ -2,6 +2,8 @@ package tcp
 
 import (
 	"math/rand"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -241,6 +243,28 @@ func TestATicketIsDoneByItsOwner(t *testing.T) {
 	close(cancel)
 	require.ErrorIs(t, q.do(here, jobFunc(func() { t.Error("it was cancelled") }), cancel, false), errCanceled)
 	q.leave()
+	require.Zero(t, q.admitted())
+}
+
+func TestOwnersInALongLineHaveTheirJobsDone(t *testing.T) {
+	q := testQueue(1)
+	defer q.close()
+	require.NoError(t, q.enter(newTicket(), nil, false))
+	ends := make(chan error)
+	byOwner := make(chan bool, fewInLine+1)
+	for i := range fewInLine + 1 {
+		ticket := newTicket()
+		ticket.here = true
+		go func() {
+			ends <- q.do(ticket, jobFunc(func() { byOwner <- !strings.Contains(string(debug.Stack()), "(*queue).perform(") }), nil, false)
+		}()
+		require.Eventually(t, func() bool { return q.length() == i+1 }, 5*time.Second, 10*time.Microsecond)
+	}
+	q.leave()
+	for i := range fewInLine + 1 {
+		require.NoError(t, <-ends)
+		require.Equal(t, i < fewInLine, <-byOwner)
+	}
 	require.Zero(t, q.admitted())
 }
 

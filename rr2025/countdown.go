@@ -38,13 +38,10 @@ func (c *countdown) pause() {
 
 // Deadline is asked for by context.WithTimeout, once for each context that is derived.
 func (c *countdown) Deadline() (time.Time, bool) {
-	if c.waited || c.makes {
-		c.pause()
+	c.pause()
+	c.waited = !c.waited && !c.makes
+	if !c.waited {
 		c.timer = time.AfterFunc(c.after, c.cancel)
-		c.waited = false
-	} else {
-		c.pause()
-		c.waited = true
 	}
 	return c.Context.Deadline()
 }
