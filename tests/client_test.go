@@ -48,13 +48,18 @@ func dial(t *testing.T, network, address string) *client {
 func clientOf(t *testing.T, conn net.Conn) *client {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	return &client{t: t, Conn: conn, r: bufio.NewReader(conn)}
+	c := &client{t: t, Conn: conn, r: bufio.NewReader(conn)}
+	c.wait()
+	return c
 }
+
+// wait gives whoever uses the connection next their patience.
+func (c *client) wait() { _ = c.SetDeadline(time.Now().Add(patience)) }
 
 // send sends a packet.
 func (c *client) send(packet string) {
 	c.t.Helper()
+	c.wait()
 	_, err := io.WriteString(c, packet+"\r\n")
 	require.NoError(c.t, err)
 }
@@ -62,6 +67,7 @@ func (c *client) send(packet string) {
 // receive waits for a line.
 func (c *client) receive() string {
 	c.t.Helper()
+	c.wait()
 	line, err := c.r.ReadString('\n')
 	require.NoError(c.t, err, "after %q", line)
 	return strings.TrimSuffix(line, "\r\n")
@@ -76,6 +82,7 @@ func (c *client) ask(packet string) string {
 // rest is all that still comes before the server closes.
 func (c *client) rest() string {
 	c.t.Helper()
+	c.wait()
 	rest, err := io.ReadAll(c.r)
 	require.NoError(c.t, err)
 	return string(rest)
@@ -85,6 +92,7 @@ func (c *client) rest() string {
 // sent what nobody read.
 func (c *client) requireEnd() {
 	c.t.Helper()
+	c.wait()
 	rest, err := io.ReadAll(c.r)
 	if !errors.Is(err, syscall.ECONNRESET) {
 		require.NoError(c.t, err)

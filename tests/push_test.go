@@ -148,7 +148,6 @@ func TestPushesFromGoAndPHPDoNotInterleaveWithAnswers(t *testing.T) { // not in 
 	h := start(t, withRPC, "connected=hello")
 	c := h.dial("echo")
 	uuid := c.receive()
-	require.NoError(t, c.SetDeadline(time.Now().Add(3*patience)))
 
 	var pushers sync.WaitGroup
 	pushers.Add(3)
