@@ -56,9 +56,6 @@ func leasesOf(cfg *pool.Config) *leases {
 	if cfg.Supervisor != nil {
 		s.exec = cfg.Supervisor.ExecTTL
 	}
-	if !makesWorkers(cfg) { // else it makes one when allocate_timeout is over
-		s.allocate = cfg.AllocateTimeout
-	}
 	return s
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leased are leases with allocate_timeout and exec_ttl.
-func leased(allocate, exec time.Duration, untils ...context.Context) *leases {
-	return (&leases{allocate: allocate, exec: exec}).endWith(untils...)
+// leased are leases with exec_ttl.
+func leased(exec time.Duration, untils ...context.Context) *leases {
+	return (&leases{exec: exec}).endWith(untils...)
 }
 
 // derive is what the pool does, to wait for a worker and when it has it.
@@ -41,11 +41,15 @@ func requireEnd(ctx context.Context, t *testing.T, in time.Duration, why error) 
 	<-ctx.Done()
 }
 
-func TestALeaseEndsWhenTheWaitForAWorkerIsOver(t *testing.T) {
+func TestALeaseOutlastsTheWaitForAWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := leased(5*second, 60*second)
+		s := leased(3 * second)
 		l := s.take(context.Background(), time.Now(), 0)
-		requireEnd(derive(t, l), t, 5*second, context.DeadlineExceeded)
+		waiting, cancel := context.WithTimeout(l, 10*second)
+		defer cancel()
+		requireEnd(waiting, t, 10*second, context.DeadlineExceeded)
+		require.NoError(t, l.Err(), "the pool may have got a worker in the last moment")
+		requireEnd(derive(t, l), t, 3*second, context.DeadlineExceeded)
 		require.ErrorIs(t, context.Cause(l), context.DeadlineExceeded)
 	})
 }
@@ -59,7 +63,7 @@ func TestALeaseCountsFromWhenTheWorkerHasTheEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := leased(60*second, c.exec)
+				s := leased(c.exec)
 				l := s.take(context.Background(), time.Now(), c.within)
 				for range 3 { // the pool begins anew when the worker that it got was no good
 					waiting := derive(t, l)
@@ -84,19 +88,24 @@ func TestALeaseOfAPoolThatMakesAWorkerForEachEvent(t *testing.T) {
 	})
 }
 
-// Where nothing bounds the lease, the pool does.
 func TestALeaseWithoutALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := leasesOf(&pool.Config{})
-		ctx, cancel := context.WithTimeout(s.take(context.Background(), time.Now(), 0), 3*second)
-		defer cancel()
-		requireEnd(ctx, t, 3*second, context.DeadlineExceeded)
+		l := s.take(context.Background(), time.Now(), 0)
+		derive(t, l)
+		requireEnd(derive(t, l), t, time.Hour, context.DeadlineExceeded) // the pool's own
+		require.NoError(t, l.Err())
+		require.Nil(t, s.timer)
+
+		l = s.take(context.Background(), time.Now(), 3*second)
+		derive(t, l)
+		requireEnd(derive(t, l), t, 3*second, context.DeadlineExceeded)
 	})
 }
 
 func TestLeasesThatAreShorterEndFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := leased(60*second, 60*second)
+		s := leased(60 * second)
 		working := func(within time.Duration) context.Context {
 			l := s.take(context.Background(), time.Now(), within)
 			derive(t, l)
@@ -119,7 +128,7 @@ func TestLeasesThatAreShorterEndFirst(t *testing.T) {
 
 func TestALeaseIsUsedAgainUnlessItHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := leased(5*second, 3*second)
+		s := leased(3 * second)
 		take := func() *lease { return s.take(context.Background(), time.Now(), 0) }
 		first := take()
 		derive(t, first)
@@ -127,6 +136,7 @@ func TestALeaseIsUsedAgainUnlessItHasEnded(t *testing.T) {
 		s.give(first)
 		time.Sleep(9 * second) // nobody has it
 		require.True(t, first == take())
+		time.Sleep(9 * second) // the pool has not asked yet
 		derive(t, first)
 		time.Sleep(4 * second)
 		derive(t, first)
@@ -150,7 +160,7 @@ func TestALeaseEndsWithWhatItLastsUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		last, killLast := context.WithCancel(context.Background())
 		cut, kill := context.WithCancel(last)
-		s := leased(60*second, 60*second, cut, last)
+		s := leased(60*second, cut, last)
 		event, closing := s.take(cut, time.Now(), 0), s.take(last, time.Now(), 5*second)
 		waiting, worked := derive(t, event), derive(t, closing)
 		working := derive(t, event)
@@ -178,7 +188,7 @@ func TestALeaseEndsWithWhatItLastsUntil(t *testing.T) {
 func TestALeaseOfAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cut, kill := context.WithCancel(context.Background())
-		s := leased(5*second, 5*second, cut)
+		s := leased(5*second, cut)
 		l := s.take(cut, time.Now(), 0)
 		derive(t, l)
 		derive(t, l)
@@ -192,21 +202,13 @@ func TestALeaseOfAStream(t *testing.T) {
 		kill()
 		synctest.Wait()
 		require.ErrorIs(t, stopping.Err(), context.Canceled)
-
-		closing := s.take(context.Background(), time.Now(), 3*second) // which has one time for all of it
-		derive(t, closing)
-		derive(t, closing)
-		closing.stream()
-		stopping, cancel = context.WithTimeout(closing, 7*second)
-		defer cancel()
-		requireEnd(stopping, t, 3*second, context.DeadlineExceeded)
 	})
 }
 
 // Leases end while others are taken, asked and given back.
 func TestLeasesFromManyGoroutines(t *testing.T) {
 	cut, kill := context.WithCancel(context.Background())
-	s := leased(time.Millisecond, time.Millisecond, cut)
+	s := leased(time.Millisecond, cut)
 	var working sync.WaitGroup
 	for range 8 {
 		working.Add(1)

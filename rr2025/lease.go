@@ -9,35 +9,31 @@ import (
 )
 
 // lease is a context that the pool gets for an exchange. It derives one from it to wait for a worker, and one more when it
-// has it, each with a time limit: for each exchange that would be two timers, and two entries in a map of the context that
-// all exchanges share. A lease pretends to end earlier, so that no timer is made, and ends when such a limit is over.
+// has it, with exec_ttl: for each exchange that would be a timer, and two entries in a map of the context that all exchanges
+// share. A lease pretends to end before exec_ttl, so that no timer is made, and ends when the time is over.
 type lease struct {
 	of    *leases
 	until context.Context // nil: nobody has it
-	// within is how long the worker may take, from when it has the event, to give all of its answer; 0: exec_ttl is for the
-	// first frame, and for each that follows the pool sees to it.
-	within time.Duration
 
 	mu      sync.Mutex
 	ended   chan struct{} // closed when it ends, before derived are
 	err     error         // why it ended
 	derived []func()      // each ends a context that was derived
-	asked   int           // how many contexts with a limit were derived
-	streams bool          // the first frame has come
-	since   time.Time
-	limit   time.Duration // when it ends, counted from since; 0: never
+	asked   int           // how many contexts with a time limit were derived
+	limit   time.Duration // how long a worker may have the event; 0: the pool sees to it
+	since   time.Time     // when it got it; zero: no worker has it
 }
 
 // leases are those of one pool. One that has ended is not used again.
 type leases struct {
-	allocate, exec time.Duration // allocate_timeout, exec_ttl; 0: nobody's, or the pool's own business
-	makes          bool          // the pool makes a worker for each event, and does not wait for one
+	exec  time.Duration // exec_ttl; 0: there is none
+	makes bool          // the pool makes a worker for each event, and does not wait for one
 
 	mu    sync.Mutex
-	all   []*lease // that may end: no more than there are exchanges at once
+	all   []*lease // those that somebody has, and free
 	free  []*lease
 	timer *time.Timer
-	next  time.Time // when it looks after them; zero: nobody has one
+	next  time.Time // when the timer looks after them; zero: it does not run
 }
 
 // endWith ends, with each of these contexts, the leases that last until then.
@@ -48,8 +44,13 @@ func (s *leases) endWith(untils ...context.Context) *leases {
 	return s
 }
 
-// take is for an exchange that began a moment ago. It ends with until.
+// take is for an exchange that began a moment ago. The lease ends with until, and when a worker has had the event for within,
+// if that is not 0, or for exec_ttl.
 func (s *leases) take(until context.Context, began time.Time, within time.Duration) *lease {
+	limit := s.exec
+	if within > 0 && (limit == 0 || within < limit) {
+		limit = within
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var l *lease
@@ -59,9 +60,9 @@ func (s *leases) take(until context.Context, began time.Time, within time.Durati
 		l = &lease{of: s, ended: make(chan struct{})}
 		s.all = append(s.all, l)
 	}
-	l.until, l.within, l.asked, l.streams, l.since, l.limit = until, within, 0, false, began, s.allocate
-	if soon := l.soonest(); soon > 0 {
-		s.lookAt(began.Add(soon), soon)
+	l.until, l.asked, l.limit, l.since = until, 0, limit, time.Time{}
+	if limit > 0 {
+		s.lookAt(began.Add(limit), limit)
 	}
 	return l
 }
@@ -124,85 +125,64 @@ func (s *leases) cutOff() {
 	}
 }
 
-// endThose returns what ends the contexts derived from them. s.mu is held.
+// endThose returns what ends the contexts derived from them. which is asked with the lease's mu held, as s.mu is.
 func (s *leases) endThose(why error, which func(*lease) bool) (derived []func()) {
 	kept := s.all[:0]
 	for _, l := range s.all {
-		if l.until == nil || !which(l) {
+		if l.until == nil || !l.endIf(why, which) {
 			kept = append(kept, l)
 			continue
 		}
-		l.mu.Lock()
-		l.err = why
-		close(l.ended)
 		derived = append(derived, l.derived...)
-		l.mu.Unlock()
 	}
 	clear(s.all[len(kept):])
 	s.all = kept
 	return derived
 }
 
-// soonest is the least that it can take until it ends, counted from now on; 0: it does not. l.mu is held, or nobody has it.
-func (l *lease) soonest() time.Duration {
-	soon := time.Duration(0)
-	for _, d := range [...]time.Duration{l.limit, l.of.exec, l.within} {
-		if d > 0 && (soon == 0 || d < soon) {
-			soon = d
-		}
-	}
-	return soon
-}
-
-// left is how long it may be until it ends, or until that has to be asked again; 0: it does not, negative: it is over.
-func (l *lease) left(now time.Time) time.Duration {
+func (l *lease) endIf(why error, which func(*lease) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.limit == 0 {
-		return 0
+	if !which(l) {
+		return false
 	}
-	left := l.limit - now.Sub(l.since)
-	switch {
-	case left <= 0:
-		return -1
-	case l.isWaiting():
-		return min(left, l.soonest())
-	}
-	return left
+	l.err = why
+	close(l.ended)
+	return true
 }
 
-// isWaiting reports whether the pool has no worker yet. l.mu is held.
-func (l *lease) isWaiting() bool { return !l.of.makes && l.asked%2 == 1 }
+// left is how long it may be until it ends, or until that has to be asked again; 0: forever, negative: it is over. l.mu is
+// held.
+func (l *lease) left(now time.Time) time.Duration {
+	if l.since.IsZero() {
+		return l.limit
+	}
+	if left := l.limit - now.Sub(l.since); left > 0 {
+		return left
+	}
+	return -1
+}
 
-// stream says that the answer has begun and goes on.
+// stream says that the answer has begun and goes on. For the time between two frames the pool has a limit.
 func (l *lease) stream() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.streams = true
-	if l.within == 0 {
-		l.limit = 0
-	}
+	l.limit, l.since = 0, time.Time{}
 }
 
 // Deadline is asked for by context.WithTimeout, once for each context that is derived: when the pool begins to wait for a
-// worker, and when it has one. It begins anew when the worker was no good. That the time given is over says nothing.
+// worker, which allocate_timeout bounds, and when it has one. It begins anew when the worker was no good. A stream has one
+// more, to ask the worker to stop.
 func (l *lease) Deadline() (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.streams { // to ask the worker to stop is bounded by stream_timeout
+	l.asked++
+	waits := !l.of.makes && l.asked%2 == 1
+	if waits || l.limit == 0 {
+		l.since = time.Time{}
 		return time.Time{}, false
 	}
-	l.asked++
-	if l.isWaiting() {
-		if l.limit = l.of.allocate; l.asked > 1 {
-			l.since = time.Now()
-		}
-		return past, l.limit > 0
-	}
-	l.limit, l.since = l.of.exec, time.Now()
-	if l.within > 0 {
-		l.limit = min(l.limit, l.within)
-	}
+	l.since = time.Now()
 	return past, true
 }
 
