@@ -4,6 +4,7 @@ package tcp
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -156,7 +157,7 @@ func BenchmarkWaitingConnection(b *testing.B) {
 	const connections = 1000
 	q := testQueue(1)
 	defer q.close()
-	e := testExchanger(realPool(b, pool.Config{NumWorkers: 1}), q)
+	e := &exchanger{pool: realPool(b, pool.Config{NumWorkers: 1}), queue: q, cut: context.Background(), last: context.Background(), log: zap.NewNop()}
 	l := testListener(e, zap.NewNop())
 	for range b.N {
 		clients, servers := make([]*net.TCPConn, connections), make([]net.Conn, connections)

@@ -14,7 +14,6 @@ import (
 	"github.com/roadrunner-server/errors"
 	"github.com/roadrunner-server/goridge/v3/pkg/frame"
 	"github.com/roadrunner-server/pool/payload"
-	"github.com/roadrunner-server/pool/pool"
 	staticPool "github.com/roadrunner-server/pool/pool/static_pool"
 	"github.com/roadrunner-server/pool/worker"
 	"go.uber.org/zap"
@@ -37,9 +36,9 @@ type exchanger struct {
 	pool  workerPool
 	queue *queue
 	// cut is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. last is cancelled
-	// some time later, for CLOSE. An exchange's lease ends with one of them: the pool kills a worker whose context ends.
+	// some time later, for CLOSE. They are the only contexts, countdowns apart, that reach the pool: it kills a worker whose
+	// context ends.
 	cut, last context.Context
-	leases    *leases
 
 	ballast ballast
 	debug   bool // the pool makes a worker for each event
@@ -50,15 +49,6 @@ type exchanger struct {
 	empty     atomic.Bool // it failed, and the pool has no workers
 
 	warned atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
-}
-
-// leasesOf are those of a pool.
-func leasesOf(cfg *pool.Config) *leases {
-	s := &leases{makes: cfg.Debug}
-	if cfg.Supervisor != nil {
-		s.exec = cfg.Supervisor.ExecTTL
-	}
-	return s
 }
 
 // call is what a connection needs for its exchanges, one at a time; it is used again for each.
@@ -105,15 +95,17 @@ func (a *attempt) run() (leaves bool) {
 
 func (a *attempt) exchange() (leaves bool) {
 	defer a.recovered(&leaves)
-	l := a.leases.take(a.until, a.entered, a.limit)
-	a.answer, a.err = a.exec(l, a)
-	switch {
-	case a.answer.more == nil:
-		a.leases.give(l)
-		return true
-	case a.limit > 0:
-		a.answer.more.end() // leaves
+	if a.limit == 0 {
+		a.answer, a.err = a.exec(a.until, a)
+		return a.answer.more == nil
 	}
+	ctx, stop := newCountdown(a.until, a.limit, a.debug)
+	defer stop()
+	a.answer, a.err = a.exec(ctx, a)
+	if a.answer.more == nil {
+		return true
+	}
+	a.answer.more.end() // leaves
 	return false
 }
 
@@ -278,13 +270,13 @@ func (e *exchanger) admitted(until context.Context, c *call, cancel <-chan struc
 	return got, err
 }
 
-func (e *exchanger) exec(l *lease, a *attempt) (answer, error) {
+func (e *exchanger) exec(ctx context.Context, a *attempt) (answer, error) {
 	// Exec with a context that has ended takes a healthy worker and kills it.
 	if a.until.Err() != nil {
 		return answer{}, &failure{why: reasonShutdown, err: errQueueClosed}
 	}
 
-	sent, err := e.pool.Exec(l, &a.call.payload, a.stop)
+	sent, err := e.pool.Exec(ctx, &a.call.payload, a.stop)
 	if err != nil {
 		return answer{}, failed(err, a.until.Err() != nil)
 	}
@@ -295,8 +287,7 @@ func (e *exchanger) exec(l *lease, a *attempt) (answer, error) {
 	p := first.Payload()
 	got := answer{context: p.Context, body: p.Body, codec: p.Codec}
 	if p.Flags&frame.STREAM != 0 {
-		l.stream()
-		got.more = &execFrames{of: e, call: a.call, begin: a.entered, lease: l, sent: sent, stop: a.stop}
+		got.more = &execFrames{of: e, call: a.call, begin: a.entered, sent: sent, stop: a.stop}
 		a.stop = make(chan struct{})
 	}
 	return got, nil
@@ -307,8 +298,7 @@ func (e *exchanger) exec(l *lease, a *attempt) (answer, error) {
 type execFrames struct {
 	of    *exchanger
 	call  *call
-	begin time.Time // when the pool got the event
-	lease *lease
+	begin time.Time                // when the pool got the event
 	sent  <-chan *staticPool.PExec // closed when the worker is free
 	stop  chan struct{}            // closed by end
 	ended bool
@@ -342,7 +332,6 @@ func (f *execFrames) end() {
 		select {
 		case _, ok := <-f.sent:
 			if !ok {
-				f.of.leases.give(f.lease)
 				return
 			}
 		case <-f.of.cut.Done():

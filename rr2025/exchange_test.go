@@ -33,15 +33,8 @@ func newExchanger(t *testing.T, cfg pool.Config, env ...string) (*exchanger, con
 	t.Cleanup(queue.close)
 	cfg.MaxQueueSize = 0
 	return &exchanger{
-		pool: realPool(t, cfg, env...), queue: queue, cut: cut, last: cut, leases: leasesOf(&cfg).endWith(cut), log: zap.New(core),
+		pool: realPool(t, cfg, env...), queue: queue, cut: cut, last: cut, log: zap.New(core),
 	}, kill, logs
-}
-
-// testExchanger is for what needs no end.
-func testExchanger(p workerPool, q *queue) *exchanger {
-	return &exchanger{
-		pool: p, queue: q, cut: context.Background(), last: context.Background(), leases: new(leases), log: zap.NewNop(),
-	}
 }
 
 var (
@@ -274,6 +267,38 @@ func TestACloseThatIsNotAnsweredIsWarnedOfOnce(t *testing.T) {
 	require.Equal(t, "WRITE x", got)
 }
 
+func TestACountdownCountsFromWhenTheWorkerHasTheEvent(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	derive := func(c *countdown) context.Context {
+		ctx, cancel := context.WithTimeout(c, time.Hour)
+		t.Cleanup(cancel)
+		return ctx
+	}
+
+	c, stop := newCountdown(context.Background(), limit, false)
+	defer stop()
+	derive(c)
+	for range 2 { // the pool begins anew when the worker that it got was no good
+		derive(c)
+		derive(c)
+		time.Sleep(2 * limit)
+		require.NoError(t, c.Err(), "the wait for a worker does not count")
+	}
+	begin := time.Now()
+	<-derive(c).Done()
+	require.GreaterOrEqual(t, time.Since(begin), limit)
+
+	c, stop = newCountdown(context.Background(), limit, true)
+	defer stop()
+	<-derive(c).Done() // a pool that makes a worker for each event does not wait for one
+
+	parent, kill := context.WithCancel(context.Background())
+	c, stop = newCountdown(parent, time.Hour, false)
+	defer stop()
+	kill()
+	<-derive(c).Done()
+}
+
 type panickingPool struct{ workerPool }
 
 func (panickingPool) Exec(context.Context, *payload.Payload, chan struct{}) (chan *staticPool.PExec, error) {
@@ -283,7 +308,7 @@ func (panickingPool) Exec(context.Context, *payload.Payload, chan struct{}) (cha
 func TestAPanicOfThePoolEndsTheExchangeAlone(t *testing.T) {
 	q := testQueue(1)
 	defer q.close()
-	e := testExchanger(panickingPool{}, q)
+	e := &exchanger{pool: panickingPool{}, queue: q, cut: context.Background(), last: context.Background(), log: zap.NewNop()}
 	for range 3 {
 		_, f := e.say(t, "x")
 		require.Equal(t, reasonError, f.why)
@@ -308,7 +333,7 @@ func (p *tracedPool) Exec(context.Context, *payload.Payload, chan struct{}) (cha
 func TestAFewConnectionsCallThePoolThemselves(t *testing.T) {
 	q, p := testQueue(1), &tracedPool{}
 	defer q.close()
-	e := testExchanger(p, q)
+	e := &exchanger{pool: p, queue: q, cut: context.Background(), last: context.Background(), log: zap.NewNop()}
 	for _, here := range []bool{true, false, true} {
 		c := newCall(0)
 		c.here = here

@@ -172,9 +172,7 @@ func (p *Plugin) start(errCh chan<- error) error {
 		closeAll(listeners)
 		return fmt.Errorf("tcp: start the workers (server.command or tcp.pool.command): %w", err)
 	}
-	e := &exchanger{
-		pool: workers, queue: p.queue, cut: p.cut, last: p.last, leases: leasesOf(&cfg).endWith(p.cut, p.last), debug: cfg.Debug, log: p.log,
-	}
+	e := &exchanger{pool: workers, queue: p.queue, cut: p.cut, last: p.last, debug: p.cfg.Pool.Debug, log: p.log}
 	if !p.adopt(listeners, e, errCh) {
 		closeAll(listeners)
 		e.destroy(context.Background(), p.cfg.Pool.DestroyTimeout)
