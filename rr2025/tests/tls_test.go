@@ -287,6 +287,34 @@ tcp:
 	require.Equal(t, "rpc", h.record.of(t, c).Reason)
 }
 
+// The end of a TLS session is not the end of what the client sends: to close with some of that unread would be a reset, and
+// destroy the answer on its way.
+func TestTheLastAnswerArrivesThoughTheClientSendsBehindItsTLSSession(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	ca := newAuthority(t, "ca")
+	h := startTLS(t, ca, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0", tls: {cert: DIR/server.pem, key: DIR/server.key}}}
+  pool: {num_workers: 2}
+`, nil)
+	c := h.dialTLS("echo", ca.trust("localhost"))
+	c.send(fmt.Sprintf("!bytes WRITE %d", size))
+	c.closeWrite()
+	c.wait() // TLS lets nothing more be written
+	_, err := c.Conn.(*tls.Conn).NetConn().Write(pattern(4000))
+	require.NoError(t, err)
+	var answer strings.Builder
+	for n := int64(64 << 10); n == 64<<10; {
+		time.Sleep(5 * time.Millisecond) // a slow reader: there is always something in flight
+		n, err = io.CopyN(&answer, c.r, 64<<10)
+	}
+	require.ErrorIs(t, err, io.EOF)
+	require.True(t, string(pattern(size)) == answer.String(), "%d bytes", answer.Len())
+	require.NoError(t, c.Close())
+	require.Equal(t, "eof", h.record.of(t, c).Reason)
+}
+
 func TestCertificatesAreRenewedUnderLoadWithoutAFailedHandshake(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
