@@ -109,7 +109,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 
 func TestWhatEventsCameToIsCounted(t *testing.T) {
 	e, _, _ := newExchanger(t, pool.Config{
-		NumWorkers: 1, AllocateTimeout: 200 * time.Millisecond, Supervisor: &pool.SupervisorConfig{ExecTTL: 500 * time.Millisecond},
+		NumWorkers: 1, AllocateTimeout: 2 * time.Second, Supervisor: &pool.SupervisorConfig{ExecTTL: 500 * time.Millisecond},
 	})
 	server := new(serverStats)
 	begin := time.Now()
