@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -350,9 +351,10 @@ func requireOneLine(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// freePort is a port of 127.0.0.1 that nobody listens on at the moment, for plugins that can't be asked for theirs.
+// freePort is for plugins that can't be asked for theirs: one that nobody has at the moment, and will not by chance, of an
+// address of its own, which no client is from.
 func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(254), rand.N(256), 1+rand.N(254)))
 	require.NoError(t, err)
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()

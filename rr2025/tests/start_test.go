@@ -4,6 +4,7 @@ package tests
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"regexp"
 	"strings"
@@ -17,10 +18,10 @@ import (
 	"github.com/rrtcp/tcp/rr2025"
 )
 
-// freePort is one that nobody listens on at the moment.
+// freePort is one that nobody has at the moment, and will not by chance: of an address of its own, which no client is from.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(254), rand.N(256), 1+rand.N(254)))
 	require.NoError(t, err)
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()

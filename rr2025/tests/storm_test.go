@@ -48,7 +48,7 @@ type figures struct{ rss, goroutines, descriptors float64 }
 
 func startStorm(t *testing.T, tcp string, worker ...string) *storm {
 	t.Helper()
-	address := freeAddress(t)
+	address := freePort(t)
 	s := &storm{metrics: "http://" + address, over: make(chan struct{})}
 	s.program = startProgram(t, 1, fmt.Sprintf(`
 endure: {grace_period: 20s}
@@ -62,15 +62,6 @@ metrics: {address: %q}
 	require.NoError(t, c.Close())
 	s.begin = s.figures()
 	return s
-}
-
-// freeAddress is one that nobody has at the moment.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
 }
 
 // talk starts n of these talkers, who take the way to the server.
