@@ -95,7 +95,7 @@ func work() {
 			time.Sleep(time.Minute)
 		case command == "break":
 			send(relay, 0, frame.STREAM, "WRITE", body)
-			os.Exit(3)
+			os.Stdout.Close() // the pool may not read what comes with the end of the process
 		case command == "sorry":
 			send(relay, 0, frame.STREAM, "WRITE", body)
 			send(relay, frame.ERROR, 0, "", "no good")
