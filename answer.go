@@ -44,7 +44,9 @@ func (c *connection) write(body []byte) error {
 	if c.more != nil {
 		return c.answers.writeFrame(body, held)
 	}
-	return c.answers.write(body, held)
+	err := c.answers.write(body, held)
+	c.packets.answered = err == nil
+	return err
 }
 
 // stream writes the frames that follow the first. What that one said counts for all, but the last may close. Frames that

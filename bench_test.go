@@ -67,6 +67,8 @@ func (s *endless) read(r *reader, _ bool) error {
 	return nil
 }
 
+func (s *endless) attend(step func() bool) error { return portableSocket{}.attend(step) }
+
 func (s *endless) writeNow(p []byte) (int, error) { return len(p), nil }
 
 // BenchmarkReader: the rate of large packets shows that what has arrived is not looked at again with each segment.

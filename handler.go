@@ -92,22 +92,27 @@ func (c *connection) live() {
 	if !c.omits.connected {
 		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
 	}
-	for st == reading {
-		c.doing.Store(uint32(reading))
-		packet, tail, err := c.packets.next()
-		switch {
-		case c.isAborted(): // which ends the stream too, but what is left is no packet
-			c.end(c.askedWhy(), nil)
-			return
-		case err != nil:
-			c.stoppedReading(err)
-			return
+	err := c.packets.socket.attend(func() (done bool) {
+		for st == reading {
+			c.doing.Store(uint32(reading))
+			packet, tail, err := c.packets.next()
+			switch {
+			case err != nil || c.isAborted(): // which ends the stream too, but what is left is no packet
+				c.stoppedReading(err)
+				return true
+			case packet == nil:
+				return false
+			}
+			context := c.contexts.data
+			if tail {
+				context = c.contexts.tail()
+			}
+			st = c.exchange(replying, context, packet)
 		}
-		context := c.contexts.data
-		if tail {
-			context = c.contexts.tail()
-		}
-		st = c.exchange(replying, context, packet)
+		return true
+	})
+	if err != nil {
+		c.stoppedReading(c.packets.waited(err))
 	}
 }
 
@@ -219,6 +224,10 @@ func (c *connection) forgetUnsent(err error) {
 }
 
 func (c *connection) stoppedReading(err error) {
+	if c.isAborted() {
+		c.end(c.askedWhy(), nil)
+		return
+	}
 	if errors.Is(err, errCutOff) && c.packets.unfinished() == 0 {
 		err = io.EOF // a packet may have lost its end, but nothing has
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,13 +90,61 @@ func TestADeadlineThatIsOverDoesNotEndTheNextBatch(t *testing.T) {
 	r := limitedReader("", 1, 0, 100)
 	r.socket, r.packetTime, r.setDeadline = newSocket(server), time.Minute, func(t time.Time) { server.SetReadDeadline(t) }
 	io.WriteString(client, "a\nb")
-	_, _, err := r.next()
+	var packets []string
+	err := r.socket.attend(func() bool {
+		for len(packets) < 2 {
+			packet, _, err := r.next()
+			require.NoError(t, err)
+			if packet == nil {
+				return false
+			}
+			packets = append(packets, string(packet))
+			server.SetReadDeadline(past) // the worker took its time
+			io.WriteString(client, "\n")
+		}
+		return true
+	})
 	require.NoError(t, err)
-	server.SetReadDeadline(past) // the worker took its time
-	io.WriteString(client, "\n")
-	packet, _, err := r.next()
-	require.NoError(t, err)
-	require.Equal(t, "b\n", string(packet))
+	require.Equal(t, []string{"a\n", "b\n"}, packets)
+}
+
+// slowly is a socket on which there is always more.
+type slowly struct {
+	pieces
+	then func()
+}
+
+func (s *slowly) read(r *reader, wait bool) error {
+	time.Sleep(time.Millisecond)
+	if s.then != nil {
+		s.then()
+	}
+	return s.pieces.read(r, wait)
+}
+
+func TestAPacketOfWhichThereIsAlwaysMoreEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		packetTime time.Duration
+		ask        reason
+	}{"with packet_timeout": {30 * time.Millisecond, reasonNone}, "when somebody asks for that": {time.Hour, reasonShutdown}} {
+		t.Run(name, func(t *testing.T) {
+			r := limitedReader("", 1, 0, 0)
+			s := &slowly{pieces: pieces{chunks(x(2000), func() int { return 1 }), io.EOF}}
+			r.socket, r.packetTime, r.setDeadline, r.asked = s, c.packetTime, func(time.Time) {}, new(atomic.Uint32)
+			s.then = func() {
+				if len(s.left) < 1990 {
+					r.asked.Store(uint32(c.ask))
+				}
+			}
+			begin := time.Now()
+			_, _, err := r.next()
+			require.ErrorIs(t, err, errPacketTimeout)
+			if c.ask == reasonNone {
+				require.GreaterOrEqual(t, time.Since(begin), c.packetTime)
+			}
+			require.Greater(t, len(s.left), 1000, "while there was more")
+		})
+	}
 }
 
 func TestMaxPacketSizeZeroIsNoLimit(t *testing.T) {

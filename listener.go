@@ -205,7 +205,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	c.packets = reader{
 		socket: socket, framing: l.framing, own: l.framing, most: l.most, longest: l.limits.packet,
 		memory: l.memory, turns: l.turns, stats: l.stats,
-		idle: l.limits.idle, packetTime: l.limits.packetTime,
+		idle: l.limits.idle, packetTime: l.limits.packetTime, asked: &c.asked,
 	}
 	if l.limits.idle > 0 || l.limits.packetTime > 0 {
 		c.packets.setDeadline = c.setReadDeadline

@@ -24,6 +24,7 @@ type reader struct {
 
 	idle, packetTime time.Duration   // how long a packet may take to begin, and then to be finished; 0: forever
 	setDeadline      func(time.Time) // of reads; nil where both of the above are 0
+	asked            *atomic.Uint32  // the connection's; nil in tests of readers alone
 
 	buffer     *buffer
 	start, end int   // what is not handed over yet: buffer.bytes[start:end]
@@ -31,6 +32,8 @@ type reader struct {
 	usual      int   // the size of what was handed over last: the next is expected to be as large
 	over       error // why nothing more arrives: io.EOF, or what broke the connection
 	begun      time.Time
+	waits      bool         // nothing has arrived since that was asked for
+	answered   bool         // so has the client, or its system, with what came last: it was not gone then
 	beside     int          // bytes that the connection holds elsewhere
 	total      atomic.Int64 // bytes that have arrived
 	stats      *serverStats
@@ -38,8 +41,12 @@ type reader struct {
 
 // socket is a connection as reader and writer need it. One goroutine reads, one writes.
 type socket interface {
-	// read waits until bytes have arrived, puts them into r.room(), which it asks for as late as it can, and tells
-	// r.arrived; with wait == false it does not wait. An error that comes with bytes is the connection's last.
+	// attend calls step, and again whenever something may have arrived, until step is done. The error is what ended the wait
+	// for that: a deadline, or the socket's end.
+	attend(step func() (done bool)) error
+	// read puts what has arrived into r.room(), which it asks for as late as it can, and tells r.arrived. Where nothing has,
+	// it returns nil and attend waits; a socket that can't wait without a buffer waits here, unless wait is false. An error
+	// that comes with bytes is the connection's last. It is called by step.
 	read(r *reader, wait bool) error
 	// first is the size in bytes of the buffer that a connection without one begins with.
 	first() int
@@ -47,20 +54,13 @@ type socket interface {
 	writeNow(p []byte) (int, error)
 }
 
-// next returns the next packet; it is borrowed until the next call. tail reports that the end of file ended it, not the
-// framing. It returns io.EOF after the last one, and whatever ends a read otherwise.
+// next returns the next packet; it is borrowed until the next call. It is nil, without an error, where next is to be called
+// again when more has arrived. tail reports that the end of file ended it, not the framing. It returns io.EOF after the last
+// one, and whatever ends a read otherwise.
 func (r *reader) next() (packet []byte, tail bool, err error) {
-	if r.start < r.end && r.end-r.start < r.framing.batch {
-		if r.setDeadline != nil {
-			r.setDeadline(time.Time{}) // the last one may be over
-		}
-		// More for the batch; a deadline or memory that is used up is met again when it matters.
-		if err = r.fill(false); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, errMemory) {
-			r.over = err
-		}
+	if !r.waits {
+		r.begin()
 	}
-
-	r.begun = time.Time{}
 	for {
 		packet, err = r.cut()
 		switch {
@@ -73,8 +73,19 @@ func (r *reader) next() (packet []byte, tail bool, err error) {
 		case r.over != nil:
 			return nil, false, r.over
 		}
-		if err = r.await(); err != nil {
+		if err = r.await(); err != nil || r.waits {
 			return nil, false, err
+		}
+	}
+}
+
+// begin is for what comes before the first look at a packet.
+func (r *reader) begin() {
+	r.begun = time.Time{}
+	if r.start < r.end && r.end-r.start < r.framing.batch {
+		// More for the batch; memory that is used up is met again when it matters.
+		if err := r.fill(false); err != nil && !errors.Is(err, errMemory) {
+			r.over = err
 		}
 	}
 }
@@ -84,6 +95,22 @@ func (r *reader) use(f framing, once bool) { r.framing, r.once = f, once }
 
 // await is fill with the time limits.
 func (r *reader) await() error {
+	if !r.waits {
+		r.limitWait()
+	}
+	if r.unfinished() > 0 && r.isOverdue() {
+		return r.waited(os.ErrDeadlineExceeded)
+	}
+	return r.waited(r.fill(true))
+}
+
+// isOverdue looks at what ends a wait, for a packet of which there is always more: it never waits.
+func (r *reader) isOverdue() bool {
+	return r.packetTime > 0 && time.Since(r.begun) >= r.packetTime || r.asked != nil && r.asked.Load() != 0
+}
+
+// limitWait sets the deadline for what is to arrive.
+func (r *reader) limitWait() {
 	unfinished := r.unfinished() > 0
 	switch {
 	case unfinished && r.packetTime > 0:
@@ -96,12 +123,14 @@ func (r *reader) await() error {
 	case r.setDeadline != nil:
 		r.setDeadline(time.Time{})
 	}
+}
 
-	err := r.fill(true)
+// waited says which limit was reached, if it was one that ended a wait.
+func (r *reader) waited(err error) error {
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return err
-	case unfinished:
+	case r.unfinished() > 0:
 		return errPacketTimeout
 	default:
 		return errIdle
@@ -191,6 +220,7 @@ func (r *reader) fill(wait bool) error {
 
 	held := r.unfinished()
 	err := r.socket.read(r, wait)
+	r.waits = wait && err == nil && r.unfinished() == held
 	if err != nil {
 		r.release()
 	}
@@ -202,6 +232,7 @@ func (r *reader) fill(wait bool) error {
 
 func (r *reader) arrived(n int) {
 	r.end += n
+	r.answered = false
 	r.total.Add(int64(n))
 	r.stats.receive(n)
 }
@@ -336,6 +367,13 @@ func (r *reader) discard() {
 type portableSocket struct{ conn io.Reader }
 
 func (s portableSocket) first() int { return waitingBuffer }
+
+func (s portableSocket) attend(step func() bool) error {
+	for done := false; !done; {
+		done = step()
+	}
+	return nil
+}
 
 func (s portableSocket) read(r *reader, wait bool) error {
 	if !wait {

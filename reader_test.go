@@ -40,6 +40,8 @@ func (p *pieces) read(r *reader, wait bool) error {
 	return nil
 }
 
+func (p *pieces) attend(step func() bool) error { return portableSocket{}.attend(step) }
+
 func (p *pieces) writeNow([]byte) (int, error) { panic("not written to") }
 
 // batched hands over so many bytes of packets at once.
@@ -250,18 +252,75 @@ func tcpPair(t testing.TB) (server net.Conn, client *net.TCPConn) {
 	return server, dialed.(*net.TCPConn)
 }
 
+// hesitant is a socket that wakes its reader twice in vain before each piece.
+type hesitant struct {
+	pieces
+	looks int
+}
+
+func (h *hesitant) read(r *reader, wait bool) error {
+	if !wait {
+		return nil
+	}
+	if h.looks++; h.looks%3 != 0 {
+		return nil
+	}
+	return h.pieces.read(r, wait)
+}
+
+func TestAWaitThatIsWokenInVainGoesOn(t *testing.T) {
+	const idle, packetTime = time.Minute, time.Hour
+	for _, c := range []struct {
+		batch  int
+		pieces []string
+		limits []time.Duration // that were set: until a packet begins, and from then
+	}{
+		{0, []string{"a", "b", "\nc", "\n"}, []time.Duration{idle, packetTime, packetTime}},
+		{100, []string{"ab\nc", "\n"}, []time.Duration{idle, packetTime}},
+	} {
+		var limits []time.Duration
+		h := new(hesitant)
+		for _, piece := range c.pieces {
+			h.left = append(h.left, []byte(piece))
+		}
+		r := &reader{
+			memory: &memory{}, socket: h, framing: batched(splitDelimiter([]byte("\n"), false), c.batch), most: 1 << 20,
+			idle: idle, packetTime: packetTime,
+			setDeadline: func(d time.Time) { limits = append(limits, time.Until(d).Round(time.Minute)) },
+		}
+		for _, want := range []string{"ab\n", "c\n"} {
+			packet, _, err := await(r)
+			require.NoError(t, err)
+			require.Equal(t, want, string(packet))
+		}
+		require.Equal(t, c.limits, limits)
+	}
+}
+
+// await is r.next, waited for.
+func await(r *reader) (packet []byte, tail bool, err error) {
+	over := r.socket.attend(func() bool {
+		packet, tail, err = r.next()
+		return packet != nil || err != nil
+	})
+	if over != nil {
+		r.waits, err = false, r.waited(over)
+	}
+	return packet, tail, err
+}
+
 func TestAWaitingSocketHoldsNoBuffer(t *testing.T) {
 	server, client := tcpPair(t)
 	r := &reader{memory: &memory{}, socket: newSocket(server), framing: splitDelimiter([]byte("\n"), false), most: 1 << 20}
 	for _, packet := range []string{"one\n", strings.Repeat("x", 100_000) + "\n"} {
 		_, err := client.Write([]byte(packet))
 		require.NoError(t, err)
-		got, _, err := r.next()
+		got, _, err := await(r)
 		require.NoError(t, err)
 		require.Equal(t, packet, string(got))
 
 		require.NoError(t, server.SetReadDeadline(time.Now().Add(5*time.Millisecond)))
-		_, _, err = r.next()
+		_, _, err = await(r)
 		require.ErrorIs(t, err, errIdle)
 		if r.buffer != nil {
 			require.LessOrEqual(t, len(r.buffer.bytes), 512)
@@ -316,7 +375,7 @@ func TestAnUnfinishedPacketHoldsNoMoreThanWhatArrivedOfIt(t *testing.T) {
 	got := make(chan int)
 	go func() {
 		for range 3 {
-			packet, _, err := r.next()
+			packet, _, err := await(r)
 			if err != nil {
 				t.Error(err)
 			}

@@ -319,13 +319,13 @@ func TestALargePacketTakesTurnsAndASmallOneDoesNot(t *testing.T) {
 	}
 	r.turns.taken <- struct{}{} // somebody else's
 	io.WriteString(client, "small\n")
-	_, _, err := r.next()
+	_, _, err := await(r)
 	require.NoError(t, err)
 
 	io.WriteString(client, x(100_000)+"\n")
 	got := make(chan int)
 	go func() {
-		packet, _, _ := r.next()
+		packet, _, _ := await(r)
 		got <- len(packet)
 	}()
 	require.Eventually(t, func() bool { return r.turns.waiting.Load() == 1 }, 5*time.Second, time.Millisecond)

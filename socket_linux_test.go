@@ -2,14 +2,17 @@ package tcp
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 )
 
 func TestASocketBatchIsWhatFits(t *testing.T) {
@@ -27,7 +30,7 @@ func TestASocketBatchIsWhatFits(t *testing.T) {
 	}, 5*time.Second, time.Millisecond)
 	total := 0
 	for total < packets*size {
-		batch, tail, err := r.next()
+		batch, tail, err := await(r)
 		require.NoError(t, err)
 		require.False(t, tail)
 		require.Len(t, batch, min(fits/size*size, packets*size-total), "all that has arrived, as far as it fits")
@@ -45,4 +48,101 @@ func unread(conn net.Conn) (n int32, err error) {
 		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
 	})
 	return n, err
+}
+
+// attended is a connection that has had enough packets to save the reads which find nothing. received counts all of them.
+func attended(t *testing.T, w workers) (client *net.TCPConn, m *memory, received *atomic.Int64, ended chan struct{}) {
+	server, client := tcpPair(t)
+	require.NoError(t, client.SetDeadline(time.Now().Add(10*time.Second)))
+	c := testListener(w, zap.NewNop()).newConnection(server)
+	received = new(atomic.Int64)
+	s := c.packets.socket.(*kernelSocket)
+	s.receive = func(fd uintptr, p []byte) (int, bool, error) {
+		received.Add(1)
+		return receive(fd, p)
+	}
+	ended = make(chan struct{})
+	go func() { defer close(ended); c.serve(func() {}) }()
+	return client, c.packets.memory, received, ended
+}
+
+func TestAPacketTakesOneRead(t *testing.T) {
+	client, m, received, ended := attended(t, answers{context: []byte("WRITE"), body: []byte("x\r\n")})
+	answer := make([]byte, 3)
+	_, err := io.ReadFull(client, answer) // to CONNECTED
+	require.NoError(t, err)
+	ask := func() {
+		_, err := client.Write(answer)
+		require.NoError(t, err)
+		_, err = io.ReadFull(client, answer)
+		require.NoError(t, err)
+	}
+	for range brief {
+		ask()
+	}
+	const packets = 1000
+	before := received.Load()
+	for range packets {
+		ask()
+	}
+	require.InDelta(t, packets, received.Load()-before, packets/20)
+
+	_, err = client.Write([]byte(x(60_000) + "\r\ny"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(client, answer)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return m.used.Load() <= firstBuffer }, 5*time.Second, time.Millisecond,
+		"what waits for the rest of y holds %d bytes", m.used.Load())
+	client.Close()
+	<-ended
+}
+
+// The end of the connection comes with a packet, and what tells of both is one event.
+func TestTheEndThatComesWithAPacketIsNotMissed(t *testing.T) {
+	for end, held := range map[string]string{"FIN": "WRITE", "RST": "CONTINUE"} { // which is what begins a wait without a look
+		for _, word := range []string{"WRITE", "CONTINUE"} {
+			t.Run(end+" "+word, func(t *testing.T) {
+				s := &script{events: make(chan scriptedEvent), answer: make(chan func() (answer, error)), log: new([]string)}
+				client, _, _, ended := attended(t, s)
+				reply := func(word string) {
+					s.answer <- func() (answer, error) { return answer{context: []byte(word), body: []byte("y")}, nil }
+				}
+				<-s.events
+				reply("WRITE")
+				for range brief + 1 {
+					_, err := client.Write([]byte("x\r\n"))
+					require.NoError(t, err)
+					<-s.events
+					reply("WRITE")
+					time.Sleep(time.Millisecond) // until it waits
+				}
+
+				_, err := client.Write([]byte("x\r\n"))
+				require.NoError(t, err)
+				<-s.events
+				_, err = client.Write([]byte("z\r\n")) // meanwhile
+				require.NoError(t, err)
+				if end == "FIN" {
+					require.NoError(t, client.CloseWrite())
+				} else {
+					require.NoError(t, client.SetLinger(0))
+					require.NoError(t, client.Close())
+				}
+				time.Sleep(20 * time.Millisecond) // until the runtime has heard of both
+				reply(held)
+				for open := true; open; {
+					select {
+					case e := <-s.events:
+						if e.context["event"] != "CLOSE" {
+							reply(word)
+						}
+					case <-ended:
+						open = false
+					case <-time.After(5 * time.Second):
+						t.Fatal("the end was missed")
+					}
+				}
+			})
+		}
+	}
 }

@@ -27,16 +27,19 @@ func reusePort(_, _ string, raw syscall.RawConn) (err error) {
 
 // kernelSocket reads without a buffer to wait in: it asks for one only to look whether bytes have arrived. It writes
 // without a deadline what the system takes at once.
+//
+// A step of attend reads, exchanges and writes while the runtime keeps in mind what has arrived since. Read by read it would
+// forget that, and each wait would have to begin with a read that finds nothing.
 type kernelSocket struct {
-	raw                 syscall.RawConn
-	tryRead, tryWriting func(fd uintptr) bool // method values, made once
-	receive             func(fd uintptr, p []byte) (int, error)
-	byRecord            bool // receive may leave room and something to receive
+	raw        syscall.RawConn
+	tryWriting func(fd uintptr) bool // a method value, made once
+	// receive reads without waiting. drained reports that it has left nothing behind, not even the end of the stream.
+	receive  func(fd uintptr, p []byte) (n int, drained bool, err error)
+	byRecord bool // receive may leave room and something to receive
 
-	// One call of read at a time sets and reads these.
-	r    *reader
-	wait bool
-	err  error
+	fd      uintptr // for step
+	drained bool    // as the last receive says
+	vain    int     // reads that it could have saved
 
 	// One call of writeNow at a time sets and reads these.
 	out      []byte
@@ -49,7 +52,7 @@ func newSocket(conn net.Conn) socket {
 	if c, ok := conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
 			s := &kernelSocket{raw: raw, receive: receive}
-			s.tryRead, s.tryWriting = s.readSome, s.writeSome
+			s.tryWriting = s.writeSome
 			return s
 		}
 	}
@@ -58,67 +61,83 @@ func newSocket(conn net.Conn) socket {
 
 func (s *kernelSocket) first() int { return firstBuffer }
 
-func (s *kernelSocket) read(r *reader, wait bool) error {
-	s.r, s.wait, s.err = r, wait, nil
-	if err := s.raw.Read(s.tryRead); err != nil {
-		return err // a deadline, or closed
-	}
-	return s.err
+func (s *kernelSocket) attend(step func() bool) error {
+	return s.raw.Read(func(fd uintptr) bool {
+		s.fd = fd
+		return step()
+	})
 }
 
-// readSome reads what has arrived; false asks to be called again when more has. For a batch it goes on until the batch
-// is full or nothing more is there.
-func (s *kernelSocket) readSome(fd uintptr) (done bool) {
+// read looks whether something has arrived, unless it is known that the wait will tell. For a batch it goes on until the
+// batch is full or nothing more is there.
+func (s *kernelSocket) read(r *reader, wait bool) error {
+	if wait && r.answered && s.needsNoLook() {
+		r.shrink()
+		return nil
+	}
 	for some := false; ; some = true {
-		more, err := s.readOnce(fd)
+		more, err := s.readOnce(r)
 		switch {
 		case isEmpty(err):
-			s.r.shrink()
-			return some || !s.wait
+			r.shrink()
+			return nil
 		case some && errors.Is(err, errMemory):
-			return true // a batch need not be larger
+			return nil // a batch need not be larger
 		case err != nil:
-			s.err = err
-			return true
-		case !more || s.r.unfinished() >= s.r.framing.batch:
-			return true
+			return err
+		case !more || r.unfinished() >= r.framing.batch:
+			return nil
 		}
 	}
 }
 
-// readOnce reports whether there may be more to read.
-func (s *kernelSocket) readOnce(fd uintptr) (more bool, err error) {
-	if s.r.takesTurns() {
-		s.r.turns.take(func() { more, err = s.readAny(fd) })
-		return more, err
+// needsNoLook reports whether nothing has come with what was received last, which was answered since: neither more, nor the
+// end of the stream, nor a reset, with which there would have been no answer. What has come after it ends the wait at once.
+func (s *kernelSocket) needsNoLook() bool {
+	if s.drained {
+		s.drained = false
+		return true
 	}
-	return s.readAny(fd)
+	if s.vain++; s.vain == brief {
+		announceRest(s.fd)
+	}
+	return false
 }
 
-func (s *kernelSocket) readAny(fd uintptr) (more bool, err error) {
-	room, err := s.r.room()
+// readOnce reports whether there may be more to read.
+func (s *kernelSocket) readOnce(r *reader) (more bool, err error) {
+	if r.takesTurns() {
+		r.turns.take(func() { more, err = s.readAny(r) })
+		return more, err
+	}
+	return s.readAny(r)
+}
+
+func (s *kernelSocket) readAny(r *reader) (more bool, err error) {
+	room, err := r.room()
 	if err != nil {
 		return false, err
 	}
-	n, err := s.receive(fd, room)
-	s.r.arrived(n)
+	n, drained, err := s.receive(s.fd, room)
+	s.drained = drained
+	r.arrived(n)
 	return s.byRecord || n == len(room), err
 }
 
-// receive reads without waiting.
-func receive(fd uintptr, p []byte) (int, error) {
-	n, errno := tryRead(fd, p)
+// receive reads from the system.
+func receive(fd uintptr, p []byte) (n int, drained bool, err error) {
+	n, drained, errno := tryRead(fd, p)
 	switch {
 	case errno == syscall.EINTR:
 		return receive(fd, p)
 	case errno == syscall.EAGAIN:
-		return 0, errno // with every packet: to wrap it would allocate
+		return 0, false, errno // with every packet: to wrap it would allocate
 	case errno != 0:
-		return 0, os.NewSyscallError("read", errno)
+		return 0, false, os.NewSyscallError("read", errno)
 	case n == 0:
-		return 0, io.EOF
+		return 0, false, io.EOF
 	}
-	return n, nil
+	return n, drained, nil
 }
 
 // isEmpty reports whether an error of receive says that nothing has arrived.
@@ -133,13 +152,13 @@ func through(plain socket, s *secureSocket) socket {
 	if !ok {
 		return portableSocket{s}
 	}
-	fd := uintptr(0) // while there is a call of receive
 	s.below.read = func(p []byte) (int, error) {
-		return receive(fd, p) // EAGAIN as it is: the one error that TLS survives
+		n, _, err := receive(k.fd, p) // EAGAIN as it is: the one error that TLS survives
+		return n, err
 	}
-	k.receive, k.byRecord = func(now uintptr, p []byte) (int, error) {
-		fd = now
-		return s.Read(p)
+	k.receive, k.byRecord = func(_ uintptr, p []byte) (int, bool, error) {
+		n, err := s.Read(p)
+		return n, false, err
 	}, true
 	return k
 }

@@ -87,13 +87,13 @@ func printCalls(l load, file string, packets float64) error {
 
 	var others []string
 	for name, n := range calls {
-		if share := float64(n) / packets; share >= 0.05 && name != "socket read" && name != "socket write" {
+		if share := float64(n) / packets; share >= 0.05 && name != "socket recvmsg" && name != "socket write" {
 			others = append(others, fmt.Sprintf("%s %.1f", name, share))
 		}
 	}
 	sort.Strings(others)
 	fmt.Printf("| %s | %d | %s | %.2f | %.2f | %.1f | %s |\n", l, l.connections, size(int64(l.size)),
-		float64(calls["socket read"])/packets, float64(calls["socket write"])/packets, float64(all)/packets,
+		float64(calls["socket recvmsg"])/packets, float64(calls["socket write"])/packets, float64(all)/packets,
 		strings.Join(others, ", "))
 	return lines.Err()
 }
