@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -57,9 +59,9 @@ func attended(t *testing.T, w workers) (client *net.TCPConn, m *memory, received
 	c := testListener(w, zap.NewNop()).newConnection(server)
 	received = new(atomic.Int64)
 	s := c.packets.socket.(*kernelSocket)
-	s.receive = func(fd uintptr, p []byte) (int, bool, error) {
+	s.receive = func(fd uintptr, p []byte, tells bool) (int, bool, error) {
 		received.Add(1)
-		return receive(fd, p)
+		return receive(fd, p, tells)
 	}
 	ended = make(chan struct{})
 	go func() { defer close(ended); c.serve(func() {}) }()
@@ -67,6 +69,9 @@ func attended(t *testing.T, w workers) (client *net.TCPConn, m *memory, received
 }
 
 func TestAPacketTakesOneRead(t *testing.T) {
+	if !tellsOfEnd() {
+		t.Skip("two, on a system that does not tell of the end of the stream")
+	}
 	client, m, received, ended := attended(t, answers{context: []byte("WRITE"), body: []byte("x\r\n")})
 	answer := make([]byte, 3)
 	_, err := io.ReadFull(client, answer) // to CONNECTED
@@ -145,4 +150,47 @@ func TestTheEndThatComesWithAPacketIsNotMissed(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestSinceWhenLinuxTellsOfTheEnd(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.1.0": true, "6.18.44-fc-v669": true, "5.10.0-8-amd64": true, "10.0": true, // 4.4.0 is what gVisor says
+		"5.0.21": false, "4.19.0": false, "4.18.0-553.el8_10.x86_64": false, "4.4.0": false, "": false, "six": false,
+	} {
+		require.Equal(t, want, isSince51(release), release)
+	}
+}
+
+func TestDescriptorsThatAUnixClientSendsAreNotTaken(t *testing.T) {
+	addr := address{network: "unix", address: filepath.Join(t.TempDir(), "s")}
+	l, err := bind(addr, false)
+	require.NoError(t, err)
+	defer l.Close()
+	client, err := net.Dial("unix", addr.address)
+	require.NoError(t, err)
+	defer client.Close()
+	require.NoError(t, client.SetDeadline(time.Now().Add(10*time.Second)))
+	server, err := l.Accept()
+	require.NoError(t, err)
+	_, ended := serveWith(answers{context: []byte("WRITE"), body: []byte("x\r\n")}, server)
+	answer := make([]byte, 3)
+	_, err = io.ReadFull(client, answer) // to CONNECTED
+	require.NoError(t, err)
+
+	before := descriptors(t)
+	for range 2 * brief {
+		_, _, err := client.(*net.UnixConn).WriteMsgUnix([]byte("x\r\n"), syscall.UnixRights(0), nil)
+		require.NoError(t, err)
+		_, err = io.ReadFull(client, answer)
+		require.NoError(t, err)
+	}
+	require.Equal(t, before, descriptors(t))
+	client.Close()
+	<-ended
+}
+
+func descriptors(t *testing.T) int {
+	open, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(open)
 }

@@ -17,7 +17,7 @@ const aloneTest = "RRTCP_TEST_ALONE" // the process has no other test
 // TestThePoolsGoroutinesNeedNotGrow: the runtime looks at the stacks that there are whenever it collects garbage.
 func TestThePoolsGoroutinesNeedNotGrow(t *testing.T) {
 	if os.Getenv(aloneTest) == "" { // goroutines that other tests have left behind are part of the average
-		again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=1m")
 		again.Env = append(os.Environ(), aloneTest+"=1")
 		out, err := again.CombinedOutput()
 		require.NoError(t, err, "%s", out)

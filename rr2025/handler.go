@@ -94,6 +94,9 @@ func (c *connection) live() {
 	if !c.omits.connected {
 		st = c.exchange(opening, c.contexts.connected(addrOf(c.conn.LocalAddr())), nil)
 	}
+	if st != reading {
+		return
+	}
 	err := c.packets.socket.attend(func() (done bool) {
 		for st == reading {
 			c.doing.Store(uint32(reading))

@@ -326,6 +326,30 @@ func serveWith(w workers, server net.Conn) (c *connection, ended chan struct{}) 
 	return c, ended
 }
 
+// A client that is about to read its answer is not one that is idle.
+func TestTheAnswerThatIsOwedWhenRoadRunnerStopsArrivesPolitely(t *testing.T) {
+	for _, during := range []string{"CONNECTED", "DATA"} {
+		server, client := tcpPair(t)
+		s := &script{events: make(chan scriptedEvent), answer: make(chan func() (answer, error)), log: new([]string)}
+		c, ended := serveWith(s, server)
+		write := func() (answer, error) { return answer{context: []byte("WRITE"), body: []byte("y")}, nil }
+		<-s.events
+		if during == "DATA" {
+			s.answer <- write
+			_, err := client.Write([]byte("x\r\n"))
+			require.NoError(t, err)
+			<-s.events
+		}
+		c.drain(reasonShutdown)
+		s.answer <- write
+		client.Close()
+		<-s.events // CLOSE
+		<-ended
+		require.Equal(t, lingerTime, c.linger, during)
+		require.Equal(t, reasonShutdown, c.why)
+	}
+}
+
 func TestTheLastAnswerArrivesThoughTheClientStillSends(t *testing.T) {
 	server, client := tcpPair(t)
 	last := bytes.Repeat([]byte("x"), 4<<20)

@@ -7,13 +7,12 @@ package tcp
 import "syscall"
 
 // announceRest is for Linux.
-func announceRest(uintptr) {}
+func announceRest(uintptr) bool { return false }
 
-// tryRead is read(2) of a descriptor that never blocks. What it has left behind it can't say.
-func tryRead(fd uintptr, p []byte) (n int, drained bool, errno syscall.Errno) {
-	n, errno = try(syscall.Read, fd, p)
-	return n, false, errno
-}
+func tryReadAll(uintptr, []byte) (int, bool, syscall.Errno) { return 0, false, syscall.ENOSYS }
+
+// tryRead is read(2) of a descriptor that never blocks.
+func tryRead(fd uintptr, p []byte) (int, syscall.Errno) { return try(syscall.Read, fd, p) }
 
 // tryWrite is write(2) to a descriptor that never blocks.
 func tryWrite(fd uintptr, p []byte) (int, syscall.Errno) { return try(syscall.Write, fd, p) }

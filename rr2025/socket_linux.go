@@ -3,6 +3,8 @@
 package tcp
 
 import (
+	"fmt"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -12,9 +14,23 @@ import (
 // briefly is how many bytes at most are moved by a system call that the scheduler is not told of.
 const briefly = 16 << 10
 
-// announceRest asks for what is left to read to be told with what is received. TCP has that since Linux 4.18; a socket that
-// has not takes a read more for each packet.
-func announceRest(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_INQ, 1) }
+// announceRest asks for what is left to read to be told with what is received, and reports whether it will be.
+func announceRest(fd uintptr) bool {
+	return tellsOfEnd() && unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_INQ, 1) == nil
+}
+
+// tellsOfEnd reports whether what is left to read includes the end of the stream. TCP_INQ exists since Linux 4.18, and does
+// that since 5.1, says "tcp: do not report TCP_CM_INQ of 0 for closed connections".
+var tellsOfEnd = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	return unix.Uname(&u) == nil && isSince51(unix.ByteSliceToString(u.Release[:]))
+})
+
+func isSince51(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major > 5 || major == 5 && minor >= 1)
+}
 
 // restMessage is the control message that comes with what is read: struct cmsghdr and an int, as cmsg(3) has them.
 type restMessage struct {
@@ -23,9 +39,14 @@ type restMessage struct {
 	_     int32
 }
 
-// tryRead is recvmsg(2) of a descriptor that never blocks. drained reports that nothing is left to read, nor the end of the
-// stream; false says nothing.
-func tryRead(fd uintptr, p []byte) (n int, drained bool, errno syscall.Errno) {
+// tryRead is read(2) of a descriptor that never blocks.
+func tryRead(fd uintptr, p []byte) (int, syscall.Errno) {
+	return try(unix.SYS_READ, fd, unsafe.Pointer(unsafe.SliceData(p)), uintptr(len(p)), len(p))
+}
+
+// tryReadAll is recvmsg(2) of a TCP socket that never blocks and announces the rest. (With a unix socket's messages may
+// come descriptors.) drained reports that nothing is left to read, nor the end of the stream.
+func tryReadAll(fd uintptr, p []byte) (n int, drained bool, errno syscall.Errno) {
 	var left restMessage
 	at := syscall.Iovec{Base: unsafe.SliceData(p)}
 	at.SetLen(len(p))

@@ -33,13 +33,15 @@ func reusePort(_, _ string, raw syscall.RawConn) (err error) {
 type kernelSocket struct {
 	raw        syscall.RawConn
 	tryWriting func(fd uintptr) bool // a method value, made once
-	// receive reads without waiting. drained reports that it has left nothing behind, not even the end of the stream.
-	receive  func(fd uintptr, p []byte) (n int, drained bool, err error)
+	// receive reads without waiting. drained reports that it has left nothing behind, not even the end of the stream; it can
+	// do so where the system tells.
+	receive  func(fd uintptr, p []byte, tells bool) (n int, drained bool, err error)
 	byRecord bool // receive may leave room and something to receive
 
 	fd      uintptr // for step
 	drained bool    // as the last receive says
 	vain    int     // reads that it could have saved
+	tells   bool    // the system tells what is left to read
 
 	// One call of writeNow at a time sets and reads these.
 	out      []byte
@@ -98,8 +100,8 @@ func (s *kernelSocket) needsNoLook() bool {
 		s.drained = false
 		return true
 	}
-	if s.vain++; s.vain == brief {
-		announceRest(s.fd)
+	if s.vain++; s.vain == brief && !s.byRecord {
+		s.tells = announceRest(s.fd)
 	}
 	return false
 }
@@ -118,18 +120,23 @@ func (s *kernelSocket) readAny(r *reader) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n, drained, err := s.receive(s.fd, room)
+	n, drained, err := s.receive(s.fd, room, s.tells)
 	s.drained = drained
 	r.arrived(n)
 	return s.byRecord || n == len(room), err
 }
 
 // receive reads from the system.
-func receive(fd uintptr, p []byte) (n int, drained bool, err error) {
-	n, drained, errno := tryRead(fd, p)
+func receive(fd uintptr, p []byte, tells bool) (n int, drained bool, err error) {
+	var errno syscall.Errno
+	if tells {
+		n, drained, errno = tryReadAll(fd, p)
+	} else {
+		n, errno = tryRead(fd, p)
+	}
 	switch {
 	case errno == syscall.EINTR:
-		return receive(fd, p)
+		return receive(fd, p, tells)
 	case errno == syscall.EAGAIN:
 		return 0, false, errno // with every packet: to wrap it would allocate
 	case errno != 0:
@@ -153,10 +160,10 @@ func through(plain socket, s *secureSocket) socket {
 		return portableSocket{s}
 	}
 	s.below.read = func(p []byte) (int, error) {
-		n, _, err := receive(k.fd, p) // EAGAIN as it is: the one error that TLS survives
+		n, _, err := receive(k.fd, p, false) // EAGAIN as it is: the one error that TLS survives
 		return n, err
 	}
-	k.receive, k.byRecord = func(_ uintptr, p []byte) (int, bool, error) {
+	k.receive, k.byRecord = func(_ uintptr, p []byte, _ bool) (int, bool, error) {
 		n, err := s.Read(p)
 		return n, false, err
 	}, true
