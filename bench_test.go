@@ -69,7 +69,7 @@ func (s *endless) read(r *reader, _ bool) error {
 
 func (s *endless) attend(step func() bool) error { return portableSocket{}.attend(step) }
 
-func (s *endless) writeNow(p []byte) (int, error) { return len(p), nil }
+func (s *endless) writeNow(p []byte, _ bool) (int, error) { return len(p), nil }
 
 // BenchmarkReader: the rate of large packets shows that what has arrived is not looked at again with each segment.
 func BenchmarkReader(b *testing.B) {

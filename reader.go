@@ -50,8 +50,9 @@ type socket interface {
 	read(r *reader, wait bool) error
 	// first is the size in bytes of the buffer that a connection without one begins with.
 	first() int
-	// writeNow writes what can be written without waiting, and reports how much that was.
-	writeNow(p []byte) (int, error)
+	// writeNow writes what can be written without waiting, and reports how much that was. inStep says that it is called by
+	// the connection's goroutine, if anywhere in a step.
+	writeNow(p []byte, inStep bool) (int, error)
 }
 
 // next returns the next packet; it is borrowed until the next call. It is nil, without an error, where next is to be called
@@ -388,4 +389,4 @@ func (s portableSocket) read(r *reader, wait bool) error {
 	return err
 }
 
-func (s portableSocket) writeNow([]byte) (int, error) { return 0, nil }
+func (s portableSocket) writeNow([]byte, bool) (int, error) { return 0, nil }

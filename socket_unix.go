@@ -36,10 +36,11 @@ type kernelSocket struct {
 	receive  func(fd uintptr, p []byte, tells bool) (n int, drained bool, err error)
 	byRecord bool // receive may leave room and something to receive
 
-	fd      uintptr // for step
-	drained bool    // as the last receive says
-	vain    int     // reads that it could have saved
-	tells   bool    // the system tells what is left to read
+	fd       uintptr // while stepping
+	stepping bool    // there is a step: the socket is not closed before it ends
+	drained  bool    // as the last receive says
+	vain     int     // reads that it could have saved
+	tells    bool    // the system tells what is left to read
 
 	// One call of writeNow at a time sets and reads these.
 	out      []byte
@@ -62,8 +63,9 @@ func newSocket(conn net.Conn) socket {
 func (s *kernelSocket) first() int { return firstBuffer }
 
 func (s *kernelSocket) attend(step func() bool) error {
+	defer func() { s.stepping = false }()
 	return s.raw.Read(func(fd uintptr) bool {
-		s.fd = fd
+		s.fd, s.stepping = fd, true
 		return step()
 	})
 }
@@ -168,7 +170,10 @@ func through(plain socket, s *secureSocket) socket {
 	return k
 }
 
-func (s *kernelSocket) writeNow(p []byte) (int, error) {
+func (s *kernelSocket) writeNow(p []byte, inStep bool) (int, error) {
+	if inStep && s.stepping {
+		return sendSome(s.fd, p)
+	}
 	s.out, s.written, s.writeErr = p, 0, nil
 	err := s.raw.Write(s.tryWriting)
 	s.out = nil
@@ -180,16 +185,20 @@ func (s *kernelSocket) writeNow(p []byte) (int, error) {
 
 // writeSome never asks to be called again.
 func (s *kernelSocket) writeSome(fd uintptr) (done bool) {
-	n, errno := tryWrite(fd, s.out)
+	s.written, s.writeErr = sendSome(fd, s.out)
+	return true
+}
+
+// sendSome writes what the system takes at once.
+func sendSome(fd uintptr, p []byte) (int, error) {
+	n, errno := tryWrite(fd, p)
 	switch {
 	case errno == syscall.EINTR:
-		return s.writeSome(fd)
-	case errno == 0:
-		s.written = n
-	case errno != syscall.EAGAIN:
-		s.writeErr = os.NewSyscallError("write", errno)
+		return sendSome(fd, p)
+	case errno != 0 && errno != syscall.EAGAIN:
+		return 0, os.NewSyscallError("write", errno)
 	}
-	return true
+	return n, nil
 }
 
 // mapMemory returns memory from the system; from the heap where the system gives none.

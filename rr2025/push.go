@@ -159,7 +159,7 @@ func (c *connection) writePush(p push) {
 	if c.isAborted() {
 		return
 	}
-	err := c.answers.writeAll(p.body)
+	err := c.answers.writeAll(p.body, false)
 	switch {
 	case err != nil:
 		c.pushFailed(err)

@@ -44,7 +44,7 @@ func (p *pieces) read(r *reader, wait bool) error {
 
 func (p *pieces) attend(step func() bool) error { return portableSocket{}.attend(step) }
 
-func (p *pieces) writeNow([]byte) (int, error) { panic("not written to") }
+func (p *pieces) writeNow([]byte, bool) (int, error) { panic("not written to") }
 
 // batched hands over so many bytes of packets at once.
 func batched(f framing, most int) framing {

@@ -57,7 +57,7 @@ func (t *transport) Write(p []byte) (int, error) {
 		return t.Conn.Write(p)
 	}
 	t.out.until = t.above.until
-	if err := t.out.writeAll(p); err != nil {
+	if err := t.out.writeAll(p, false); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -104,7 +104,7 @@ func (s *secureSocket) Read(p []byte) (int, error) {
 }
 
 // writeNow writes all of it: what waits does so below.
-func (s *secureSocket) writeNow(p []byte) (int, error) {
+func (s *secureSocket) writeNow(p []byte, _ bool) (int, error) {
 	n, err := s.tls.Write(p)
 	if err != nil {
 		s.broken.Store(true)

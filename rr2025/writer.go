@@ -51,12 +51,13 @@ func (w *writer) writeAnswer(p []byte, held int, part bool) error {
 		w.until = time.Now().Add(w.timeout)
 		defer func() { w.until = time.Time{} }()
 	}
-	return w.writeAll(p)
+	return w.writeAll(p, true)
 }
 
-// writeAll has the turn. What the system takes at once costs one system call and no deadline.
-func (w *writer) writeAll(p []byte) error {
-	n, err := w.socket.writeNow(p)
+// writeAll has the turn. What the system takes at once costs one system call and no deadline. answer is false for what
+// another goroutine than the connection's may write.
+func (w *writer) writeAll(p []byte, answer bool) error {
+	n, err := w.socket.writeNow(p, answer)
 	w.wrote(n)
 	if err != nil || n == len(p) {
 		return err

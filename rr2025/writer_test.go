@@ -33,7 +33,7 @@ type nowSocket struct {
 	calls int
 }
 
-func (s *nowSocket) writeNow(p []byte) (int, error) {
+func (s *nowSocket) writeNow(p []byte, _ bool) (int, error) {
 	s.calls++
 	return min(s.takes, len(p)), s.err
 }

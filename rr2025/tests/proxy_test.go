@@ -65,7 +65,7 @@ func (r *record) remote(t *testing.T, server, addr string) (found *sentence) {
 func TestTheProxyProtocol(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
-	h := startTLS(t, ca, proxied, nil)
+	h := startTLS(t, ca, strings.ReplaceAll(proxied, "timeout: 1s", "timeout: 20s"), nil)
 	for header, remote := range map[string]string{
 		headerV1: "192.0.2.1:12345", headerV2: "192.0.2.1:12345", localV2: "", "PROXY UNKNOWN\r\n": "",
 		"PROXY TCP6 2001:db8::1 2001:db8::2 12345 25\r\n": "[2001:db8::1]:12345",
