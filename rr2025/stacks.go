@@ -9,7 +9,7 @@ package tcp
 
 const (
 	// waitingRoom is a connection's. A stack of 4 KiB, which it has anyway, has that to spare.
-	waitingRoom = 512
+	waitingRoom = 384
 	// keeperRoom is that of one goroutine. It makes up for those of the rest of the process, up to some eighty.
 	keeperRoom = 32 << 10
 )
