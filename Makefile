@@ -3,22 +3,19 @@
 
 MODULES := . cmd/rr tests
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-FUZZTIME ?= 20000x
+FUZZTIME ?= 2000x
 BENCHTIME ?= 1s
 
-# What each RoadRunner must do with the plugin: start, serve workers in Go and PHP, tell them whole sentences, list, close by
-# RPC, reset, stop. All other tests are of code that is the same everywhere; they run with v2024.1.5.
-MATRIX := ^Test(AllPluginsTogether|EveryReplyInOpeningAndReplying|HowConnectionsEnd|PHPWorker|RPCClose|Workers.*Removed|AReset.*|Stop.*|TheProgramStops|DynamicAllocator|Velox)$$
-
-# in-line: FOLDER, its go.mod, ARGUMENTS of go test. Not under the race detector: that has run over the same code.
-in-line = cd $(1) && GOWORK=off GOFLAGS="$$GOFLAGS -modfile=$(2)" go test $(3) ./...
+# What each RoadRunner line must do with the plugin: start, serve workers in Go and PHP, list, close by RPC, reset, stop. The
+# other tests are of code that is the same on every line; they run with v2024.1.5.
+MATRIX := ^Test(AllPluginsTogether|Replies|ConnectionEnds|PHPWorker|RPCClose|AddAndRemoveWorkers|ResetKeepsConnections|Velox)$$
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit generate-check alone newer-sdk rr2025 matrix fuzz bench microbench soak tidy-check cross
+.PHONY: test fmt-check vet lint unit alone newer-sdk rr2025 matrix fuzz bench microbench soak tidy-check cross
 .NOTPARALLEL:
 
-test: generate-check fmt-check vet lint unit alone newer-sdk rr2025 matrix fuzz tidy-check cross
+test: fmt-check vet lint unit alone newer-sdk rr2025 matrix fuzz tidy-check cross
 
 fmt-check:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -30,6 +27,7 @@ vet:
 lint:
 	@$(call in-modules,lint,$(GOLANGCI_LINT) run)
 	cd rr2025 && GOWORK=off $(GOLANGCI_LINT) run
+	cd rr2025/cmd/rr && GOWORK=off $(GOLANGCI_LINT) run
 
 unit:
 	@$(call in-modules,test,go test -race -shuffle=on ./...)
@@ -47,31 +45,28 @@ newer-sdk:
 	export GOWORK=off GOFLAGS="$$GOFLAGS -mod=mod -modfile=$$tmp/go.mod" && \
 	go list -m github.com/roadrunner-server/sdk/v4 && go build ./... && go vet ./...
 
-# The copies in rr2025 are those that go generate would write.
-generate-check:
-	go run rr2025/generate.go -check
-
 # The plugin for RoadRunner v2024.3 and v2025.1 by itself, with the lowest versions it asks for.
 rr2025:
 	cd rr2025 && GOWORK=off go vet ./... && GOWORK=off go test ./...
 
-# The program with its tests, and MATRIX, with the plugins of each RoadRunner around ours.
+# The program's own tests on each line, and MATRIX. Not under the race detector: that has run over the same code.
 matrix:
-	$(call in-line,cmd/rr,v2023.3.12.mod)
-	$(call in-line,tests,v2023.3.12.mod,-run '$(MATRIX)')
-	$(call in-line,rr2025/cmd/rr,v2024.3.5.mod)
-	$(call in-line,rr2025/tests,v2024.3.5.mod,-run '$(MATRIX)')
-	$(call in-line,rr2025/cmd/rr,go.mod)
-	$(call in-line,rr2025/tests,go.mod,-run '$(MATRIX)')
+	cd cmd/rr && GOWORK=off go test -modfile=v2023.3.12.mod .
+	cd rr2025/cmd/rr && GOWORK=off go test -modfile=v2024.3.5.mod . && GOWORK=off go test .
+	cd tests && for line in v2023.3.12 v2024.3.5 v2025.1.15; do \
+		echo "== $$line" && RR=$$line go test -run '$(MATRIX)' . || exit 1; \
+	done
 
 # Every fuzz target of the plugin, for a few seconds each: so many inputs, since Go sometimes takes the end of a time given
 # for a failure ("context deadline exceeded").
 fuzz:
-	@listed=$$(go test -list '^Fuzz' .) || { echo "$$listed"; exit 1; }; \
-	targets=$$(echo "$$listed" | grep '^Fuzz') || { echo "no fuzz target found"; exit 1; }; \
-	for target in $$targets; do \
-		echo "== fuzz: $$target" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
-	done
+	@found=; for package in $$(go list ./...); do \
+		listed=$$(go test -list '^Fuzz' $$package) || { echo "$$listed"; exit 1; }; \
+		for target in $$(echo "$$listed" | grep '^Fuzz'); do \
+			found=1; echo "== fuzz: $$package $$target" && \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done; [ -n "$$found" ] || { echo "no fuzz target found"; exit 1; }
 
 # Everything at once for a while: faults of links and workers, resets, attacks. It says what it has seen.
 soak:
@@ -87,8 +82,7 @@ microbench:
 
 tidy-check:
 	@$(call in-modules,tidy,GOWORK=off go mod tidy -diff)
-	@for mod in cmd/rr/v2023.3.12.mod tests/v2023.3.12.mod rr2025/go.mod \
-		rr2025/cmd/rr/go.mod rr2025/cmd/rr/v2024.3.5.mod rr2025/tests/go.mod rr2025/tests/v2024.3.5.mod; do \
+	@for mod in cmd/rr/v2023.3.12.mod rr2025/go.mod rr2025/cmd/rr/go.mod rr2025/cmd/rr/v2024.3.5.mod; do \
 		echo "== tidy: $$mod" && \
 		(cd $$(dirname $$mod) && GOWORK=off go mod tidy -diff -modfile=$$(basename $$mod)) || exit 1; \
 	done

@@ -1,69 +1,43 @@
 package tcp
 
-// rpc holds the methods that RoadRunner's rpc plugin serves as tcp.*.
-type rpc struct {
-	plugin *Plugin
-}
+import (
+	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/stream"
+)
 
-// WriteRequest is the argument of tcp.Write.
-type WriteRequest struct {
-	UUID  string `json:"uuid" msgpack:"uuid"`
-	Body  []byte `json:"body" msgpack:"body"`
-	Close bool   `json:"close" msgpack:"close"` // the connection ends behind it
-}
+// RPC is the receiver of the methods tcp.*: Close, Write, Broadcast, Tag, Connections and Stats.
+func (p *Plugin) RPC() any { return server.NewRPC(&p.core) }
 
-// BroadcastRequest is the argument of tcp.Broadcast.
-type BroadcastRequest struct {
-	Server string   `json:"server" msgpack:"server"`
-	UUIDs  []string `json:"uuids" msgpack:"uuids"`
-	Tag    string   `json:"tag" msgpack:"tag"`
-	Body   []byte   `json:"body" msgpack:"body"`
-}
+// Requests and results of RPC and of the plugin's methods. The field names are those of RPC.
+type (
+	// WriteRequest is the argument of tcp.Write.
+	WriteRequest = server.WriteRequest
+	// BroadcastRequest is the argument of tcp.Broadcast.
+	BroadcastRequest = server.BroadcastRequest
+	// TagRequest is the argument of tcp.Tag.
+	TagRequest = server.TagRequest
+	// ConnectionQuery is the argument of tcp.Connections.
+	ConnectionQuery = server.ConnectionQuery
+	// ConnectionPage is the result of tcp.Connections.
+	ConnectionPage = server.ConnectionPage
+	// Connection is an item of a ConnectionPage.
+	Connection = server.Connection
+	// Stats is the result of tcp.Stats.
+	Stats = server.Stats
+	// Selector is the argument of Plugin.Broadcast.
+	Selector = server.Selector
+	// PushCounts is the result of tcp.Broadcast.
+	PushCounts = server.PushCounts
+	// PushResult is the result of tcp.Write and tcp.Tag.
+	PushResult = server.PushResult
+)
 
-// TagRequest is the argument of tcp.Tag.
-type TagRequest struct {
-	UUID   string   `json:"uuid" msgpack:"uuid"`
-	Add    []string `json:"add" msgpack:"add"`
-	Remove []string `json:"remove" msgpack:"remove"`
-}
-
-// Close closes the connection with the given uuid. closed is true also where no such connection is open (any more), as
-// it has always been; a string that is no uuid is an error.
-func (r *rpc) Close(uuid string, closed *bool) error {
-	*closed = false
-	if err := r.plugin.Close(uuid); err != nil {
-		return err
-	}
-	*closed = true
-	return nil
-}
-
-// Write is Plugin.Write.
-func (r *rpc) Write(request WriteRequest, result *PushResult) (err error) {
-	*result, err = r.plugin.Write(request.UUID, request.Body, request.Close)
-	return err
-}
-
-// Broadcast is Plugin.Broadcast.
-func (r *rpc) Broadcast(request BroadcastRequest, counts *PushCounts) (err error) {
-	*counts, err = r.plugin.Broadcast(Selector{request.Server, request.UUIDs, request.Tag}, request.Body)
-	return err
-}
-
-// Tag is Plugin.Tag.
-func (r *rpc) Tag(request TagRequest, result *PushResult) (err error) {
-	*result, err = r.plugin.Tag(request.UUID, request.Add, request.Remove)
-	return err
-}
-
-// Connections is Plugin.Connections.
-func (r *rpc) Connections(query ConnectionQuery, page *ConnectionPage) (err error) {
-	*page, err = r.plugin.Connections(query)
-	return err
-}
-
-// Stats is Plugin.Stats. The argument is of no use, as with RoadRunner's informer.List.
-func (r *rpc) Stats(_ bool, stats *Stats) error {
-	*stats = r.plugin.Stats()
-	return nil
-}
+// What becomes of a push. None of these says that the client has it.
+const (
+	// PushAccepted says that it goes out behind what was accepted before it, whole or the connection ends.
+	PushAccepted = stream.PushAccepted
+	// PushGone says that no such connection is open, or it is about to end.
+	PushGone = stream.PushGone
+	// PushFull says that push_queue bytes wait for the client already, or memory_limit is used up.
+	PushFull = stream.PushFull
+)

@@ -66,7 +66,7 @@ var attacks = map[string]func(*storm){
 
 // attack opens one connection and ends it after a while at the latest.
 func (s *storm) attack(atMost time.Duration, f func(*net.TCPConn)) {
-	conn, err := net.DialTimeout("tcp", s.addrs["echo"], patience)
+	conn, err := net.DialTimeout("tcp", s.addr("echo").String(), patience)
 	if err != nil {
 		return
 	}
@@ -92,7 +92,7 @@ tcp:
 `)
 	for name, attack := range attacks {
 		ts := new(talkers)
-		s.talk(others, s.addrs["echo"], ts)
+		s.talk(others, s.addr("echo").String(), ts)
 		over := time.Now().Add(time.Second)
 		var wg sync.WaitGroup
 		for range attackers {
@@ -124,7 +124,7 @@ tcp:
 }
 
 // With two slow workers, each client waits its turn and none is forgotten.
-func TestThousandsOfClientsAtOnceAndTwoSlowWorkers(t *testing.T) { // not beside others
+func TestThousandsOfWaitingClients(t *testing.T) { // not beside others
 	clients := 5000
 	if len(buildFlags) > 0 {
 		clients = 1500
@@ -139,7 +139,7 @@ tcp:
 		wg.Add(1)
 		go func() { // ends with its answer, or without
 			defer wg.Done()
-			conn, err := net.DialTimeout("tcp", s.addrs["echo"], patience)
+			conn, err := net.DialTimeout("tcp", s.addr("echo").String(), patience)
 			if err != nil {
 				t.Error(err)
 				return
@@ -166,9 +166,9 @@ tcp:
 }
 
 // Without descriptors clients wait; when some are free again, they are served.
-func TestDescriptorsRunOut(t *testing.T) {
+func TestDescriptorExhaustion(t *testing.T) {
 	t.Parallel()
-	p := startProgram(t, 1, minimal)
+	p := start(t, minimal)
 	first := p.dial("echo")
 	require.Equal(t, "hello", first.ask("hello"))
 	limit := unix.Rlimit{Cur: 64, Max: 64}
@@ -191,5 +191,5 @@ func TestDescriptorsRunOut(t *testing.T) {
 	require.NoError(t, first.Close())
 	p.record.all(t, 101)
 	p.terminate()
-	p.requireExit(patience)
+	p.requireExit()
 }

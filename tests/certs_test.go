@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"net/url"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -104,13 +103,6 @@ func (i issued) save(t *testing.T, dir, name string) {
 	save(t, dir+"/"+name+".key", i.key)
 }
 
-// save replaces a file at once, as whoever renews certificates should.
-func save(t *testing.T, path string, content []byte) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(path+".new", content, 0o600))
-	require.NoError(t, os.Rename(path+".new", path))
-}
-
 // trust is a client's configuration for a server of the name.
 func (a *authority) trust(name string, own ...issued) *tls.Config {
 	a.t.Helper()
@@ -131,15 +123,13 @@ func (i issued) pair() []byte { return bytes.Join([][]byte{i.pem, i.key}, nil) }
 // startTLS is start with a certificate for localhost in DIR/server.pem; more may write others before.
 func startTLS(t *testing.T, ca *authority, yaml string, more func(dir string), worker ...string) *host {
 	t.Helper()
-	h := newHost(t, yaml, worker...)
+	h := newHost(t, shortDir(t))
 	ca.server("localhost", "127.0.0.1").save(t, h.dir, "server")
 	save(t, h.dir+"/ca.pem", ca.pem)
 	if more != nil {
 		more(h.dir)
 	}
-	require.NoError(t, h.init())
-	require.NoError(t, h.serve())
-	return h
+	return h.serve(yaml, worker...)
 }
 
 // dialTLS makes a connection and its handshake.

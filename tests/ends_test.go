@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHowConnectionsEnd(t *testing.T) {
+func TestConnectionEnds(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, strings.Replace(minimal, "num_workers: 2", "num_workers: 4", 1), at)
@@ -82,7 +82,7 @@ func TestHowConnectionsEnd(t *testing.T) {
 }
 
 // A plain close with unread input makes the kernel send a reset, which destroys the answer on its way.
-func TestTheLastAnswerArrivesThoughTheClientStillSends(t *testing.T) {
+func TestLastAnswerWhileClientSends(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	h := start(t, `
@@ -112,7 +112,7 @@ tcp:
 	}
 }
 
-func TestTheSocketIsClosedBeforeCloseIsHandedOver(t *testing.T) {
+func TestSocketClosedBeforeCloseEvent(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, minimal, at, "close=gate answer CONTINUE")
@@ -181,7 +181,7 @@ func requireClosed(c *client) {
 	})
 }
 
-func TestASlowClientHarmsOnlyItself(t *testing.T) {
+func TestSlowClientIsolated(t *testing.T) {
 	t.Parallel()
 	h := start(t, minimal)
 	slow := h.dial("echo")

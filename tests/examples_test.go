@@ -28,10 +28,7 @@ func startGoExample(t *testing.T, name string) *host {
 	require.NoError(t, err)
 	_, section, ok := strings.Cut(string(yaml), "\ntcp:")
 	require.True(t, ok)
-	h := newHostOf(t, shortDir(t), onAnyPort("tcp:"+section), worker)
-	require.NoError(t, h.init())
-	require.NoError(t, h.serve())
-	return h
+	return newHost(t, shortDir(t)).serveWorker(onAnyPort("tcp:"+section), worker)
 }
 
 // onAnyPort is a configuration with other addresses.
@@ -68,7 +65,7 @@ func awaitMail(t *testing.T, h *host, content []byte) {
 	})
 }
 
-func TestTheSMTPExamplesTakeMail(t *testing.T) {
+func TestSMTPExamples(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T) *host{
 		"PHP": func(t *testing.T) *host { return startExample(t, "smtp") },
@@ -143,7 +140,7 @@ func unhex(t *testing.T, s string) string {
 	return string(b)
 }
 
-func TestTheGatewayExample(t *testing.T) {
+func TestGatewayExample(t *testing.T) {
 	t.Parallel()
 	h := startGoExample(t, "gateway")
 	for range 2 { // it says who it is, and sends its records at once
@@ -170,7 +167,7 @@ func TestTheGatewayExample(t *testing.T) {
 	require.Empty(t, h.ours("error"))
 }
 
-func TestTheLogSinkExample(t *testing.T) {
+func TestLogSinkExample(t *testing.T) {
 	t.Parallel()
 	h := startExample(t, "logs")
 	const clients, lines = 3, 2000
@@ -218,7 +215,7 @@ func recipes(t *testing.T) string {
 	return onAnyPort("tcp:" + section)
 }
 
-func TestTheRecipesCutRealPackets(t *testing.T) {
+func TestProtocolRecipes(t *testing.T) {
 	t.Parallel()
 	h := start(t, recipes(t))
 	for server, packets := range map[string]struct{ wire, want []string }{

@@ -74,7 +74,7 @@ var linkFaults = map[string][]toxic{
 	},
 }
 
-func TestFaultsOnTheWay(t *testing.T) {
+func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:

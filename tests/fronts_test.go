@@ -69,7 +69,7 @@ func requireServed(t *testing.T, h *host, address string) {
 	require.Equal(t, "eof", h.record.remote(t, "smtp", c.LocalAddr().String()).Reason)
 }
 
-func TestHAProxyAsDocumented(t *testing.T) {
+func TestDocumentedHAProxy(t *testing.T) {
 	t.Parallel()
 	haproxy := installed(t, "haproxy")
 	h, status := documentedPlugin(t)
@@ -105,7 +105,7 @@ func TestHAProxyAsDocumented(t *testing.T) {
 	require.Empty(t, h.ours("error"))
 }
 
-func TestNginxAsDocumented(t *testing.T) {
+func TestDocumentedNginx(t *testing.T) {
 	t.Parallel()
 	nginx := installed(t, "nginx")
 	h, _ := documentedPlugin(t)
@@ -134,8 +134,8 @@ func isFile(path string) bool {
 	return err == nil
 }
 
-// TestAProcessTakesOverThePort is the hand-over of operations.md.
-func TestAProcessTakesOverThePort(t *testing.T) {
+// TestPortHandover is the hand-over of operations.md.
+func TestPortHandover(t *testing.T) {
 	t.Parallel()
 	yaml := fmt.Sprintf("tcp:\n  servers: {smtp: {addr: %q, reuse_port: true}}\n  pool: {num_workers: 2}\n", freePort(t))
 	old := start(t, yaml)
@@ -143,8 +143,9 @@ func TestAProcessTakesOverThePort(t *testing.T) {
 	require.Equal(t, "hello", before.ask("hello"))
 
 	next := start(t, yaml)
-	require.NoError(t, old.stopPlugin(grace))
+	old.terminate()
 	before.requireEnd()
+	old.requireExit()
 	for range 20 {
 		c := next.dial("smtp")
 		require.Equal(t, "hello", c.ask("hello"))

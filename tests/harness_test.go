@@ -1,63 +1,39 @@
-// Package tests runs the plugin in a real RoadRunner: real Endure, config, server, rpc and other plugins, real sockets,
-// real worker processes.
+// Package tests runs rr, the program of a RoadRunner line, as a black box: a process with real sockets, real worker processes
+// and the real plugins of that line. RR in the environment names the line; v2024.1.5 if not given. Workers are the test
+// binary itself.
 package tests
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/roadrunner-server/config/v4"
-	"github.com/roadrunner-server/endure/v2"
-	"github.com/roadrunner-server/informer/v4"
-	"github.com/roadrunner-server/logger/v4"
-	"github.com/roadrunner-server/metrics/v4"
-	"github.com/roadrunner-server/resetter/v4"
-	"github.com/roadrunner-server/rpc/v4"
-	"github.com/roadrunner-server/server/v4"
-	"github.com/roadrunner-server/status/v4"
-	"github.com/rrtcp/tcp"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
 
 const (
-	// patience bounds every wait. None is meant to take that long.
-	patience = 20 * time.Second
-	// grace is the hosts' grace period.
+	// patience is the last resort of every wait: none is meant to take that long, on however busy a machine.
+	patience = 2 * time.Minute
+	// atOnce is what takes no time worth mentioning, on a busy machine under the race detector.
+	atOnce = 20 * time.Second
+	// grace is the grace period of hosts that have no section endure.
 	grace = 10 * time.Second
-	// atOnce is what takes no time worth speaking of, on a busy machine under the race detector.
-	atOnce = 6 * time.Second
 
 	inParallel = 8 // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
 )
 
-// hostLeaks are the goroutines that RoadRunner and others never stop.
-var hostLeaks = []goleak.Option{
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/status/v4.(*Plugin).Serve.func1"),
-	// The proxy's, whose links wait for one another where one was broken.
-	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
-	// Until allocate_timeout, where a worker was killed shortly before the end.
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/worker_watcher.(*WorkerWatcher).Allocate"),
-}
+// repository is the folder of the repository.
+const repository = ".."
 
 func TestMain(m *testing.M) {
-	if os.Getenv(tcp.RrMode) == tcp.PluginName { // RoadRunner runs this program as a worker
+	if os.Getenv("RR_MODE") == "tcp" { // RoadRunner runs this program as a worker
 		os.Exit(work(os.Args[1:]))
 	}
 	if os.Getenv("RRTCP_THRONG") != "" {
@@ -68,40 +44,14 @@ func TestMain(m *testing.M) {
 	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < inParallel {
 		_ = flag.Set("test.parallel", strconv.Itoa(inParallel))
 	}
-	code := m.Run()
-	removeProgram()
-	if err := leaks(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
+	if _, ok := lines[lineName()]; !ok {
+		fmt.Fprintf(os.Stderr, "RR=%s: no such line\n", lineName())
+		os.Exit(2)
 	}
+	code := m.Run()
+	removePrograms()
 	os.Exit(code)
 }
-
-// leaks is an error where goroutines do not end. A pool whose workers had to be killed is looked after for a second, which is
-// as long as goleak waits.
-func leaks() (err error) {
-	for range 5 {
-		if err = goleak.Find(hostLeaks...); err == nil {
-			return nil
-		}
-	}
-	return err
-}
-
-// host is a RoadRunner.
-type host struct {
-	t         *testing.T
-	plugin    *tcp.Plugin
-	container *endure.Endure
-	dir       string // its own, with a short path: sockets live there
-	record    *record
-	log       string
-	grace     time.Duration
-	serving   bool
-}
-
-// gracePeriod is the one key of the section endure that a host here heeds.
-var gracePeriod = regexp.MustCompile(`(?m)^endure: \{grace_period: (\w+)\}$`)
 
 // minimal has one server named echo and two workers.
 const minimal = `
@@ -109,111 +59,6 @@ tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 2}
 `
-
-// start runs a RoadRunner until the test ends. In the YAML, DIR stands for a directory of its own. Its workers are this
-// program, see work for their arguments.
-func start(t *testing.T, yaml string, worker ...string) *host {
-	t.Helper()
-	h := newHost(t, yaml, worker...)
-	require.NoError(t, h.init())
-	require.NoError(t, h.serve())
-	return h
-}
-
-func newHost(t *testing.T, yaml string, worker ...string) *host {
-	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	dir := shortDir(t)
-	return newHostOf(t, dir, yaml, append([]string{self, recordFile(dir)}, worker...)...)
-}
-
-// newHostOf is a host whose workers are another program.
-func newHostOf(t *testing.T, dir, yaml string, command ...string) *host {
-	t.Helper()
-	h := &host{
-		t: t, plugin: &tcp.Plugin{}, dir: dir, record: newRecord(recordFile(dir)), log: filepath.Join(dir, "log"), grace: grace,
-	}
-	if set := gracePeriod.FindStringSubmatch(yaml); set != nil {
-		var err error
-		h.grace, err = time.ParseDuration(set[1])
-		require.NoError(t, err)
-	}
-	h.container = endure.New(quiet, endure.GracefulShutdownTimeout(h.grace))
-	require.NoError(t, h.container.RegisterAll(
-		&config.Plugin{Type: "yaml", ReadInCfg: h.config(yaml, command), Timeout: grace, Version: roadRunner},
-		&logger.Plugin{},
-		&server.Plugin{},
-		&rpc.Plugin{},
-		&informer.Plugin{},
-		&resetter.Plugin{},
-		&metrics.Plugin{},
-		&status.Plugin{},
-		h.plugin,
-	))
-	t.Cleanup(h.stop)
-	return h
-}
-
-// config is a whole configuration. The workers of a host know each other by DIR in their environment.
-func (h *host) config(yaml string, command []string) []byte {
-	h.t.Helper()
-	list, err := json.Marshal(command) // JSON is YAML
-	require.NoError(h.t, err)
-	const head = `version: "3"
-logs:
-  {mode: production, level: debug, encoding: json, output: ["DIR/log"], err_output: ["DIR/log"], channels: {server:
-  {mode: production, level: info, encoding: json, output: ["DIR/log"], err_output: ["DIR/log"]}}}
-server: {command: COMMAND, env: {RRTCP_HOST: DIR, GORACE: atexit_sleep_ms=0}}
-`
-	whole := strings.Replace(head, "COMMAND", string(list), 1) + yaml
-	return []byte(strings.ReplaceAll(whole, "DIR", h.dir))
-}
-
-func (h *host) init() error { return h.container.Init() }
-
-func (h *host) serve() error {
-	_, err := h.container.Serve()
-	h.serving = err == nil
-	return err
-}
-
-// stop ends it within the grace period and with it everything that belongs to it.
-func (h *host) stop() {
-	h.t.Helper()
-	if h.serving {
-		h.serving = false
-		begin := time.Now()
-		require.NoError(h.t, h.container.Stop())
-		require.Less(h.t, time.Since(begin), h.grace, "Stop took longer than the grace period")
-	}
-	requireNoWorkers(h.t, h.dir)
-	h.report()
-}
-
-// report says what a person wants to know when the test has failed.
-func (h *host) report() {
-	if h.t.Failed() {
-		lines := h.lines()
-		h.t.Log(h.record)
-		h.t.Log("logs of " + h.t.Name() + ":\n" + strings.Join(lines[max(0, len(lines)-40):], "\n"))
-	}
-}
-
-// stopPlugin stops the plugin alone, as cmd/rr does first: the workers are still there.
-func (h *host) stopPlugin(within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	return h.plugin.Stop(ctx)
-}
-
-// addr is where the server listens.
-func (h *host) addr(server string) net.Addr {
-	h.t.Helper()
-	a := h.plugin.Addr(server)
-	require.NotNil(h.t, a, "%s does not listen", server)
-	return a
-}
 
 // logEntry is a line of the log.
 type logEntry struct {
@@ -250,7 +95,7 @@ func (h *host) logged(plugin, text string) (found []logEntry) {
 	return found
 }
 
-// ours returns the entries of the plugin from a level that an administrator sees by default or is woken by.
+// ours returns the entries of the tcp plugin of a level.
 func (h *host) ours(level string) (found []logEntry) {
 	h.t.Helper()
 	for _, e := range h.logged("tcp", "") {
@@ -302,3 +147,10 @@ func shortDir(t *testing.T) string {
 }
 
 func recordFile(dir string) string { return filepath.Join(dir, "record") }
+
+// save replaces a file at once, as whoever renews certificates should.
+func save(t *testing.T, path string, content []byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path+".new", content, 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
+}

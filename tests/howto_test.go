@@ -17,7 +17,6 @@ type howTo struct {
 	t        *testing.T
 	document string
 	host     *host
-	program  *program
 	moved    []string // addresses of the document and where they are here, in turn
 }
 
@@ -25,7 +24,7 @@ func newHowTo(t *testing.T, document string) *howTo {
 	t.Helper()
 	php(t)
 	dir := shortDir(t)
-	h := &howTo{t: t, document: document, host: &host{t: t, dir: dir, record: newRecord(recordFile(dir)), log: dir + "/log"}}
+	h := &howTo{t: t, document: document, host: newHost(t, dir)}
 	files, err := filepath.Glob(repository + "/examples/php/*.*")
 	require.NoError(t, err)
 	for _, file := range files {
@@ -53,8 +52,9 @@ func (h *howTo) serve(n int, name, server, address string) {
 	cmd := exec.Command(buildProgram(h.t), "serve", "-c", file)
 	cmd.Dir = h.host.dir
 	cmd.Env = append(os.Environ(), "RRTCP_HOST="+h.host.dir)
-	h.program = h.host.run(1, cmd)
-	listens := h.program.addrs[server]
+	h.host.run(cmd, 1)
+	h.t.Cleanup(h.host.end)
+	listens := h.host.addr(server).String()
 	h.moved = append(h.moved, address, listens, strings.Replace(address, ":", " ", 1), strings.Replace(listens, ":", " ", 1))
 }
 
@@ -82,12 +82,12 @@ func (h *howTo) shell(n int, replaced ...string) string {
 // said waits until rr, or a worker of it, has written the text to standard error.
 func (h *howTo) said(text string) {
 	h.t.Helper()
-	h.program.terminate()
-	h.program.requireExit(patience)
-	require.Contains(h.t, strings.ReplaceAll(h.program.said.String(), `\`, ""), text)
+	h.host.terminate()
+	h.host.requireExit()
+	require.Contains(h.t, strings.ReplaceAll(h.host.stderr(), `\`, ""), text)
 }
 
-func TestTheDevicesHowTo(t *testing.T) {
+func TestDevicesGuide(t *testing.T) {
 	t.Parallel()
 	installed(t, "openssl")
 	h := newHowTo(t, "docs/devices.md")
@@ -108,7 +108,7 @@ func TestTheDevicesHowTo(t *testing.T) {
 	h.said(`device device-17: {"temperature":21.5}`)
 }
 
-func TestTheSMTPHowTo(t *testing.T) {
+func TestSMTPGuide(t *testing.T) {
 	t.Parallel()
 	installed(t, "swaks")
 	h := newHowTo(t, "docs/smtp.md")
@@ -117,21 +117,21 @@ func TestTheSMTPHowTo(t *testing.T) {
 	h.said(`"from":"a@example.com"`)
 }
 
-func TestTheChatHowTo(t *testing.T) {
+func TestChatGuide(t *testing.T) {
 	t.Parallel()
 	installed(t, "nc")
 	h := newHowTo(t, "docs/chat.md")
 	h.serve(0, "chat", "chat", "127.0.0.1:7000")
 
 	enter := func(name string) *client {
-		c := h.program.dial("chat")
+		c := h.host.dial("chat")
 		require.Equal(t, "What is your name?", c.receive())
 		require.Equal(t, "Hello, "+name+". This is the lobby.", c.ask(name))
 		return c
 	}
 	ann := enter("ann")
 	require.Equal(t, "Letters and digits, please.", func() string {
-		c := h.program.dial("chat")
+		c := h.host.dial("chat")
 		c.receive()
 		return c.ask("<script>")
 	}())
@@ -161,9 +161,9 @@ func TestTheChatHowTo(t *testing.T) {
 	ann.requireEnd()
 }
 
-func TestTheCommandsOfTheOperationsGuide(t *testing.T) {
+func TestOperationsGuideCommands(t *testing.T) {
 	t.Parallel()
-	p := startProgram(t, 1, "rpc: {listen: \"unix://DIR/rpc\"}\n"+minimal)
+	p := start(t, ""+minimal)
 	require.NoError(t, os.Rename(p.dir+"/.rr.yaml", p.dir+"/rr.yaml"))
 	c := p.dial("echo")
 	require.Equal(t, "hello", c.ask("hello"))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 )
 
 // Each limit stands once for all servers, once in a server of its own, and once as zero in a server that has none.
-func TestEachLimitEndsTheConnectionThatIsPastIt(t *testing.T) {
+func TestConnectionLimits(t *testing.T) {
 	t.Parallel()
 	const answer = 16 << 20 // more than any socket takes
 	halfPacket := func(c *client, _ int) { write(c, "half") }
@@ -97,7 +98,7 @@ tcp:
 	}
 }
 
-func TestMaxPacketSizeIsExact(t *testing.T) {
+func TestMaxPacketSize(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -143,7 +144,7 @@ tcp:
 	}
 }
 
-func TestMaxPacketSizeIs64MBByDefault(t *testing.T) {
+func TestMaxPacketSizeDefault(t *testing.T) {
 	t.Parallel()
 	h := start(t, minimal)
 	c := h.dial("echo")
@@ -156,7 +157,7 @@ func TestMaxPacketSizeIs64MBByDefault(t *testing.T) {
 	require.Equal(t, "too_long", h.record.of(t, c).Reason)
 }
 
-func TestWhatIsTooLongIsNotReadToItsEnd(t *testing.T) {
+func TestTooLongPacketNotRead(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -176,7 +177,7 @@ tcp:
 	require.Equal(t, "hello", other.ask("hello"))
 }
 
-func TestIdleTimeoutRunsOnlyWhileNothingIsBegunOrOwed(t *testing.T) {
+func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -217,7 +218,7 @@ tcp:
 	}
 }
 
-func TestPacketTimeoutRunsOnlyWhileWeRead(t *testing.T) {
+func TestPacketTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -260,7 +261,7 @@ tcp:
 	})
 }
 
-func TestASlowButSteadyReaderIsServed(t *testing.T) {
+func TestSteadyReaderServed(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -286,7 +287,7 @@ tcp:
 	require.Equal(t, "worker", h.record.of(t, c).Reason)
 }
 
-func TestCloseTimeoutOfEachServer(t *testing.T) {
+func TestCloseTimeoutPerServer(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -308,12 +309,7 @@ tcp:
 		at := s.inFlight.At // the worker may have noticed late that it has it
 		return func() (fromEnd, fromEvent time.Duration) {
 			eventually(t, "the worker that does not answer is replaced", func() bool {
-				for _, w := range h.plugin.Workers() {
-					if int(w.Pid) == pid {
-						return false
-					}
-				}
-				return true
+				return !slices.Contains(h.workers(), pid)
 			})
 			return time.Since(end), time.Duration(time.Now().UnixNano() - at)
 		}
@@ -374,6 +370,7 @@ tcp:
 	t.Run("who waits does not hold up Stop", func(t *testing.T) {
 		t.Parallel()
 		h := start(t, `
+endure: {grace_period: 60s}
 tcp:
   max_connections: 1
   servers: {one: {addr: "127.0.0.1:0"}, two: {addr: "127.0.0.1:0"}}
@@ -384,7 +381,7 @@ tcp:
 			h.dial(server).send("hello")
 		}
 		begin := time.Now()
-		require.NoError(t, h.stopPlugin(grace))
+		h.stop()
 		require.Less(t, time.Since(begin), atOnce)
 		require.Len(t, h.record.now(t), 1)
 	})
@@ -615,9 +612,8 @@ tcp:
 		require.NoError(t, c.Close())
 		return len(first.record.now(t)) > 0 && len(second.record.now(t)) > 0
 	})
-	alone := newHost(t, strings.Replace(minimal, "127.0.0.1:0", addr, 1))
-	require.NoError(t, alone.init())
-	require.ErrorContains(t, alone.serve(), "address already in use", "who does not ask for it does not share")
+	alone := newHost(t, shortDir(t)).failedStart(strings.Replace(minimal, "127.0.0.1:0", addr, 1))
+	require.Contains(t, alone, "address already in use", "a server without reuse_port does not share")
 }
 
 func TestKeepalive(t *testing.T) {
@@ -657,7 +653,7 @@ func (c *client) keepaliveOfServer() float64 {
 	return float64(ticks) / 100
 }
 
-func TestAClientThatDoesNotReadLeavesNothingBehind(t *testing.T) {
+func TestSlowReaderSocketDiscarded(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:

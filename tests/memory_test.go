@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestIdleConnectionsAreSmallAndLeaveNothing(t *testing.T) {
+func TestIdleConnectionMemory(t *testing.T) {
 	t.Parallel()
 	const connections = 3000
 	most := 9 // KiB each
 	if len(buildFlags) > 0 {
 		most *= 9 // the race detector keeps books on every byte
 	}
-	p := startProgram(t, 1, minimal)
+	p := start(t, minimal)
 	require.Equal(t, "hello", p.dial("echo").ask("hello"))
 	before := p.rss()
 	all := make([]*client, connections)
@@ -36,7 +36,7 @@ func TestIdleConnectionsAreSmallAndLeaveNothing(t *testing.T) {
 }
 
 // rssBelow waits until the program, which has nothing to do, has given back what is too much.
-func (p *program) rssBelow(most int) (kib int) {
+func (p *host) rssBelow(most int) (kib int) {
 	p.t.Helper()
 	eventually(p.t, fmt.Sprintf("RSS is below %d KiB", most), func() bool {
 		kib = p.rss()
@@ -45,7 +45,7 @@ func (p *program) rssBelow(most int) (kib int) {
 	return kib
 }
 
-func TestIdleConnectionsWithTLSAreSmall(t *testing.T) {
+func TestIdleTLSConnectionMemory(t *testing.T) {
 	t.Parallel()
 	connections, most := 2000, 40 // KiB each
 	if len(buildFlags) > 0 {
@@ -53,7 +53,7 @@ func TestIdleConnectionsWithTLSAreSmall(t *testing.T) {
 	}
 	ca, dir := newAuthority(t, "ca"), shortDir(t)
 	ca.server("localhost").save(t, dir, "server")
-	p := startProgram(t, 1, strings.ReplaceAll(secure, "DIR", dir))
+	p := start(t, strings.ReplaceAll(secure, "DIR", dir))
 	config := ca.trust("localhost")
 	ask := func(packet string) {
 		conn := tls.Client(p.dial("echo").Conn, config)
@@ -73,7 +73,7 @@ func TestIdleConnectionsWithTLSAreSmall(t *testing.T) {
 }
 
 // rss is the program's resident memory in KiB.
-func (p *program) rss() (kib int) {
+func (p *host) rss() (kib int) {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	require.NoError(p.t, err)

@@ -21,7 +21,7 @@ func promtool(t *testing.T, stdin string, args ...string) {
 	require.NoError(t, err, "%s", out)
 }
 
-func TestPromtoolFindsNothingWrong(t *testing.T) {
+func TestPromtool(t *testing.T) {
 	t.Parallel()
 	h := startObserved(t, openAndLimited)
 	require.Equal(t, "x", h.dial("echo").ask("x"))
@@ -68,7 +68,7 @@ func dashboardQueries(t *testing.T) (queries []string) {
 }
 
 // What Grafana asks for when it imports a dashboard is each input by its name, once.
-func TestTheDashboardAsksForItsDataSource(t *testing.T) {
+func TestDashboardInputs(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(repository + "/examples/monitoring/dashboard.json")
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestTheDashboardAsksForItsDataSource(t *testing.T) {
 }
 
 // Whatever dashboard, alerts and docs name is there, and the former show all there is.
-func TestTheMetricsThatAreNamedExist(t *testing.T) {
+func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	h := startObserved(t, openAndLimited)
 	require.Equal(t, "x", h.dial("echo").ask("x"))

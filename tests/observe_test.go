@@ -22,7 +22,7 @@ type observed struct {
 func startObserved(t *testing.T, tcp string, worker ...string) observed {
 	t.Helper()
 	metrics, status := freePort(t), freePort(t)
-	return observed{start(t, fmt.Sprintf("metrics: {address: %q}\nstatus: {address: %q}\nrpc: {listen: \"unix://DIR/rpc\"}\n%s",
+	return observed{start(t, fmt.Sprintf("metrics: {address: %q}\nstatus: {address: %q}\n%s",
 		metrics, status, tcp), worker...), metrics, status}
 }
 
@@ -142,7 +142,7 @@ func TestMetrics(t *testing.T) {
 	require.InDelta(t, memory, sum, 1)
 }
 
-func TestEventsThatWaitAreSeen(t *testing.T) {
+func TestWaitingEventMetrics(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := startObserved(t, strings.Replace(minimal, "num_workers: 2", "num_workers: 1, allocate_timeout: 3s", 1), at)
@@ -203,12 +203,11 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, "y", c.ask("y"), "connections stayed")
 	c.send("!gate echo")
 	v = g.next()
-	stopped := make(chan error, 1) // receives once
-	go func() { stopped <- h.stopPlugin(grace) }()
-	eventually(t, "it does not listen any more", func() bool { return h.plugin.Addr("echo") == nil })
+	h.terminate()
+	eventually(t, "it does not listen any more", func() bool { return h.refuses("echo") })
 	h.requireHealth(200, 503)
 	v.release()
-	require.NoError(t, <-stopped)
+	h.requireExit()
 }
 
 func TestAccessLog(t *testing.T) {
@@ -245,7 +244,7 @@ func TestAccessLog(t *testing.T) {
 	require.NotNil(t, line.Duration)
 }
 
-func TestClientsThatAreTurnedAwayAreCounted(t *testing.T) {
+func TestRefusedMetrics(t *testing.T) {
 	t.Parallel()
 	address := freePort(t)
 	h := observed{host: startTLS(t, newAuthority(t, "ca"), fmt.Sprintf(`

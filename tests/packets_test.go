@@ -99,7 +99,7 @@ func (h *host) play(t *testing.T, server string, send func(*client)) (string, *s
 	return c.rest(), h.record.of(t, c)
 }
 
-func TestPacketsAreTheSameHoweverTheBytesAreCut(t *testing.T) {
+func TestPacketsInAnySegments(t *testing.T) {
 	t.Parallel()
 	h := start(t, serversOf(""))
 	for server, delimiter := range delimiters {
@@ -117,7 +117,7 @@ func TestPacketsAreTheSameHoweverTheBytesAreCut(t *testing.T) {
 	}
 }
 
-func TestABatchIsTheSameBytesAndEndsInADelimiter(t *testing.T) {
+func TestBatchesKeepBytes(t *testing.T) {
 	t.Parallel()
 	h := start(t, serversOf(", batch: true"))
 	for server, delimiter := range delimiters {
@@ -232,7 +232,7 @@ func TestPackets(t *testing.T) {
 	})
 }
 
-func TestTheTailBeforeTheEnd(t *testing.T) {
+func TestTail(t *testing.T) {
 	t.Parallel()
 	h := start(t, minimal)
 	for name, test := range map[string]struct{ send, back, reason string }{

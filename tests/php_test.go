@@ -33,10 +33,7 @@ func installed(t *testing.T, program string) string {
 // startPHP runs a host whose workers are php-cli.
 func startPHP(t *testing.T, yaml string, command ...string) *host {
 	t.Helper()
-	h := newHostOf(t, shortDir(t), yaml, append([]string{php(t), "-d", "error_reporting=-1"}, command...)...)
-	require.NoError(t, h.init())
-	require.NoError(t, h.serve())
-	return h
+	return newHost(t, shortDir(t)).serveWorker(yaml, append([]string{php(t), "-d", "error_reporting=-1"}, command...)...)
 }
 
 func workerPHP(t *testing.T, behaviour ...string) []string {

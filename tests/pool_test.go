@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,41 +11,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roadrunner-server/informer/v4"
 	"github.com/stretchr/testify/require"
 )
 
-func (h *host) workers() (pids []int) {
-	h.t.Helper()
-	var list informer.WorkerList
-	require.NoError(h.t, h.call("informer.Workers", "tcp", &list))
-	for _, w := range list.Workers {
-		pids = append(pids, int(w.Pid))
-	}
-	return pids
-}
-
-func (h *host) reset() {
-	h.t.Helper()
-	var done bool
-	require.NoError(h.t, h.call("resetter.Reset", "tcp", &done))
-	require.True(h.t, done)
-}
-
-func TestWorkersAreListedAddedAndRemoved(t *testing.T) {
+func TestAddAndRemoveWorkers(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, withRPC, at)
-	var ignored bool
 	require.Len(t, h.workers(), 1)
-	require.ErrorContains(t, h.call("informer.RemoveWorker", "tcp", &ignored), "last worker")
+	require.ErrorContains(t, h.removeWorker(), "last worker")
 	require.Len(t, h.workers(), 1)
 
 	var clients []*client
 	var visits []*visit
 	for i := range 3 {
 		if i > 0 {
-			require.NoError(t, h.call("informer.AddWorker", "tcp", &ignored))
+			require.NoError(t, h.addWorker())
 		}
 		require.Len(t, h.workers(), i+1)
 		c := h.dial("echo")
@@ -56,21 +36,21 @@ func TestWorkersAreListedAddedAndRemoved(t *testing.T) {
 	}
 
 	removed := make(chan error, 1) // receives once
-	go func() { removed <- h.plugin.RemoveWorker(context.Background()) }()
+	go func() { removed <- h.removeWorker() }()
 	for i, c := range clients {
 		visits[i].release()
 		require.Equal(t, "!gate echo", c.receive(), "the worker to be removed ends its exchange")
 	}
 	require.NoError(t, <-removed)
-	require.NoError(t, h.call("informer.RemoveWorker", "tcp", &ignored))
+	require.NoError(t, h.removeWorker())
 	eventually(t, "two are gone", func() bool { return len(h.workers()) == 1 && len(pids(h.dir)) == 1 })
-	require.ErrorContains(t, h.call("informer.RemoveWorker", "tcp", &ignored), "last worker")
+	require.ErrorContains(t, h.removeWorker(), "last worker")
 	for _, c := range clients {
 		require.Equal(t, "hello", c.ask("hello"))
 	}
 }
 
-func TestWhoWaitsToRemoveAWorkerKeepsNobodyFromAddingOne(t *testing.T) {
+func TestAddWorkerDuringRemoval(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1), at)
@@ -80,29 +60,14 @@ func TestWhoWaitsToRemoveAWorkerKeepsNobodyFromAddingOne(t *testing.T) {
 		visits = append(visits, g.next())
 	}
 	removed := make(chan error, 1) // receives once
-	go func() { removed <- h.plugin.RemoveWorker(context.Background()) }()
-	eventually(t, "it waits", func() bool { return h.plugin.Stats().ExchangesWaiting == 1 })
-	var ignored bool
-	require.NoError(t, h.call("informer.AddWorker", "tcp", &ignored))
+	go func() { removed <- h.removeWorker() }()
+	eventually(t, "it waits", func() bool { return h.stats().ExchangesWaiting == 1 })
+	require.NoError(t, h.addWorker())
 	require.NoError(t, <-removed, "it is the one that was added")
 	eventually(t, "there are two", func() bool { return len(h.workers()) == 2 })
 	for _, v := range visits {
 		v.release()
 	}
-}
-
-func TestBeforeServe(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, minimal)
-	require.NoError(t, h.init())
-	require.Empty(t, h.plugin.Workers())
-	require.NoError(t, h.plugin.Reset())
-	require.Error(t, h.plugin.AddWorker())
-	require.Error(t, h.plugin.RemoveWorker(context.Background()))
-	require.NoError(t, h.plugin.Close(stranger))
-	require.Nil(t, h.plugin.Addr("echo"))
-	require.NoError(t, h.serve())
-	require.Equal(t, "hello", h.dial("echo").ask("hello"))
 }
 
 // crowd is a number of clients that ask, each in its own goroutine, until they are told to stop.
@@ -171,7 +136,7 @@ func (cr *crowd) requireUnharmed(t *testing.T) {
 	}
 }
 
-func TestAResetFailsNoExchangeAndClosesNoConnection(t *testing.T) {
+func TestResetKeepsConnections(t *testing.T) {
 	t.Parallel()
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))
 	before := h.workers()
@@ -190,13 +155,13 @@ func TestAResetFailsNoExchangeAndClosesNoConnection(t *testing.T) {
 	require.Empty(t, h.ours("warn"))
 }
 
-func TestResetsAtOnceAreOneAfterTheOther(t *testing.T) {
+func TestConcurrentResets(t *testing.T) {
 	t.Parallel()
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))
 	cr := h.crowd(20)
 	resets := make(chan error, 4)
 	for range cap(resets) {
-		go func() { resets <- h.plugin.Reset() }()
+		go func() { resets <- h.tryReset() }()
 	}
 	for range cap(resets) {
 		require.NoError(t, <-resets)
@@ -205,10 +170,9 @@ func TestResetsAtOnceAreOneAfterTheOther(t *testing.T) {
 	require.Len(t, h.workers(), 2)
 }
 
-func TestAWorkerKilledWhileIdle(t *testing.T) {
+func TestIdleWorkerKilled(t *testing.T) {
 	t.Parallel()
 	const yaml = `
-rpc: {listen: "unix://DIR/rpc"}
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 2, reset_timeout: 8s}
@@ -259,7 +223,7 @@ tcp:
 	})
 }
 
-func TestAWorkerKilledDuringAReset(t *testing.T) {
+func TestWorkerKilledDuringReset(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1), at)
@@ -267,7 +231,7 @@ func TestAWorkerKilledDuringAReset(t *testing.T) {
 	c.send("!gate echo")
 	v := g.next()
 	reset := make(chan error, 1) // receives once
-	go func() { reset <- h.plugin.Reset() }()
+	go func() { reset <- h.tryReset() }()
 	eventually(t, "the reset has begun", func() bool { return len(h.logged("tcp", "reset")) > 0 })
 	for _, pid := range h.workers() {
 		if pid != v.pid {
@@ -285,14 +249,14 @@ func TestAWorkerKilledDuringAReset(t *testing.T) {
 	eventually(t, "there are two", func() bool { return len(h.workers()) == 2 })
 }
 
-func TestAResetThatFailsIsRepaired(t *testing.T) {
+func TestFailedResetRepaired(t *testing.T) {
 	t.Parallel()
 	broken := shortDir(t) + "/broken"
 	h := start(t, withRPC, "broken="+broken)
 	c := h.dial("echo")
 	require.Equal(t, "hello", c.ask("hello"))
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
-	require.Error(t, h.plugin.Reset())
+	require.Error(t, h.tryReset())
 	require.Empty(t, h.workers())
 	c.send("still here")
 	eventually(t, "it is tried again", func() bool { return len(h.logged("tcp", "do not start")) > 0 })
@@ -304,18 +268,18 @@ func TestAResetThatFailsIsRepaired(t *testing.T) {
 	require.Len(t, h.workers(), 1)
 }
 
-func TestWhoRemovesAWorkerWhereThereIsNoneDoesNotKeepTheRepairAway(t *testing.T) {
+func TestRemoveWorkerDuringRepair(t *testing.T) {
 	t.Parallel()
 	broken := shortDir(t) + "/broken"
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1), "broken="+broken)
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
-	require.Error(t, h.plugin.Reset())
+	require.Error(t, h.tryReset())
 	require.Empty(t, h.workers())
 	begin := time.Now()
-	require.Error(t, h.plugin.RemoveWorker(context.Background()), "there is none, and none starts")
+	require.Error(t, h.removeWorker(), "there is none, and none starts")
 
 	require.NoError(t, os.Remove(broken))
-	require.NoError(t, h.plugin.RemoveWorker(context.Background()))
+	require.NoError(t, h.removeWorker())
 	c := h.dial("echo")
 	require.Equal(t, "hello", c.ask("hello"))
 	require.Less(t, time.Since(begin), 2*atOnce)
@@ -323,23 +287,23 @@ func TestWhoRemovesAWorkerWhereThereIsNoneDoesNotKeepTheRepairAway(t *testing.T)
 	require.Equal(t, "again", c.ask("again"))
 }
 
-func TestAWorkerThatCannotBeAddedKeepsNoResetWaiting(t *testing.T) {
+func TestResetAfterFailedAddWorker(t *testing.T) {
 	t.Parallel()
 	broken := shortDir(t) + "/broken"
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 3, allocate_timeout: 2s", 1), "broken="+broken)
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
-	require.Error(t, h.plugin.AddWorker())
+	require.Error(t, h.addWorker())
 	require.NoError(t, os.Remove(broken))
 	eventually(t, "there are as many as the pool counts", func() bool { return len(h.workers()) == 2 })
 	begin := time.Now()
 	h.reset()
 	require.Less(t, time.Since(begin), 2*atOnce)
-	require.NoError(t, h.plugin.AddWorker())
+	require.NoError(t, h.addWorker())
 	require.Len(t, h.workers(), 3)
 	require.Equal(t, "hello", h.dial("echo").ask("hello"))
 }
 
-func TestResetsWithoutAPauseLetExchangesThrough(t *testing.T) {
+func TestContinuousResets(t *testing.T) {
 	t.Parallel()
 	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 2", 1))
 	cr := h.crowd(20)
@@ -354,7 +318,7 @@ func TestResetsWithoutAPauseLetExchangesThrough(t *testing.T) {
 				case <-over:
 					return
 				default:
-					_ = h.plugin.Reset()
+					_ = h.tryReset()
 				}
 			}
 		}()
@@ -366,7 +330,7 @@ func TestResetsWithoutAPauseLetExchangesThrough(t *testing.T) {
 }
 
 // An event that certainly reached no worker is offered once more.
-func TestAWorkerThatCannotBeWrittenToFailsNoExchange(t *testing.T) {
+func TestUnwritableWorkerRetried(t *testing.T) {
 	t.Parallel()
 	h := start(t, minimal)
 	c := h.dial("echo")
@@ -375,14 +339,14 @@ func TestAWorkerThatCannotBeWrittenToFailsNoExchange(t *testing.T) {
 		for range 4 { // the workers take turns
 			require.Equal(t, "hello", c.ask("hello"))
 		}
-		eventually(t, "it is replaced", func() bool { return len(h.plugin.Workers()) == 2 })
+		eventually(t, "it is replaced", func() bool { return len(h.workers()) == 2 })
 	}
 	require.NoError(t, c.Close())
 	require.Equal(t, "eof", h.record.of(t, c).Reason)
 	require.Len(t, h.logged("server", "sync_worker_send_frame"), 3)
 }
 
-func TestExchangesWaitForAResetThatIsLongerThanAllocateTimeout(t *testing.T) {
+func TestResetOutlastsAllocateTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -394,7 +358,7 @@ tcp:
 	busy.send("!sleep 1800ms echo")
 	busy.awaitRead()
 	reset := make(chan error, 1) // receives once
-	go func() { reset <- h.plugin.Reset() }()
+	go func() { reset <- h.tryReset() }()
 	eventually(t, "the reset has begun", func() bool { return len(h.logged("tcp", "reset")) > 0 })
 	require.Equal(t, "hello", waiting.ask("hello"))
 	require.Equal(t, "!sleep 1800ms echo", busy.receive())
@@ -402,10 +366,9 @@ tcp:
 	require.Empty(t, h.ours("warn"))
 }
 
-func TestMaxJobsClosesNoConnection(t *testing.T) {
+func TestMaxJobsKeepsConnections(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
-rpc: {listen: "unix://DIR/rpc"}
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 2, max_jobs: 5}
@@ -418,7 +381,7 @@ tcp:
 	require.Greater(t, h.record.bootCount(t), 12)
 }
 
-func TestTheSupervisorsLimitsCloseNoConnection(t *testing.T) {
+func TestSupervisorLimitsKeepConnections(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -430,7 +393,7 @@ tcp:
 	cr.requireUnharmed(t)
 }
 
-func TestExecTTLEndsTheExchangeAndItsConnectionOnly(t *testing.T) {
+func TestExecTTL(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
@@ -445,7 +408,7 @@ tcp:
 	require.Equal(t, "hello", other.ask("hello"))
 }
 
-func TestWithDebugEachEventHasItsOwnWorker(t *testing.T) {
+func TestDebugPool(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:

@@ -18,32 +18,12 @@ import (
 
 	"github.com/roadrunner-server/goridge/v3/pkg/frame"
 	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
-	"github.com/rrtcp/tcp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-func (h *host) push(uuid, body string, last bool) (result tcp.PushResult) {
-	h.t.Helper()
-	require.NoError(h.t, h.call("tcp.Write", tcp.WriteRequest{UUID: uuid, Body: []byte(body), Close: last}, &result))
-	return result
-}
-
-func (h *host) broadcast(request tcp.BroadcastRequest) (n tcp.PushCounts) {
-	h.t.Helper()
-	require.NoError(h.t, h.call("tcp.Broadcast", request, &n))
-	return n
-}
-
-func (h *host) tag(uuid string, add ...string) {
-	h.t.Helper()
-	var result tcp.PushResult
-	require.NoError(h.t, h.call("tcp.Tag", tcp.TagRequest{UUID: uuid, Add: add}, &result))
-	require.Equal(h.t, tcp.PushAccepted, result)
-}
-
-func TestPushWithEachCodec(t *testing.T) {
+func TestPushCodecs(t *testing.T) {
 	t.Parallel()
 	h := start(t, withRPC, "connected=hello")
 	binary := "\x00\xff\xfe raw\r\n" // no UTF-8
@@ -105,15 +85,15 @@ func TestPushWithEachCodec(t *testing.T) {
 		c := h.dialFrom(t, "echo")
 		uuid := c.receive()
 		h.tag(uuid, "room", "user:7")
-		require.Equal(t, tcp.PushAccepted, h.push(uuid, binary, false))
-		require.Equal(t, tcp.PushCounts{Accepted: 1}, h.broadcast(tcp.BroadcastRequest{Tag: "user:7", Server: "echo", Body: []byte(binary)}))
-		require.Equal(t, tcp.PushCounts{Gone: 1}, h.broadcast(tcp.BroadcastRequest{UUIDs: []string{stranger}, Body: []byte(binary)}))
+		require.Equal(t, pushAccepted, h.push(uuid, binary, false))
+		require.Equal(t, pushCounts{Accepted: 1}, h.broadcast(broadcastRequest{Tag: "user:7", Server: "echo", Body: []byte(binary)}))
+		require.Equal(t, pushCounts{Gone: 1}, h.broadcast(broadcastRequest{UUIDs: []string{stranger}, Body: []byte(binary)}))
 		require.Equal(t, binary+binary, c.receive()+"\r\n"+c.receive()+"\r\n")
-		var page tcp.ConnectionPage
-		require.NoError(t, h.call("tcp.Connections", tcp.ConnectionQuery{Tag: "room"}, &page))
+		var page connectionPage
+		require.NoError(t, h.call("tcp.Connections", connectionQuery{Tag: "room"}, &page))
 		require.Len(t, page.Connections, 1)
 		require.Equal(t, []string{"room", "user:7"}, page.Connections[0].Tags)
-		var stats tcp.Stats
+		var stats stats
 		require.NoError(t, h.call("tcp.Stats", true, &stats))
 		require.Equal(t, map[string]int{"echo": 1}, stats.Servers)
 		require.Equal(t, 2, stats.Tags)
@@ -140,7 +120,7 @@ func pushed(name string, i int) string {
 	return fmt.Sprintf("%s %d %s", name, i, strings.Repeat("x", i%100*10))
 }
 
-func TestPushesFromGoAndPHPDoNotInterleaveWithAnswers(t *testing.T) { // not in parallel: it takes all there is
+func TestConcurrentPushesStayWhole(t *testing.T) { // not in parallel: it takes all there is
 	const pushes, packets = 10_000, 2000
 	interpreter := php(t)
 	script, err := filepath.Abs("php/push.php")
@@ -163,16 +143,16 @@ func TestPushesFromGoAndPHPDoNotInterleaveWithAnswers(t *testing.T) { // not in 
 		client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
 		defer func() { _ = client.Close() }()
 		for i := 0; i < pushes; {
-			var result tcp.PushResult
-			request := tcp.WriteRequest{UUID: uuid, Body: []byte(pushed("go", i) + "\r\n")}
+			var result string
+			request := writeRequest{UUID: uuid, Body: []byte(pushed("go", i) + "\r\n")}
 			if !assert.NoError(t, client.Call("tcp.Write", request, &result)) {
 				return
 			}
-			if result == tcp.PushAccepted {
+			if result == pushAccepted {
 				i++
 				continue
 			}
-			assert.Equal(t, tcp.PushFull, result)
+			assert.Equal(t, pushFull, result)
 			time.Sleep(time.Millisecond)
 		}
 	}()
@@ -198,7 +178,7 @@ func TestPushesFromGoAndPHPDoNotInterleaveWithAnswers(t *testing.T) { // not in 
 	pushers.Wait()
 }
 
-func TestPushWhileAWorkerIsBusy(t *testing.T) {
+func TestPushDuringExchange(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, withRPC, "connected=hello", at)
@@ -206,59 +186,57 @@ func TestPushWhileAWorkerIsBusy(t *testing.T) {
 	uuid := c.receive()
 	c.send("!gate echo")
 	v := g.next()
-	require.Equal(t, tcp.PushAccepted, h.push(uuid, "meanwhile\r\n", false))
+	require.Equal(t, pushAccepted, h.push(uuid, "meanwhile\r\n", false))
 	require.Equal(t, "meanwhile", c.receive())
 	v.release()
 	require.Equal(t, "!gate echo", c.receive())
 
 	c.send("!gate echo")
 	v = g.next()
-	require.Equal(t, tcp.PushAccepted, h.push(uuid, "bye\r\n", true))
+	require.Equal(t, pushAccepted, h.push(uuid, "bye\r\n", true))
 	require.Equal(t, "bye\r\n", c.rest(), "though the worker still has the event")
-	require.Equal(t, tcp.PushGone, h.push(uuid, "x", false))
+	require.Equal(t, pushGone, h.push(uuid, "x", false))
 	v.release()
 	require.Equal(t, "rpc", h.record.of(t, c).Reason)
 }
 
-func TestPushWhileAWorkerHasCONNECTED(t *testing.T) {
+func TestPushDuringConnected(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, withRPC, "connected=gate hello", at)
 	c := h.dial("echo")
 	v := g.next()
-	require.Equal(t, tcp.PushAccepted, h.push(v.uuid, "early\r\n", false))
+	require.Equal(t, pushAccepted, h.push(v.uuid, "early\r\n", false))
 	require.Equal(t, "early", c.receive())
-	var page tcp.ConnectionPage
-	require.NoError(t, h.call("tcp.Connections", tcp.ConnectionQuery{}, &page))
+	page := h.connections(connectionQuery{})
 	require.Equal(t, "opening", page.Connections[0].State)
 	v.release()
 	require.Equal(t, v.uuid, c.receive())
 }
 
-func TestPushesToAClientThatDoesNotRead(t *testing.T) {
+func TestPushToSlowReader(t *testing.T) {
 	t.Parallel()
 	h := start(t, strings.Replace(withRPC, "tcp:\n", "tcp:\n  write_timeout: 1s\n  push_queue: 64KiB\n", 1), "connected=hello")
 	slow, cut, other := h.dial("echo"), h.dial("echo"), h.dial("echo")
 	body := string(pattern(64 << 10))
-	until := func(uuid string, want tcp.PushResult) {
-		eventually(t, string("it is "+want), func() bool { return h.push(uuid, body, false) == want })
+	until := func(uuid string, want string) {
+		eventually(t, "it is "+want, func() bool { return h.push(uuid, body, false) == want })
 	}
 	uuid := cut.receive()
-	until(uuid, tcp.PushFull)
-	var closed bool
-	require.NoError(t, h.call("tcp.Close", uuid, &closed))
+	until(uuid, pushFull)
+	h.closeConnection(uuid)
 	require.Equal(t, "rpc", h.record.of(t, cut).Reason, "at once, though a push is being written")
-	until(uuid, tcp.PushGone)
+	until(uuid, pushGone)
 
 	uuid = slow.receive()
-	until(uuid, tcp.PushFull)
+	until(uuid, pushFull)
 	other.receive()
 	require.Equal(t, "hello", other.ask("hello"))
-	until(uuid, tcp.PushGone) // the system takes megabytes before it takes nothing any more
+	until(uuid, pushGone) // the system takes megabytes before it takes nothing any more
 	require.Equal(t, "slow", h.record.of(t, slow).Reason)
 }
 
-func TestPushesGoOutWhenRoadRunnerStops(t *testing.T) {
+func TestStopFlushesPushes(t *testing.T) {
 	t.Parallel()
 	h := start(t, withRPC, "connected=hello")
 	c := h.dial("echo")
@@ -270,11 +248,9 @@ func TestPushesGoOutWhenRoadRunnerStops(t *testing.T) {
 		got <- c.rest()
 	}()
 	for range 2 {
-		result, err := h.plugin.Write(uuid, []byte(body[:450_000]), false)
-		require.NoError(t, err)
-		require.Equal(t, tcp.PushAccepted, result)
+		require.Equal(t, pushAccepted, h.push(uuid, body[:450_000], false))
 	}
-	require.NoError(t, h.stopPlugin(grace))
+	h.terminate()
 	require.True(t, body[:450_000]+body[:450_000] == <-got)
 	require.Equal(t, "shutdown", h.record.of(t, c).Reason)
 }
@@ -311,10 +287,9 @@ func throng(args []string) int {
 	return 0
 }
 
-func TestABroadcastToTenThousand(t *testing.T) { // not in parallel: it takes all there is
+func TestBroadcastToTenThousand(t *testing.T) { // not in parallel: it takes all there is
 	const readers, deaf = 9800, 200
 	h := start(t, `
-rpc: {listen: "unix://DIR/rpc"}
 tcp:
   write_timeout: 60s
   memory_limit: "1GB"
@@ -334,18 +309,17 @@ tcp:
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
 	require.Equal(t, "connected", lines.Text())
-	eventually(t, "all are accepted", func() bool { return h.plugin.Stats().Connections == readers+deaf })
+	eventually(t, "all are accepted", func() bool { return h.stats().Connections == readers+deaf })
 
 	body := pattern(1 << 20)
-	for n := (tcp.PushCounts{Accepted: 1}); n.Accepted > 0; {
-		n = h.broadcast(tcp.BroadcastRequest{Server: "deaf", Body: body})
+	for n := (pushCounts{Accepted: 1}); n.Accepted > 0; {
+		n = h.broadcast(broadcastRequest{Server: "deaf", Body: body})
 	}
-	for q := (tcp.ConnectionQuery{Limit: 1000}); ; {
-		var page tcp.ConnectionPage
+	for q := (connectionQuery{Limit: 1000}); ; {
+		var page connectionPage
 		require.NoError(t, h.call("tcp.Connections", q, &page))
 		for _, c := range page.Connections {
-			_, err := h.plugin.Tag(c.UUID, []string{"room"}, nil)
-			require.NoError(t, err)
+			h.tag(c.UUID, "room")
 		}
 		if q.After = page.Next; page.Next == "" {
 			break
@@ -353,7 +327,7 @@ tcp:
 	}
 
 	begin := time.Now()
-	n := h.broadcast(tcp.BroadcastRequest{Tag: "room", Body: []byte("to all\r\n")})
+	n := h.broadcast(broadcastRequest{Tag: "room", Body: []byte("to all\r\n")})
 	took := time.Since(begin)
 	t.Log("a broadcast was accepted within ", took)
 	require.Equal(t, readers+deaf, n.Accepted+n.Full)
@@ -369,33 +343,33 @@ func TestPushThroughTLS(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	g, at := newGate(t)
-	h := startTLS(t, ca, "rpc: {listen: \"unix://DIR/rpc\"}\n"+secure, nil, "connected=hello", at)
+	h := startTLS(t, ca, ""+secure, nil, "connected=hello", at)
 	c := h.dialTLS("echo", ca.trust("localhost"))
 	uuid := c.receive()
 	c.send("!gate echo")
 	v := g.next()
-	require.Equal(t, tcp.PushAccepted, h.push(uuid, "meanwhile\r\n", false))
+	require.Equal(t, pushAccepted, h.push(uuid, "meanwhile\r\n", false))
 	require.Equal(t, "meanwhile", c.receive())
-	require.Equal(t, tcp.PushAccepted, h.push(uuid, "bye\r\n", true))
+	require.Equal(t, pushAccepted, h.push(uuid, "bye\r\n", true))
 	require.Equal(t, "bye\r\n", c.rest(), "though the worker still has the event")
 	v.release()
 	require.Equal(t, "rpc", h.record.of(t, c).Reason)
 }
 
-func TestAReplySetsTags(t *testing.T) {
+func TestReplySetsTags(t *testing.T) {
 	t.Parallel()
 	h := start(t, withRPC, "connected=hello")
 	c := h.dial("echo")
 	uuid := c.receive()
 	tags := func() []string {
-		var page tcp.ConnectionPage
-		require.NoError(t, h.call("tcp.Connections", tcp.ConnectionQuery{}, &page))
+		var page connectionPage
+		require.NoError(t, h.call("tcp.Connections", connectionQuery{}, &page))
 		require.Len(t, page.Connections, 1)
 		return page.Connections[0].Tags
 	}
 	require.Equal(t, "ok", c.ask(`!answer {"reply":"WRITE","tags":["room:1","user:7"]} ok`))
 	require.Equal(t, []string{"room:1", "user:7"}, tags())
-	require.Equal(t, tcp.PushCounts{Accepted: 1}, h.broadcast(tcp.BroadcastRequest{Tag: "room:1", Body: []byte("hello\r\n")}))
+	require.Equal(t, pushCounts{Accepted: 1}, h.broadcast(broadcastRequest{Tag: "room:1", Body: []byte("hello\r\n")}))
 	require.Equal(t, "hello", c.receive())
 	h.tag(uuid, "more")
 	require.Equal(t, "ok", c.ask(`!answer {"reply":"WRITE"} ok`))

@@ -2,4 +2,9 @@
 
 package tests
 
-func init() { buildFlags = []string{"-race"} }
+import "os"
+
+func init() {
+	buildFlags = []string{"-race"}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=10") // by default every program ends a second late
+}

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryReplyInOpeningAndReplying(t *testing.T) {
+func TestReplies(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, command string
@@ -93,7 +93,7 @@ tcp:
 	}
 }
 
-func TestALargeAnswerArrives(t *testing.T) {
+func TestLargeAnswers(t *testing.T) {
 	t.Parallel()
 	h := start(t, minimal)
 	large := string(pattern(7 << 20))
@@ -106,7 +106,7 @@ func TestALargeAnswerArrives(t *testing.T) {
 	require.Equal(t, "worker", h.record.of(t, c).Reason)
 }
 
-func TestAnyAnswerToCloseWillDo(t *testing.T) {
+func TestAnswersToClose(t *testing.T) {
 	t.Parallel()
 	answers := map[string]string{
 		"killed": "kill", "exited": "exit", "garbage": "garbage", "error": "error no", "unknown": "answer WRITES body",
@@ -145,7 +145,7 @@ tcp:
   pool: {num_workers: 2}
 `
 
-func TestAWorkerThatNeverAnswersCloseIsReplaced(t *testing.T) {
+func TestUnansweredCloseReplacesWorker(t *testing.T) {
 	t.Parallel()
 	h := start(t, impatient, "close=hang")
 	const connects = 20
@@ -155,7 +155,7 @@ func TestAWorkerThatNeverAnswersCloseIsReplaced(t *testing.T) {
 		require.NoError(t, c.Close())
 	}
 	seen := h.closed(connects)
-	eventually(t, "the pool is whole", func() bool { return len(h.plugin.Workers()) == 2 })
+	eventually(t, "the pool is whole", func() bool { return len(h.workers()) == 2 })
 
 	warnings := h.ours("warn")
 	require.Len(t, warnings, 1, "one warning, not %d", connects)
@@ -165,7 +165,7 @@ func TestAWorkerThatNeverAnswersCloseIsReplaced(t *testing.T) {
 	h.requireKilledAfter(300*time.Millisecond, seen)
 }
 
-func TestCloseTimeoutCountsFromWhenTheWorkerHasTheEvent(t *testing.T) {
+func TestCloseTimeoutStart(t *testing.T) {
 	t.Parallel()
 	t.Run("a worker that boots for longer is not killed for it", func(t *testing.T) {
 		t.Parallel()

@@ -5,35 +5,21 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"net"
-	"net/rpc"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/roadrunner-server/goridge/v3/pkg/frame"
-	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
 	"github.com/roadrunner-server/goridge/v3/pkg/socket"
 	"github.com/stretchr/testify/require"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
 const withRPC = `
-rpc: {listen: "unix://DIR/rpc"}
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 1}
 `
-
-// call calls a method of RoadRunner's RPC as a Go program does.
-func (h *host) call(method string, argument, answer any) error {
-	h.t.Helper()
-	conn, err := net.DialTimeout("unix", h.dir+"/rpc", patience)
-	require.NoError(h.t, err)
-	require.NoError(h.t, conn.SetDeadline(time.Now().Add(patience)))
-	client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
-	defer func() { _ = client.Close() }()
-	return client.Call(method, argument, answer)
-}
 
 // callFrame calls a method as programs in other languages do. The text is that of an error frame.
 func (h *host) callFrame(codec byte, method string, argument []byte) (answer []byte, text string) {
@@ -69,7 +55,7 @@ func (h *host) callFrame(codec byte, method string, argument []byte) (answer []b
 
 const stranger = "7f4df7c5-1f0e-4a2e-9a1e-6a4d5b3c2b1a" // a uuid that nobody has
 
-func TestRPCCloseWithEachCodec(t *testing.T) {
+func TestRPCCloseCodecs(t *testing.T) {
 	t.Parallel()
 	h := start(t, withRPC, "connected=hello")
 	closeByFrame := func(codec byte, marshal func(any) ([]byte, error), unmarshal func([]byte, any) error) func(string) (bool, string) {
@@ -126,11 +112,7 @@ func TestRPCClose(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
 	h := start(t, withRPC, "connected=hello", at)
-	closeIt := func(uuid string) {
-		var closed bool
-		require.NoError(t, h.call("tcp.Close", uuid, &closed))
-		require.True(t, closed)
-	}
+	closeIt := h.closeConnection
 
 	t.Run("with a packet begun: it is not taken for the tail of a stream", func(t *testing.T) {
 		for range 20 {
@@ -201,10 +183,10 @@ func TestRPCClose(t *testing.T) {
 		require.Equal(t, "worker", h.record.of(t, c).Reason, "the first reason counts")
 	})
 
-	t.Run("from Go, in capitals", func(t *testing.T) {
+	t.Run("in capitals", func(t *testing.T) {
 		c := h.dial("echo")
 		uuid := c.receive()
-		require.NoError(t, h.plugin.Close(strings.ToUpper(uuid)))
+		closeIt(strings.ToUpper(uuid))
 		c.requireEnd()
 		require.Equal(t, "rpc", h.record.of(t, c).Reason)
 	})

@@ -90,12 +90,7 @@ func TestUnixSockets(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = l.Close() })
 
-		h := newHost(t, unixServer(path))
-		require.NoError(t, h.init())
-		err = h.serve()
-		require.ErrorContains(t, err, "echo")
-		require.ErrorContains(t, err, path)
-		require.ErrorContains(t, err, "address already in use")
+		requireOneLine(t, newHost(t, shortDir(t)).failedStart(unixServer(path)), "echo", path, "address already in use")
 		conn, err := net.Dial("unix", path)
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
@@ -105,11 +100,9 @@ func TestUnixSockets(t *testing.T) {
 		t.Parallel()
 		path := shortDir(t) + "/socket"
 		require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
-		h := newHost(t, unixServer(path))
-		require.NoError(t, h.init())
-		err := h.serve()
-		require.ErrorContains(t, err, "echo")
-		require.ErrorContains(t, err, path)
+		says := newHost(t, shortDir(t)).failedStart(unixServer(path))
+		require.Contains(t, says, "echo")
+		require.Contains(t, says, path)
 		content, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, "precious", string(content))
@@ -157,7 +150,7 @@ func TestAddresses(t *testing.T) {
 			require.Equal(t, "echo", listening[0].Server)
 
 			h.stop()
-			require.Nil(t, h.plugin.Addr("echo"))
+			require.True(t, h.refuses("echo"))
 		})
 	}
 }

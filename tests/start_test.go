@@ -8,12 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/roadrunner-server/config/v4"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
-
-	"github.com/rrtcp/tcp"
 )
 
 // freePort is one that nobody has at the moment, and will not by chance: of an address of its own, which no client is from.
@@ -34,17 +29,16 @@ func takenPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestABindConflictOnTheSecondOfThree(t *testing.T) {
+func TestBindConflictUnbindsAll(t *testing.T) {
 	t.Parallel()
 	first, second, third := freePort(t), takenPort(t), freePort(t)
-	h := newHost(t, fmt.Sprintf(`
+	h := newHost(t, shortDir(t))
+	says := h.failedStart(fmt.Sprintf(`
 tcp:
   servers: {a: {addr: %q}, b: {addr: "tcp://%s"}, c: {addr: %q}, a_unix: {addr: "unix://DIR/socket"}}
 `, first, second, third))
-	require.NoError(t, h.init())
-	err := h.serve()
-	require.ErrorContains(t, err, "listen b tcp://"+second)
-	require.ErrorContains(t, err, "address already in use")
+	require.Contains(t, says, "listen b tcp://"+second)
+	require.Contains(t, says, "address already in use")
 
 	for _, addr := range []string{first, third} {
 		l, err := net.Listen("tcp", addr)
@@ -52,27 +46,21 @@ tcp:
 		require.NoError(t, l.Close())
 	}
 	require.NoFileExists(t, h.dir+"/socket")
-	for _, server := range []string{"a", "b", "c"} {
-		require.Nil(t, h.plugin.Addr(server))
-	}
 	require.NoFileExists(t, recordFile(h.dir), "a worker was started")
 }
 
-func TestAPortIsNotShared(t *testing.T) {
+func TestPortNotShared(t *testing.T) {
 	t.Parallel()
 	first := start(t, minimal)
-	second := newHost(t, strings.Replace(minimal, "127.0.0.1:0", first.addr("echo").String(), 1))
-	require.NoError(t, second.init())
-	require.ErrorContains(t, second.serve(), "address already in use")
+	second := newHost(t, shortDir(t)).failedStart(strings.Replace(minimal, "127.0.0.1:0", first.addr("echo").String(), 1))
+	require.Contains(t, second, "address already in use")
 }
 
-func TestWorkersThatDoNotStartLeaveNothingBound(t *testing.T) {
+func TestFailedWorkersLeaveNothingBound(t *testing.T) {
 	t.Parallel()
 	addr := freePort(t)
-	h := newHostOf(t, shortDir(t), fmt.Sprintf("tcp:\n  servers: {echo: {addr: %q}}\n  pool: {num_workers: 2}\n", addr),
+	newHost(t, shortDir(t)).failedStart(fmt.Sprintf("tcp:\n  servers: {echo: {addr: %q}}\n  pool: {num_workers: 2}\n", addr),
 		"/bin/false")
-	require.NoError(t, h.init())
-	require.Error(t, h.serve())
 	l, err := net.Listen("tcp", addr)
 	require.NoError(t, err, "it stays bound")
 	require.NoError(t, l.Close())
@@ -169,30 +157,22 @@ func TestBadConfigurations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHost(t, test.yaml)
-			err := h.init()
-			require.Error(t, err)
-			var lines []string
-			for _, line := range strings.Split(err.Error(), "\n") {
-				if strings.Contains(line, "tcp.") {
-					lines = append(lines, line)
-				}
-			}
-			require.Len(t, lines, len(test.says), "%s", err)
+			lines := mistakes(t, test.yaml)
+			require.Len(t, lines, len(test.says), "%s", strings.Join(lines, "\n"))
 			for i, says := range test.says {
 				for _, part := range says {
 					found := false
 					for _, line := range lines {
 						found = found || strings.Contains(line, says[0]) && strings.Contains(line, part)
 					}
-					require.True(t, found, "%d: %s: want %q in\n%s", i, says[0], part, err)
+					require.True(t, found, "%d: %s: want %q in\n%s", i, says[0], part, strings.Join(lines, "\n"))
 				}
 			}
 		})
 	}
 }
 
-func TestOldAndOddConfigurationsStartWithAWarning(t *testing.T) {
+func TestConfigurationWarnings(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		yaml string
@@ -230,24 +210,16 @@ func TestOldAndOddConfigurationsStartWithAWarning(t *testing.T) {
 	}
 }
 
-func TestWithoutItsSectionThePluginIsOff(t *testing.T) {
-	t.Parallel()
-	h := start(t, "rpc: {listen: \"unix://DIR/rpc\"}\n")
-	require.Nil(t, h.plugin.Addr("echo"))
-	require.Empty(t, h.logged("tcp", ""), "without a word")
-	require.NoFileExists(t, recordFile(h.dir))
-}
-
 // With metrics and status configured as well, all of RoadRunner's plugins run.
 func TestAllPluginsTogether(t *testing.T) {
 	t.Parallel()
-	h := start(t, fmt.Sprintf("%s\nrpc: {listen: \"unix://DIR/rpc\"}\nmetrics: {address: %q}\nstatus: {address: %q}\n",
+	h := start(t, fmt.Sprintf("%s\nmetrics: {address: %q}\nstatus: {address: %q}\n",
 		minimal, freePort(t), freePort(t)))
 	require.Equal(t, "hello", h.dial("echo").ask("hello"))
 	require.Empty(t, h.ours("warn"))
 }
 
-func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
+func TestDocumentedConfigurations(t *testing.T) {
 	t.Parallel()
 	for where, yaml := range configurations(t) {
 		if strings.HasPrefix(yaml, belowTCP) {
@@ -273,21 +245,17 @@ func withCertificates(t *testing.T, yaml string) string {
 	})
 }
 
-// mistakes are what the plugin says about a configuration: errors and warnings.
+// mistakes are what the plugin says about a configuration: errors and warnings. Those of other sections are left out.
 func mistakes(t *testing.T, yaml string) (found []string) {
 	t.Helper()
-	cfg := &config.Plugin{Type: "yaml", ReadInCfg: []byte(yaml)}
-	require.NoError(t, cfg.Init())
-	core, logs := observer.New(zap.DebugLevel)
-	if err := (&tcp.Plugin{}).Init(cfg, namedLogger{zap.New(core)}, nil); err != nil {
-		found = append(found, err.Error())
+	if !strings.Contains("\n"+yaml, "\nversion:") {
+		yaml = "version: \"3\"\n" + yaml
 	}
-	for _, entry := range logs.All() {
-		found = append(found, entry.Message)
+	_, got := validate(t, yaml)
+	for _, line := range strings.Split(got.stdout, "\n") {
+		if strings.HasPrefix(line, "tcp.") || strings.HasPrefix(line, "tcp:") || strings.HasPrefix(line, "section tcp ") {
+			found = append(found, line)
+		}
 	}
 	return found
 }
-
-type namedLogger struct{ *zap.Logger }
-
-func (l namedLogger) NamedLogger(string) *zap.Logger { return l.Logger }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/rpc"
 	"os"
 	"strings"
 	"sync"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,7 +26,7 @@ var workerFaults = []string{
 // storm is a real rr under everything at once: worker faults of all kinds, resets, a pool that changes its size, clients
 // that talk in all ways and those that attack. It ends with stop, which finds what is wrong.
 type storm struct {
-	*program
+	*host
 	metrics string
 	talkers []*talkers
 	ids     atomic.Int64
@@ -48,9 +46,8 @@ func startStorm(t *testing.T, tcp string, worker ...string) *storm {
 	t.Helper()
 	address := freePort(t)
 	s := &storm{metrics: "http://" + address, over: make(chan struct{})}
-	s.program = startProgram(t, 1, fmt.Sprintf(`
+	s.host = start(t, fmt.Sprintf(`
 endure: {grace_period: 20s}
-rpc: {listen: "unix://DIR/rpc"}
 metrics: {address: %q}
 %s`, address, tcp), worker...)
 	s.record.lossy = true
@@ -130,14 +127,8 @@ func (s *storm) killOne() {
 
 // try calls a method about the plugin tcp.
 func (s *storm) try(method string) bool {
-	conn, err := net.DialTimeout("unix", s.dir+"/rpc", patience)
-	if err != nil {
-		return false
-	}
-	client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
-	defer func() { _ = client.Close() }()
 	var done bool
-	return client.Call(method, "tcp", &done) == nil
+	return s.call(method, "tcp", &done) == nil
 }
 
 // figures are zero where the process does not answer.
@@ -221,8 +212,8 @@ func (s *storm) requireOrder(workers int) {
 func (s *storm) stop() {
 	s.t.Helper()
 	s.terminate()
-	s.requireExit(20 * time.Second)
-	require.NotContains(s.t, s.said.String(), "panic")
+	s.requireExit()
+	require.NotContains(s.t, s.stderr(), "panic")
 }
 
 const (
@@ -234,7 +225,7 @@ const (
 	quick = 6 * time.Second
 )
 
-func TestStormOfWorkerFaults(t *testing.T) { // not beside others: it leaves them no processor
+func TestWorkerFaultStorm(t *testing.T) { // not beside others: it leaves them no processor
 	for name, pool := range map[string][2]string{
 		"while 500 clients work":       {", max_worker_memory: 1", ""},
 		"with a worker for each event": {"", ", max_jobs: 1"},
@@ -245,7 +236,7 @@ func TestStormOfWorkerFaults(t *testing.T) { // not beside others: it leaves the
 			if pool[1] != "" {
 				clients = 30
 			}
-			s.talk(clients, s.addrs["echo"], &talkers{faults: workerFaults, oneIn: 8, within: 40 * time.Second})
+			s.talk(clients, s.addr("echo").String(), &talkers{faults: workerFaults, oneIn: 8, within: 40 * time.Second})
 			s.strike()
 			time.Sleep(quick)
 			s.calm()
@@ -256,9 +247,9 @@ func TestStormOfWorkerFaults(t *testing.T) { // not beside others: it leaves the
 }
 
 // SIGTERM comes when nothing is in order.
-func TestTheProgramStopsInTheMiddleOfAStorm(t *testing.T) {
+func TestStopDuringStorm(t *testing.T) {
 	s := startStorm(t, "tcp:"+fmt.Sprintf(poolOfFour, "", ""))
-	s.talk(200, s.addrs["echo"], &talkers{faults: workerFaults, oneIn: 8, within: 40 * time.Second})
+	s.talk(200, s.addr("echo").String(), &talkers{faults: workerFaults, oneIn: 8, within: 40 * time.Second})
 	s.strike()
 	for _, attack := range attacks {
 		s.every(time.Millisecond, func() { attack(s) })
@@ -276,9 +267,9 @@ func TestSoak(t *testing.T) {
 		t.Skip("for `make soak`")
 	}
 	s := startStorm(t, "tcp:\n  memory_limit: 64MB\n  write_timeout: 5s\n  packet_timeout: 10s"+fmt.Sprintf(poolOfFour, ", max_worker_memory: 1", ", max_jobs: 5000"))
-	s.talk(300, s.addrs["echo"], &talkers{faults: workerFaults, oneIn: 40, within: 40 * time.Second})
+	s.talk(300, s.addr("echo").String(), &talkers{faults: workerFaults, oneIn: 40, within: 40 * time.Second})
 	for name, faults := range linkFaults {
-		proxy := proxyTo(t, s.addrs["echo"])
+		proxy := proxyTo(t, s.addr("echo").String())
 		for _, x := range faults {
 			poison(t, proxy, x)
 		}

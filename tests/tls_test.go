@@ -50,7 +50,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestTheServerNameChoosesTheCertificate(t *testing.T) {
+func TestServerNameCertificates(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, `
@@ -153,7 +153,7 @@ tcp:
 	require.Empty(t, h.ours("error"))
 }
 
-func TestClientsThatAreBadAtTLS(t *testing.T) {
+func TestBadTLSClients(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, `
@@ -244,7 +244,7 @@ func (c strictConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestTLSClosesWithAGoodbye(t *testing.T) {
+func TestTLSCloseNotify(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, `
@@ -281,13 +281,13 @@ tcp:
 	}
 	c := h.dialTLS("echo", ca.trust("localhost"))
 	require.Equal(t, "hello", c.ask("hello"))
-	require.NoError(t, h.plugin.Close(h.record.current(t, c).UUID))
+	h.closeConnection(h.record.current(t, c).UUID)
 	require.Equal(t, "rpc", h.record.of(t, c).Reason)
 }
 
 // The end of a TLS session is not the end of what the client sends: to close with some of that unread would be a reset, and
 // destroy the answer on its way.
-func TestTheLastAnswerArrivesThoughTheClientSendsBehindItsTLSSession(t *testing.T) {
+func TestLastAnswerAfterTLSClose(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	ca := newAuthority(t, "ca")
@@ -313,7 +313,7 @@ tcp:
 	require.Equal(t, "eof", h.record.of(t, c).Reason)
 }
 
-func TestCertificatesAreRenewedUnderLoadWithoutAFailedHandshake(t *testing.T) {
+func TestCertificateRenewalUnderLoad(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, strings.Replace(secure, "DIR/server.key", "DIR/server.key, root_ca: DIR/ca.pem, client_auth_type: verify_client_cert_if_given", 1), nil)
@@ -365,7 +365,7 @@ func TestCertificatesAreRenewedUnderLoadWithoutAFailedHandshake(t *testing.T) {
 	require.NotEmpty(t, h.ours("error"), "half a renewal is told of")
 }
 
-func TestABrokenRenewalKeepsTheOldCertificateAndResetTakesANewOneAtOnce(t *testing.T) {
+func TestBrokenCertificateRenewal(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, secure, nil)
@@ -377,17 +377,17 @@ func TestABrokenRenewalKeepsTheOldCertificateAndResetTakesANewOneAtOnce(t *testi
 	eventually(t, "the error is logged", func() bool { seen(); return len(h.ours("error")) > 0 })
 	require.Equal(t, old, seen())
 	require.Contains(t, h.ours("error")[0].Error, "tcp.servers.echo.tls.cert: "+h.dir+"/server.pem is no file in PEM")
-	require.NoError(t, h.plugin.Reset())
+	require.NoError(t, h.tryReset())
 	require.Len(t, h.ours("error"), 1, "once")
 	require.Equal(t, old, seen())
 
 	ca.server("localhost").save(t, h.dir, "server")
-	require.NoError(t, h.plugin.Reset())
+	require.NoError(t, h.tryReset())
 	require.NotEqual(t, old, seen())
 	require.Len(t, h.ours("error"), 1)
 }
 
-func TestSlowAndManyHandshakesHarmNobody(t *testing.T) {
+func TestHandshakeFlood(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, strings.Replace(secure, "DIR/server.key", "DIR/server.key, handshake_timeout: 1s", 1), nil)
@@ -440,10 +440,10 @@ func TestSlowAndManyHandshakesHarmNobody(t *testing.T) {
 	require.Empty(t, h.ours("warn"))
 }
 
-func TestStopEndsHandshakesAtOnce(t *testing.T) {
+func TestStopCutsHandshakes(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
-	h := startTLS(t, ca, secure, nil)
+	h := startTLS(t, ca, stopsWithin("60s", secure), nil)
 	hello := helloOf(t, ca.trust("localhost"))
 	idle := h.dialTLS("echo", ca.trust("localhost"))
 	require.Equal(t, "hello", idle.ask("hello"))
@@ -455,13 +455,14 @@ func TestStopEndsHandshakesAtOnce(t *testing.T) {
 	}
 	clients[99].awaitRead()
 	begin := time.Now()
-	require.NoError(t, h.stopPlugin(grace))
-	require.Less(t, time.Since(begin), atOnce)
+	h.terminate()
 	for _, c := range clients {
 		_, err := io.Copy(io.Discard, c.r)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	}
 	idle.requireEnd()
+	h.requireExit()
+	require.Less(t, time.Since(begin), atOnce)
 	for _, s := range h.record.all(t, 1) {
 		require.Equal(t, "shutdown", s.Reason)
 	}

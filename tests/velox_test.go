@@ -12,17 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const pluginModule = "github.com/rrtcp/tcp"
-
 // veloxPlugins is the file that velox writes: a plugin is known by its module alone, its alias is random.
 const veloxPlugins = `package main
 
 import (
-	"github.com/roadrunner-server/config/v4"
-	"github.com/roadrunner-server/logger/v4"
-	rpc "github.com/roadrunner-server/rpc/v4"
-	"github.com/roadrunner-server/server/v4"
-	ALIAS "github.com/rrtcp/tcp"
+	"github.com/roadrunner-server/config/MAJOR"
+	"github.com/roadrunner-server/logger/MAJOR"
+	"github.com/roadrunner-server/rpc/MAJOR"
+	"github.com/roadrunner-server/server/MAJOR"
+	ALIAS "PLUGIN"
 )
 
 func plugins(file string) []any {
@@ -74,29 +72,32 @@ func must(err error) {
 }
 `
 
-// buildWithVelox does to a RoadRunner's go.mod and plugins.go what velox does, with a checkout of this plugin.
-func buildWithVelox(t *testing.T) (binary string) {
+// buildWithVelox does to a RoadRunner's go.mod and plugins.go what velox does: replaces are modules and where they are.
+func buildWithVelox(t *testing.T, replaces map[string]string) (binary string) {
 	t.Helper()
-	dir := t.TempDir()
-	checkout, err := filepath.Abs("..")
-	require.NoError(t, err)
-	host := filepath.Join("..", "cmd", "rr") // of its modules it needs fewer
-	lists, err := filepath.Glob(host + "/*.mod")
-	require.NoError(t, err)
-	for _, mod := range lists {
-		for _, file := range []string{mod, strings.TrimSuffix(mod, ".mod") + ".sum"} {
-			content, err := os.ReadFile(file)
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(file)), content, 0o600))
-		}
-		run(t, dir, "go", "mod", "edit", "-module=example.test/roadrunner", "-dropreplace="+pluginModule,
-			"-replace="+pluginModule+"="+checkout, filepath.Base(mod))
+	dir, l := t.TempDir(), thisLine()
+	host := filepath.Join(repository, l.folder, strings.TrimSuffix(l.mod, ".mod")) // of RoadRunner's modules it needs fewer
+	for _, ext := range []string{".mod", ".sum"} {
+		content, err := os.ReadFile(host + ext)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(dir+"/go"+ext, content, 0o600))
 	}
+	edit := []string{"mod", "edit", "-module=example.test/roadrunner"}
+	for _, module := range []string{"github.com/rrtcp/tcp", "github.com/rrtcp/tcp/cmd/rr", "github.com/rrtcp/tcp/rr2025"} {
+		edit = append(edit, "-dropreplace="+module)
+		if module != l.plugin {
+			edit = append(edit, "-droprequire="+module)
+		}
+	}
+	for module, folder := range replaces {
+		edit = append(edit, "-replace="+module+"="+folder)
+	}
+	run(t, dir, "go", edit...)
 
 	letters := []byte("abcdefghijklmnopqrstuvwxyz")
 	rand.Shuffle(len(letters), func(i, j int) { letters[i], letters[j] = letters[j], letters[i] })
-	plugins := strings.NewReplacer("ALIAS", string(letters[:5]), "VERSION", roadRunner).Replace(veloxPlugins)
-	require.NoError(t, os.WriteFile(dir+"/plugins.go", []byte(plugins), 0o600))
+	plugins := strings.NewReplacer("ALIAS", string(letters[:5]), "VERSION", l.release, "MAJOR", l.major, "PLUGIN", l.plugin)
+	require.NoError(t, os.WriteFile(dir+"/plugins.go", []byte(plugins.Replace(veloxPlugins)), 0o600))
 	require.NoError(t, os.WriteFile(dir+"/main.go", []byte(veloxMain), 0o600))
 	run(t, dir, "go", append(append([]string{"build"}, buildFlags...), "-mod=mod", "-o", "rr", ".")...)
 	return dir + "/rr"
@@ -112,12 +113,25 @@ func run(t *testing.T, dir, name string, args ...string) {
 
 func TestVelox(t *testing.T) {
 	t.Parallel()
-	p := startProgramOf(t, buildWithVelox(t), 1, minimal)
-	for i := range 3 {
-		c := p.dial("echo")
-		require.Equal(t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
-		require.NoError(t, c.Close())
+	checkout, err := filepath.Abs(repository)
+	require.NoError(t, err)
+	ways := map[string]map[string]string{"from a checkout": {"github.com/rrtcp/tcp": checkout}}
+	if thisLine().plugin == "github.com/rrtcp/tcp/rr2025" {
+		ways["from a checkout"]["github.com/rrtcp/tcp/rr2025"] = checkout + "/rr2025"
+		vendored := t.TempDir()
+		run(t, checkout, "scripts/vendor-rr2025.sh", vendored)
+		ways["from a module of its own"] = map[string]string{"github.com/rrtcp/tcp/rr2025": vendored}
 	}
-	p.terminate()
-	p.requireExit(grace)
+	for name, replaces := range ways {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, shortDir(t))
+			h.serveProgram(buildWithVelox(t, replaces), minimal, h.command(nil)...)
+			for i := range 3 {
+				c := h.dial("echo")
+				require.Equal(t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
+				require.NoError(t, c.Close())
+			}
+			h.stop()
+		})
+	}
 }

@@ -20,7 +20,7 @@ import (
 
 // work is a worker process: FILE [KEY=VALUE]…
 //
-//	boot=DURATION          it takes that long to start
+//	boot=DURATION          it takes that long to start; boot=gate: it waits at the gate before
 //	broken=PATH            it does not start while there is such a file
 //	gate=PATH              where the command gate waits
 //	connected=COMMAND      what it does about CONNECTED; answer CONTINUE if not given
@@ -58,6 +58,9 @@ func work(args []string) int {
 	w.write(entry{Boot: true})
 	if _, err := os.Stat(w.options["broken"]); err == nil {
 		return 1
+	}
+	if w.options["boot"] == "gate" {
+		_ = w.wait(worker.Event{Event: "BOOT", UUID: "-"})
 	}
 	if boot, err := time.ParseDuration(w.options["boot"]); err == nil {
 		time.Sleep(boot)

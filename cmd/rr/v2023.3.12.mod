@@ -14,6 +14,8 @@ require (
 	github.com/roadrunner-server/rpc/v4 v4.2.17
 	github.com/roadrunner-server/server/v4 v4.5.9
 	github.com/roadrunner-server/status/v4 v4.4.15
+	go.opentelemetry.io/otel v1.19.0
+	go.opentelemetry.io/otel/trace v1.19.0
 	go.uber.org/zap v1.27.0
 )
 
@@ -27,9 +29,7 @@ require (
 	github.com/prometheus/client_golang v1.19.0 // indirect
 	github.com/roadrunner-server/api/v4 v4.11.1 // indirect
 	github.com/roadrunner-server/sdk/v4 v4.6.0 // indirect
-	go.opentelemetry.io/otel v1.19.0 // indirect
 	go.opentelemetry.io/otel/metric v1.19.0 // indirect
-	go.opentelemetry.io/otel/trace v1.19.0 // indirect
 )
 
 require (
@@ -76,7 +76,7 @@ require (
 	google.golang.org/protobuf v1.32.0 // indirect
 	gopkg.in/ini.v1 v1.67.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
-	gopkg.in/yaml.v3 v3.0.1 // indirect
+	gopkg.in/yaml.v3 v3.0.1
 )
 
 replace github.com/rrtcp/tcp => ../..

@@ -2,13 +2,14 @@ module github.com/rrtcp/tcp/rr2025/cmd/rr
 
 go 1.24
 
-replace github.com/rrtcp/tcp/rr2025 => ../../
+replace (
+	github.com/rrtcp/tcp => ../../..
+	github.com/rrtcp/tcp/cmd/rr => ../../../cmd/rr
+	github.com/rrtcp/tcp/rr2025 => ../..
+)
 
 require (
 	github.com/roadrunner-server/config/v5 v5.1.6
-	github.com/roadrunner-server/endure/v2 v2.6.1
-	github.com/roadrunner-server/errors v1.4.1
-	github.com/roadrunner-server/goridge/v3 v3.8.3
 	github.com/roadrunner-server/informer/v5 v5.1.6
 	github.com/roadrunner-server/logger/v5 v5.1.6
 	github.com/roadrunner-server/metrics/v5 v5.1.6
@@ -16,10 +17,8 @@ require (
 	github.com/roadrunner-server/rpc/v5 v5.1.6
 	github.com/roadrunner-server/server/v5 v5.2.7
 	github.com/roadrunner-server/status/v5 v5.1.6
+	github.com/rrtcp/tcp/cmd/rr v0.0.0
 	github.com/rrtcp/tcp/rr2025 v0.0.0
-	github.com/stretchr/testify v1.10.0
-	go.uber.org/goleak v1.3.0
-	go.uber.org/zap v1.27.0
 )
 
 require (
@@ -50,9 +49,13 @@ require (
 	github.com/prometheus/common v0.62.0 // indirect
 	github.com/prometheus/procfs v0.15.1 // indirect
 	github.com/roadrunner-server/api/v4 v4.18.1 // indirect
+	github.com/roadrunner-server/endure/v2 v2.6.1 // indirect
+	github.com/roadrunner-server/errors v1.4.1 // indirect
 	github.com/roadrunner-server/events v1.0.1 // indirect
+	github.com/roadrunner-server/goridge/v3 v3.8.3 // indirect
 	github.com/roadrunner-server/pool v1.1.3 // indirect
 	github.com/roadrunner-server/tcplisten v1.5.2 // indirect
+	github.com/rrtcp/tcp v1.0.0 // indirect
 	github.com/sagikazarmark/locafero v0.7.0 // indirect
 	github.com/sagikazarmark/slog-shim v0.1.0 // indirect
 	github.com/shirou/gopsutil v3.21.11+incompatible // indirect
@@ -61,6 +64,7 @@ require (
 	github.com/spf13/cast v1.7.1 // indirect
 	github.com/spf13/pflag v1.0.6 // indirect
 	github.com/spf13/viper v1.19.0 // indirect
+	github.com/stretchr/testify v1.10.0 // indirect
 	github.com/subosito/gotenv v1.6.0 // indirect
 	github.com/tklauser/go-sysconf v0.3.14 // indirect
 	github.com/tklauser/numcpus v0.9.0 // indirect
@@ -70,7 +74,9 @@ require (
 	go.opentelemetry.io/otel v1.29.0 // indirect
 	go.opentelemetry.io/otel/metric v1.29.0 // indirect
 	go.opentelemetry.io/otel/trace v1.29.0 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
+	go.uber.org/zap v1.27.0 // indirect
 	golang.org/x/exp v0.0.0-20250218142911-aa4b98e5adaa // indirect
 	golang.org/x/sync v0.11.0 // indirect
 	golang.org/x/sys v0.30.0 // indirect

@@ -1,0 +1,90 @@
+// Package hosttest tests the tcp plugin inside of a RoadRunner in the test's own process: what a black box can't show. That
+// is the Go API, the order of Init, Serve and Stop, all plugins stopping at once, spans, and goroutines that are left. The
+// program of each RoadRunner line runs it with its own plugins; it imports none.
+package hosttest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rrtcp/tcp/cmd/rr/program"
+)
+
+// Plugin is the tcp plugin's Go API, as far as it is the same on all lines.
+type Plugin interface {
+	program.TCP
+	Close(uuid string) error
+	Reset() error
+	AddWorker() error
+	RemoveWorker(ctx context.Context) error
+}
+
+// Line is what the suite is run with.
+type Line struct {
+	program.Line
+	// HostDestroysPool says that RoadRunner destroys the pool while the plugin stops, and not the plugin itself.
+	HostDestroysPool bool
+}
+
+// leaks are the goroutines that RoadRunner never stops.
+var leaks = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/pool/static_pool.(*Pool).Start.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/events.(*Bus).handleEvents"),
+	// Until allocate_timeout, where a worker was killed shortly before the end.
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/worker_watcher.(*WorkerWatcher).Allocate"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/worker_watcher.(*WorkerWatcher).Allocate"),
+}
+
+// Main is the TestMain of a program: it is a worker where RoadRunner runs it as one, and fails if goroutines are left.
+func Main(m *testing.M) {
+	if os.Getenv("RR_MODE") == "tcp" {
+		os.Exit(work())
+	}
+	code := m.Run()
+	if err := findLeaks(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// findLeaks is an error where goroutines do not end. goleak waits for about a second; a pool whose workers had to be killed
+// is looked after for longer.
+func findLeaks() (err error) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if err = goleak.Find(leaks...); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// Run runs the suite.
+func Run(t *testing.T, l Line) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, Line)
+	}{
+		{"TracedExchanges", testTraces}, // first, and not parallel: it sets the provider of the whole process
+		{"MissingSection", testMissingSection},
+		{"BeforeServe", testBeforeServe},
+		{"StopBeforeServe", testStopBeforeServe},
+		{"StopTwice", testStopTwice},
+		{"StopWithEndedContext", testStopWithEndedContext},
+		{"StopOfAllPlugins", testStopOfAllPlugins},
+		{"StopHandsOverClose", testStopHandsOverClose},
+		{"StopDuringReset", testStopDuringReset},
+		{"NoGoroutineLeft", testNoGoroutineLeft},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, l) })
+	}
+}

@@ -1,0 +1,170 @@
+package program
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/rpc"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
+)
+
+// workers prints the workers of the running rr.
+func (l Line) workers(file string, out io.Writer) error {
+	var list struct{ Workers []workerState }
+	if err := l.call(file, "informer.Workers", tcpSection, &list); err != nil {
+		return err
+	}
+
+	slices.SortFunc(list.Workers, func(a, b workerState) int { return cmp.Compare(a.Pid, b.Pid) })
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "PID\tSTATUS\tEXECS\tMEMORY\tCPU\tAGE\t")
+	for _, w := range list.Workers {
+		age := time.Since(time.Unix(0, w.Created)).Round(time.Second)
+		fmt.Fprintf(table, "%d\t%s\t%d\t%.1f MB\t%.1f%%\t%s\t\n",
+			w.Pid, w.StatusStr, w.NumExecs, float64(w.MemoryUsage)/1e6, w.CPUPercent, age)
+	}
+	return table.Flush()
+}
+
+// reset replaces the workers of the running rr.
+func (l Line) reset(file string, out io.Writer) error {
+	var done bool
+	if err := l.call(file, "resetter.Reset", tcpSection, &done); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, "the workers are new")
+	return err
+}
+
+// closeConnection closes a connection of the running rr. That it was closed before is no error.
+func (l Line) closeConnection(file, uuid string, out io.Writer) error {
+	var done bool
+	if err := l.call(file, "tcp.Close", uuid, &done); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, uuid, "is closed")
+	return err
+}
+
+// connections prints the connections of the running rr; server is empty for those of all.
+func (l Line) connections(file, server string, out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "UUID\tSERVER\tREMOTE\tAGE\tSTATE\tPACKETS\tBYTES\tWRITTEN\tTAGS")
+	for query := (connectionQuery{Server: server, Limit: 1000}); ; {
+		var page connectionPage
+		if err := l.call(file, "tcp.Connections", query, &page); err != nil {
+			return err
+		}
+		for _, c := range page.Connections {
+			connected, _ := time.Parse(time.RFC3339, c.ConnectedAt)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", c.UUID, c.Server, c.RemoteAddr,
+				time.Since(connected).Round(time.Second), c.State, c.Packets, c.Bytes, c.BytesWritten, strings.Join(c.Tags, ","))
+		}
+		if query.After = page.Next; query.After == "" {
+			return table.Flush()
+		}
+	}
+}
+
+// send sends a text, or what comes in, to the client of a connection of the running rr: words are its uuid and the text.
+func (l Line) send(file string, words []string, in io.Reader, out io.Writer) error {
+	request := writeRequest{UUID: words[0]}
+	if len(words) > 1 {
+		request.Body = []byte(words[1])
+	} else {
+		var err error
+		if request.Body, err = io.ReadAll(in); err != nil {
+			return err
+		}
+	}
+	var result string
+	if err := l.call(file, "tcp.Write", request, &result); err != nil {
+		return err
+	}
+	switch result {
+	case "gone":
+		return fmt.Errorf("%s is not open", request.UUID)
+	case "full":
+		return fmt.Errorf("%s has no room for it: its client does not read (push_queue), or memory_limit is used up", request.UUID)
+	}
+	_, err := fmt.Fprintln(out, "sent")
+	return err
+}
+
+// call asks the rr that runs with the same config.
+func (l Line) call(file, method string, argument, result any) error {
+	c, from, err := l.load(file)
+	if err != nil {
+		return err
+	}
+	if !c.Has(rpcSection) {
+		return fmt.Errorf("config %s: section rpc is missing: its key listen says where a running rr can be asked", from.Path)
+	}
+
+	listen, err := rpcListen(c)
+	if err != nil {
+		return err
+	}
+	network, address, ok := strings.Cut(listen, "://")
+	if !ok {
+		return fmt.Errorf("rpc.listen: %w: is rr serve running?", errors.New("invalid socket DSN (tcp://:6001, unix://file.sock)"))
+	}
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return fmt.Errorf("rpc.listen: %w: is rr serve running?", err)
+	}
+
+	client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
+	defer func() { _ = client.Close() }()
+	return client.Call(method, argument, result)
+}
+
+// rpcListen is where the rpc plugin listens, as NETWORK://ADDRESS.
+func rpcListen(c Config) (string, error) {
+	var section struct {
+		Listen string `mapstructure:"listen"`
+	}
+	if err := c.UnmarshalKey(rpcSection, &section); err != nil {
+		return "", fmt.Errorf("rpc: %s", explain(err))
+	}
+	return cmp.Or(section.Listen, "tcp://127.0.0.1:6001"), nil
+}
+
+// The types below are what the plugins' RPC methods take and return, as far as it is used here: gob matches fields by name.
+
+type workerState struct {
+	Pid         int64
+	StatusStr   string
+	NumExecs    uint64
+	Created     int64 // Unix time in nanoseconds
+	MemoryUsage uint64
+	CPUPercent  float64
+}
+
+type connectionQuery struct {
+	Server, After string
+	Limit         int
+}
+
+type connectionPage struct {
+	Connections []connectionState
+	Next        string
+}
+
+type connectionState struct {
+	UUID, Server, RemoteAddr, ConnectedAt, State string
+	Packets, Bytes, BytesWritten                 int64
+	Tags                                         []string
+}
+
+type writeRequest struct {
+	UUID string
+	Body []byte
+}

@@ -1,0 +1,169 @@
+// Package program is rr without its list of host plugins: the commands, the built-in config, and how the plugins are started
+// and stopped. It imports no plugin and no pool of a RoadRunner release: what differs between releases comes in as a [Line].
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/rrtcp/tcp/cmd/rr/worker"
+)
+
+// Line is a RoadRunner release: its host plugins, and what the program needs to know of them.
+type Line struct {
+	Release  string     // without the v; workers see it as RR_VERSION
+	LogLevel slog.Level // of Endure where the config has no endure.log_level: the highest that this release can be told
+
+	Config   func(Source) Config                // makes the config plugin
+	Plugins  func() []any                       // makes the other host plugins
+	TCP      func() TCP                         // makes the tcp plugin
+	CheckTCP func(cfg Config, log Logger) error // Init of a tcp plugin that is never served
+	Sections func() map[string]Section          // what Plugins read, by the section's name
+}
+
+// Source says where the config plugin reads from.
+type Source struct {
+	Path string        // of the file
+	YAML []byte        // read in place of the file where Path is empty
+	Stop time.Duration // the grace period
+}
+
+// Config is RoadRunner's config plugin.
+type Config interface {
+	Init() error
+	Has(name string) bool
+	Get(name string) any
+	Unmarshal(out any) error
+	UnmarshalKey(name string, out any) error
+}
+
+// Logger is RoadRunner's logger plugin, as the tcp plugin wants it.
+type Logger interface {
+	NamedLogger(name string) *zap.Logger
+}
+
+// TCP is the tcp plugin.
+type TCP interface {
+	Addr(server string) net.Addr
+	Stop(ctx context.Context) error
+}
+
+// The names of the host plugins' sections that the program itself reads.
+const (
+	tcpSection    = "tcp"
+	serverSection = "server"
+	rpcSection    = "rpc"
+	endureSection = "endure"
+)
+
+const usage = `rr is a RoadRunner that serves TCP.
+
+Usage: rr COMMAND [-c FILE]
+
+  serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once
+  validate      check the config and print every mistake in it
+  workers       list the workers of a running rr
+  reset         replace its workers by new ones; connections stay open
+  connections [SERVER]
+                list its open connections, or those of one server
+  send UUID [TEXT]
+                send TEXT to the client of one, or what comes on standard input
+  close UUID    close one of its connections
+  worker echo   be a worker that sends back what it gets (for server.command)
+  version       print the version
+  help          print this
+
+  -c FILE       the config; .rr.yaml in the working directory if not given, and if that is missing too,
+                a built-in one: an echo server on tcp://127.0.0.1:7777
+`
+
+// Main runs the command that the program's arguments name and exits.
+func Main(line Line) { os.Exit(line.run(os.Args[1:])) }
+
+func (l Line) run(args []string) int {
+	file, words, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		words, err = []string{"help"}, nil
+	}
+	if err != nil {
+		return misused(err.Error())
+	}
+
+	switch command := strings.Join(words, " "); {
+	case command == "":
+		return misused("a command is missing")
+	case command == "serve":
+		err = l.serve(file)
+	case command == "validate":
+		err = l.validate(file, os.Stdout)
+	case command == "workers":
+		err = l.workers(file, os.Stdout)
+	case command == "reset":
+		err = l.reset(file, os.Stdout)
+	case len(words) == 2 && words[0] == "close":
+		err = l.closeConnection(file, words[1], os.Stdout)
+	case words[0] == "connections" && len(words) <= 2:
+		err = l.connections(file, strings.Join(words[1:], ""), os.Stdout)
+	case words[0] == "send" && (len(words) == 2 || len(words) == 3):
+		err = l.send(file, words[1:], os.Stdin, os.Stdout)
+	case command == "send":
+		return misused("send: the UUID of a connection is missing")
+	case command == "close":
+		return misused("close: the UUID of a connection is missing")
+	case command == "worker echo":
+		err = worker.Serve(echo)
+	case command == "version":
+		fmt.Println(l.version())
+	case command == "help":
+		fmt.Print(usage)
+	default:
+		return misused(fmt.Sprintf("no such command: %q", command))
+	}
+
+	if err != nil {
+		say("%s", explain(err))
+		return 1
+	}
+	return 0
+}
+
+// parse tells -c from the words of the command, wherever it stands.
+func parse(args []string) (file string, words []string, err error) {
+	flags := flag.NewFlagSet("rr", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&file, "c", "", "")
+	for {
+		if err = flags.Parse(args); err != nil || flags.NArg() == 0 {
+			return file, words, err
+		}
+		words = append(words, flags.Arg(0))
+		args = flags.Args()[1:]
+	}
+}
+
+func misused(why string) int {
+	say("%s", why)
+	fmt.Fprint(os.Stderr, "\n", usage)
+	return 2
+}
+
+// say prints a line to standard error. Standard output is kept for what was asked for.
+func say(format string, a ...any) { fmt.Fprintf(os.Stderr, "rr: "+format+"\n", a...) }
+
+// echo is the built-in worker.
+func echo(e worker.Event) (worker.Reply, error) {
+	if e.Event == worker.Data {
+		return worker.Reply{Context: worker.Write, Body: e.Body}, nil
+	}
+	return worker.Reply{Context: worker.Continue}, nil
+}

@@ -1,0 +1,36 @@
+package program
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+func (l Line) version() string {
+	info, _ := debug.ReadBuildInfo()
+	return fmt.Sprintf("rr %s (RoadRunner %s, %s, %s/%s)", release(info), l.Release, runtime.Version(),
+		runtime.GOOS, runtime.GOARCH)
+}
+
+// release is the version the program was built as: a tag, or a commit, or "dev".
+func release(info *debug.BuildInfo) string {
+	if info == nil {
+		return "dev"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	commit := settings["vcs.revision"]
+	if commit == "" {
+		return "dev"
+	}
+	if settings["vcs.modified"] == "true" {
+		commit += ", modified"
+	}
+	return "commit " + commit
+}

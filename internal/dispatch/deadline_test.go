@@ -1,0 +1,41 @@
+package dispatch
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDeadlineStartsWithWorker(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	derive := func(c *deadlineContext) context.Context {
+		ctx, cancel := context.WithTimeout(c, time.Hour)
+		t.Cleanup(cancel)
+		return ctx
+	}
+
+	c, stop := newDeadlineContext(context.Background(), limit, false)
+	defer stop()
+	derive(c)
+	for range 2 { // the pool begins anew when the worker that it got was no good
+		derive(c)
+		derive(c)
+		time.Sleep(2 * limit)
+		require.NoError(t, c.Err(), "the wait for a worker does not count")
+	}
+	begin := time.Now()
+	<-derive(c).Done()
+	require.GreaterOrEqual(t, time.Since(begin), limit)
+
+	c, stop = newDeadlineContext(context.Background(), limit, true)
+	defer stop()
+	<-derive(c).Done() // a pool that makes a worker for each event does not wait for one
+
+	parent, kill := context.WithCancel(context.Background())
+	c, stop = newDeadlineContext(parent, time.Hour, false)
+	defer stop()
+	kill()
+	<-derive(c).Done()
+}

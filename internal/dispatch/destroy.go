@@ -1,0 +1,63 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"github.com/roadrunner-server/errors"
+)
+
+// Destroy ends the workers within that time; it may be called more than once. Where the host destroys the pool, while the
+// plugins stop or after that, Destroy only keeps the pool from waiting for workers that die meanwhile.
+func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
+	d.destroyed.Do(func() {
+		if d.HostDestroysPool {
+			go d.reapUntilGone(ctx) // ends with the last worker, or ctx
+			return
+		}
+		done := make(chan struct{}) // closed when the pool is gone
+		go d.destroyPool(min(d.DestroyTimeout, within), done)
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	})
+}
+
+func (d *Dispatcher) reapUntilGone(ctx context.Context) {
+	for len(d.Pool.Workers()) > 0 && ctx.Err() == nil {
+		d.reapWorkers()
+		time.Sleep(reapInterval)
+	}
+}
+
+// destroyPool kills the workers that do not end in time; the pool itself would wait ten seconds more for them. It ends soon
+// after that, unless a reset is under way that waits for a worker.
+func (d *Dispatcher) destroyPool(within time.Duration, done chan<- struct{}) {
+	defer every(reapInterval, d.reapWorkers)()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	workers := d.Pool.Workers()
+	inTime := context.AfterFunc(ctx, func() { kill(workers...) })
+	d.Pool.Destroy(ctx)
+	close(done)
+	if inTime() {
+		return
+	}
+	for range 20 { // workers that were starting already in the place of others
+		time.Sleep(50 * time.Millisecond)
+		kill(d.Pool.Workers()...)
+	}
+}
+
+// KillOrphans ends the workers that a reset has made after the host destroyed the pool. It does not wait for them, as a second
+// Destroy would: two that stop one worker wait ten seconds for each other.
+func (d *Dispatcher) KillOrphans() {
+	if !d.HostDestroysPool {
+		return // the pool is destroyed after the last reset
+	}
+	// With a context that has ended, this only tells whether the pool still gives workers.
+	if err := d.Pool.RemoveWorker(canceledContext); errors.Is(errors.WatcherStopped, err) {
+		kill(d.Pool.Workers()...)
+	}
+}

@@ -1,0 +1,52 @@
+// Package dispatch hands events to workers: the queue in front of the pool, exchanges, retries, the last event of a
+// connection, and keeping the pool's workers in order. It knows neither sockets nor configuration, and RoadRunner's pool only as
+// the interface Pool, which the plugin of each RoadRunner line implements.
+package dispatch
+
+import (
+	"context"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+// Payload is what goes to a worker and comes back. It has the shape of payload.Payload of every RoadRunner line: pointers
+// convert without a copy.
+type Payload struct {
+	Context []byte
+	Body    []byte
+	Codec   byte
+	Flags   byte
+}
+
+// Pool is RoadRunner's pool of workers. Errors are the pool's own, of the package github.com/roadrunner-server/errors.
+type Pool interface {
+	// Workers lists all workers, those that are dead but not reaped included.
+	Workers() []Worker
+	AddWorker() error
+	RemoveWorker(ctx context.Context) error
+	// Exec waits for a worker, hands it p and waits for the first frame of its answer. Closing stop ends an answer that comes
+	// as a stream. When ctx ends, the worker is killed. p is not used any more when Exec returns.
+	Exec(ctx context.Context, p *Payload, stop chan struct{}) (Results, error)
+	Reset(ctx context.Context) error
+	Destroy(ctx context.Context)
+}
+
+// Results are the frames of one answer.
+type Results interface {
+	// Next waits for the next frame. io.EOF says that there is none and that the worker is free; ErrCanceled that cancel was
+	// closed first.
+	Next(cancel <-chan struct{}) (*Payload, error)
+}
+
+// Worker is one process of the pool.
+type Worker interface {
+	// Is reports whether the worker is in a state of telemetry.Worker…
+	Is(state int64) bool
+	// Retire marks a worker that the pool must not replace when it ends.
+	Retire()
+	Kill() error
+	// Reap takes a dead worker out of the pool's list of idle ones.
+	Reap()
+	// Stats describes the process; an error: it is gone.
+	Stats() (*telemetry.Worker, error)
+}

@@ -1,0 +1,231 @@
+package dispatch
+
+import (
+	"context"
+	stderrors "errors"
+	"time"
+
+	"github.com/roadrunner-server/errors"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+// ErrNotServing says that there are no workers to change.
+var ErrNotServing = stderrors.New("tcp: there are no workers: the plugin does not serve yet or any more")
+
+var errLastWorker = stderrors.New("the last worker can't be removed: nobody would answer")
+
+// reapInterval lies between two looks at workers that keep Reset or Destroy waiting. It is shorter than the start of a worker:
+// the pool would count a dead worker and the one that replaces it as two idle ones, and end one that is at work.
+const reapInterval = 5 * time.Millisecond
+
+// maxRemoveWait is how long RemoveWorker waits for a worker at a time: others can't change the workers meanwhile.
+const maxRemoveWait = time.Second
+
+// canceledContext has ended.
+var canceledContext = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// IsReady reports whether a worker is free for an event, or will be when a reset is over: exchanges wait for that.
+func (d *Dispatcher) IsReady() bool {
+	isResetting := d.Queue.IsPaused() && !d.empty.Load()
+	return d.WorkerPerExec || isResetting || len(d.workersIn(telemetry.WorkerReady)) > 0
+}
+
+// IsAlive reports whether there is any worker, or will be when a reset is over.
+func (d *Dispatcher) IsAlive() bool {
+	return d.IsReady() || len(d.workersIn(telemetry.WorkerWorking)) > 0
+}
+
+func (d *Dispatcher) workersIn(state int64) (found []Worker) {
+	for _, w := range d.Pool.Workers() {
+		if w.Is(state) {
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
+// Reset replaces the workers. Exchanges wait meanwhile.
+func (d *Dispatcher) Reset() error {
+	d.resetBackoff()
+	begin := time.Now()
+	d.Queue.pause()
+	defer func() {
+		d.lastReset, d.resetDuration = time.Now(), time.Since(begin)
+		d.Queue.resume()
+	}()
+	d.closeWarned.Store(false)
+	d.waitForHandoff()
+
+	defer every(reapInterval, d.reapWorkers)()
+	ctx := d.ExchangeCtx
+	if d.empty.Load() {
+		ctx = canceledContext // there are no workers to wait for
+	}
+	err := d.Pool.Reset(ctx)
+	if err != nil { // one did not start, and the pool has ended the others
+		err = d.Pool.Reset(canceledContext)
+	}
+	d.empty.Store(err != nil)
+	return err
+}
+
+// resetBackoff keeps resets apart by as long as the last one took, a second at most: exchanges get through between them.
+func (d *Dispatcher) resetBackoff() {
+	select {
+	case <-time.After(min(d.resetDuration, time.Second) - time.Since(d.lastReset)):
+	case <-d.ExchangeCtx.Done():
+	}
+}
+
+// waitForHandoff waits, for a moment at most, until the exchanges that were admitted have their workers. One that a reset
+// overtakes would look for a worker every tenth of a second only, and keep its place meanwhile.
+func (d *Dispatcher) waitForHandoff() {
+	for range 20 {
+		if d.isHandedOff() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// isHandedOff reports whether each exchange has its worker: no other worker is taken then while the queue is paused.
+func (d *Dispatcher) isHandedOff() bool {
+	return d.WorkerPerExec || d.Queue.admittedCount() <= len(d.workersIn(telemetry.WorkerWorking))
+}
+
+// Maintain does what the pool does not do by itself: it starts workers after a reset has failed, and ends those that are too
+// many after one that has not.
+func (d *Dispatcher) Maintain() error {
+	switch {
+	case d.empty.Load():
+		return d.Reset()
+	case d.excess() > 0:
+		d.Queue.pause()
+		defer d.Queue.resume()
+		d.waitForHandoff()
+		d.removeExcess()
+	}
+	return nil
+}
+
+// reapWorkers corrects the pool's counts while the queue is paused. Reset and Destroy wait until as many workers are idle as
+// there should be, and would do so until their time is over.
+func (d *Dispatcher) reapWorkers() {
+	d.ReapDead()
+	d.removeExcess()
+}
+
+// ReapDead takes workers that were killed while idle out of the pool's list of idle ones, where they would stay.
+func (d *Dispatcher) ReapDead() {
+	for _, w := range d.Pool.Workers() {
+		w.Reap()
+	}
+}
+
+// excess returns how many workers are too many: the pool replaces one that dies during a reset twice.
+func (d *Dispatcher) excess() int {
+	return len(d.Pool.Workers()) - len(d.workersIn(telemetry.WorkerDestroyed)) - d.Queue.limit()
+}
+
+// removeExcess ends workers that are too many, where they are idle for certain. The queue is paused.
+func (d *Dispatcher) removeExcess() {
+	idle := d.workersIn(telemetry.WorkerReady)
+	for n := min(d.excess(), len(idle)); n > 0 && d.isHandedOff(); n-- {
+		kill(idle[n-1])
+		idle[n-1].Reap()
+	}
+}
+
+// kill ends workers that are not to be replaced. It does not wait for them.
+func kill(workers ...Worker) {
+	for _, w := range workers {
+		w.Retire()
+		_ = w.Kill()
+	}
+}
+
+// every calls f again and again until stop is called; stop waits for the last call.
+func every(interval time.Duration, f func()) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{}) // closed by stop; closed when the goroutine has ended
+	go func() {
+		defer close(ended)
+		for {
+			f()
+			select {
+			case <-end:
+				return
+			case <-time.After(interval):
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// ReapUntil reaps workers until stop is called: Stop waits for exchanges and for the host meanwhile.
+func (d *Dispatcher) ReapUntil() (stop func()) {
+	end := every(reapInterval, d.ReapDead)
+	return func() {
+		end()
+		d.reapWorkers()
+	}
+}
+
+// AddWorker starts one more worker.
+func (d *Dispatcher) AddWorker() error {
+	err := d.Pool.AddWorker()
+	switch {
+	case err == nil:
+		d.Queue.widen(1)
+	case raisedBy(err, "worker_watcher_allocate_new") && d.Queue.limit() > 1:
+		d.Queue.widen(-1) // the pool counts one less then; Maintain ends it
+	}
+	return err
+}
+
+// RemoveWorker waits for a worker to be free and stops it. locked calls its argument while nobody else changes the workers.
+func (d *Dispatcher) RemoveWorker(ctx context.Context, locked func(func(*Dispatcher) error) error) error {
+	if d.Queue.limit() == Unlimited { // the pool makes and removes workers itself
+		return locked(func(d *Dispatcher) error { return d.Pool.RemoveWorker(ctx) })
+	}
+	for {
+		if err := d.Queue.enter(newWaiter(), ctx.Done(), false); err != nil {
+			return err
+		}
+		err := locked(func(d *Dispatcher) error { return d.removeAdmitted(ctx) })
+		if stderrors.Is(err, ErrNotServing) {
+			d.Queue.leave()
+		}
+		if !errors.Is(errors.NoFreeWorkers, err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// removeAdmitted stops a worker for a caller that the queue has admitted. It removes that place or leaves it.
+func (d *Dispatcher) removeAdmitted(ctx context.Context) error {
+	if d.empty.Load() { // Maintain, which would start workers, waits for the caller
+		if err := d.Reset(); err != nil {
+			d.Queue.leave()
+			return err
+		}
+	}
+	if !d.Queue.narrow() {
+		d.Queue.leave()
+		return errLastWorker
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxRemoveWait)
+	defer cancel()
+	if err := d.Pool.RemoveWorker(ctx); err != nil {
+		d.Queue.widen(1)
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package framing_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/framing"
+)
+
+func withLength(l framing.Length) framing.Packets {
+	return framing.Packets{Framing: "length", Length: &l}
+}
+
+func TestInitRefusesMistakes(t *testing.T) {
+	type packets = framing.Packets
+	type length = framing.Length
+	for _, c := range []struct {
+		packets packets
+		want    string
+	}{
+		{packets{Framing: "lines"}, `framing: unknown framing "lines"; want "delimiter", "length", "fixed" or "raw"`},
+		{packets{Framing: "length"}, `length: is missing; framing length wants length: {bytes: 2}`},
+		{withLength(length{}), `length.bytes: is missing; want the size of the field`},
+		{withLength(length{Bytes: 2, Varint: true}), `length: has 2 kinds of field; want one of`},
+		{withLength(length{Bytes: 5}), `length.bytes: 5 is no size of a binary number; want 1, 2, 3, 4 or 8`},
+		{withLength(length{Bytes: -1}), `length.bytes: -1 is no size`},
+		{withLength(length{ASCII: 19}), `length.ascii: 19 is no number of digits; want one from 1 to 18`},
+		{withLength(length{ASCII: -1}), `length.ascii: -1 is no number of digits`},
+		{withLength(length{Bytes: 2, Endian: "middle"}), `length.endian: unknown order of bytes "middle"; want "big" or "little"`},
+		{withLength(length{Varint: true, Endian: "big"}), `length.endian: belongs to a field of bytes; leave it out`},
+		{withLength(length{Bytes: 2, Offset: -1}), `length.offset: -1 is out of range; want a number of bytes from 0 to`},
+		{withLength(length{Bytes: 2, Adjust: 1 << 31}), `length.adjust: 2147483648 is out of range; want a number of bytes from -1073741824 to`},
+		{withLength(length{Bytes: 2, Adjust: -1<<30 - 1}), `length.adjust: -1073741825 is out of range`},
+		{withLength(length{Bytes: 2, Strip: -3}), `length.strip: -3 is out of range; want a number of bytes from 0`},
+		{withLength(length{Bytes: 4, Offset: 1021}), `length.offset: the field ends after 1025 bytes, max_packet_size is 1024`},
+		{packets{Framing: "fixed"}, `packet_size: is 0; framing fixed wants the length of every packet in bytes`},
+		{packets{Framing: "fixed", PacketSize: -2}, `packet_size: is -2; framing fixed wants`},
+		{packets{Framing: "fixed", PacketSize: 1025}, `packet_size: 1025 is over max_packet_size, 1024 bytes`},
+		{packets{Framing: "raw", Delimiter: "x"}, `delimiter: belongs to framing "delimiter", and this is "raw"; leave it out or set framing: delimiter`},
+		{packets{Framing: "fixed", PacketSize: 2, Delimiters: []string{"x"}}, `delimiters: belongs to framing "delimiter", and this is "fixed"`},
+		{packets{Framing: "raw", Strip: true}, `strip: belongs to framing "delimiter", and this is "raw"`},
+		{packets{Length: &length{Bytes: 2}}, `length: belongs to framing "length", and this is "delimiter"; leave it out or set framing: length`},
+		{packets{PacketSize: 2}, `packet_size: belongs to framing "fixed", and this is "delimiter"`},
+		{packets{Framing: "raw", Batch: true}, `batch: raw packets are whatever has arrived`},
+		{packets{Strip: true, Batch: true}, `batch: without what strip takes away nobody could tell the packets apart`},
+		{packets{Framing: "length", Length: &length{Bytes: 2, Strip: 2}, Batch: true}, `batch: without what strip takes away`},
+		{packets{Delimiter: "x", Delimiters: []string{"y"}}, `delimiters: stands beside delimiter; want one of the two`},
+		{packets{Delimiters: []string{}}, `delimiters: is empty; want a list of them`},
+		{packets{Delimiters: []string{"\n", ""}}, `delimiters: holds an empty one`},
+		{packets{Delimiters: []string{"\n", "\n\n"}}, `delimiters: "\n" and "\n\n" begin alike, so the longer one is never met`},
+		{packets{Delimiters: []string{"ab", "c", "ab"}}, `delimiters: "ab" and "ab" begin alike`},
+	} {
+		errs := c.packets.Init("tcp.servers.a", 1024)
+		require.Len(t, errs, 1, c.want)
+		require.True(t, strings.HasPrefix(errs[0].Error(), "tcp.servers.a."+c.want), "%v, want %s", errs[0], c.want)
+	}
+}
+
+func TestInitReportsAllMistakes(t *testing.T) {
+	p := framing.Packets{Framing: "fixed", Strip: true, Delimiter: "x", Batch: true}
+	require.Len(t, p.Init("x", 0), 4)
+}
+
+func TestInitAcceptsAllFramings(t *testing.T) {
+	for _, p := range []framing.Packets{
+		{}, {Framing: "delimiter", Strip: true}, {Delimiters: []string{"\r\n", "\n"}, Strip: true},
+		{Framing: "fixed", PacketSize: 1024, Batch: true}, {Framing: "raw"},
+		withLength(framing.Length{Bytes: 8, Endian: "little", Offset: 3, Adjust: -3, Strip: 2}),
+		{Framing: "length", Length: &framing.Length{ASCII: 18}, Batch: true},
+		withLength(framing.Length{Varint: true}), withLength(framing.Length{Bytes: 4, Offset: 1020}),
+		withLength(framing.Length{Bytes: 2, Adjust: -1 << 30}),
+	} {
+		require.Empty(t, p.Init("x", 1024), "%+v", p)
+	}
+	var p framing.Packets
+	require.Empty(t, p.Init("x", 0))
+	require.Equal(t, framing.Packets{Framing: "delimiter", Delimiter: "\r\n"}, p)
+	p = framing.Packets{Framing: "fixed", PacketSize: 1 << 40}
+	require.Empty(t, p.Init("x", 0), "without max_packet_size")
+}

@@ -1,0 +1,53 @@
+// Package framing cuts a byte stream into packets: pure bufio.SplitFunc functions and the settings that choose one. It does
+// no I/O and must know nothing of sockets, buffers, events or the pool; internal/stream applies what it returns.
+package framing
+
+import (
+	"bufio"
+	"errors"
+	"math"
+)
+
+// Framing is a rule that cuts a byte stream into packets.
+type Framing struct {
+	// Split is pure: its result depends on its arguments alone. A packet is a prefix of data from which leading or trailing
+	// bytes may be stripped; it may be empty, but is nil only where more data is needed. A packet that the end of file ends
+	// comes with bufio.ErrFinalToken.
+	Split bufio.SplitFunc
+	// Overlap is how many of the last bytes in which Split found no end must be passed to it again together with the bytes
+	// that follow, so that a large packet is scanned once. With Everything, Split always gets a packet from its first byte.
+	Overlap int
+	// Batch is the maximum size in bytes of complete packets that are handed over together; 0: one packet at a time.
+	Batch int
+	// Finished returns how many bytes of data, which begins at a packet, are complete packets: the sum of what Split would
+	// find one by one. nil: call Split.
+	Finished func(data []byte) int
+}
+
+// Everything is the Overlap of a Framing whose Split needs a packet from its first byte.
+const Everything = math.MaxInt
+
+var (
+	// ErrLength is Split's error for a length field whose value is malformed or out of range.
+	ErrLength = errors.New("the packet announces a length that can't be")
+	// ErrTooLong is the error for a packet that exceeds max_packet_size.
+	ErrTooLong = errors.New("the packet is longer than max_packet_size")
+)
+
+// newFixed returns the framing of packets that all have size bytes.
+func newFixed(size int) Framing {
+	return Framing{Overlap: Everything, Split: func(data []byte, _ bool) (int, []byte, error) {
+		if len(data) < size {
+			return 0, nil, nil
+		}
+		return size, data[:size], nil
+	}}
+}
+
+// newRaw returns the framing whose packets are whatever has arrived, at most maxSize bytes.
+func newRaw(maxSize int) Framing {
+	return Framing{Overlap: Everything, Batch: maxSize, Split: func(data []byte, _ bool) (int, []byte, error) {
+		n := min(len(data), maxSize)
+		return n, data[:n], nil
+	}}
+}

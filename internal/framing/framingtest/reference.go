@@ -1,0 +1,147 @@
+// Package framingtest is for tests of what cuts streams into packets: a second implementation of all framings but raw, which
+// sees the whole stream at once, and generators of settings and streams.
+package framingtest
+
+import (
+	"math"
+	"math/big"
+	"strings"
+
+	"github.com/rrtcp/tcp/internal/framing"
+)
+
+// Cut cuts a whole stream by p, which is checked, into packets of at most maxPacketSize bytes; 0: no limit. isTail reports
+// that the end of the stream ended the last one, left is the number of bytes behind it, and isBad reports that these can't
+// begin a packet.
+func Cut(p framing.Packets, stream string, maxPacketSize int) (packets []string, isTail bool, left int, isBad bool) {
+	for stream != "" {
+		n, packet, isBad := first(p, stream, maxPacketSize)
+		switch {
+		case isBad:
+			return packets, false, len(stream), true
+		case n == 0 && isDelimited(p):
+			return append(packets, stream), true, 0, false
+		case n == 0:
+			return packets, false, len(stream), false
+		}
+		packets, stream = append(packets, packet), stream[n:]
+	}
+	return packets, false, 0, false
+}
+
+func isDelimited(p framing.Packets) bool { return p.Framing == "delimiter" }
+
+// first returns the first packet of stream, and how many bytes it takes; 0 if it is not complete.
+func first(p framing.Packets, stream string, maxPacketSize int) (n int, packet string, isBad bool) {
+	isTooLong := maxPacketSize > 0 && len(stream) > maxPacketSize
+	switch p.Framing {
+	case "fixed":
+		if n = p.PacketSize; n > len(stream) {
+			return 0, "", isTooLong
+		}
+		return n, stream[:n], false
+	case "length":
+		size, isKnown := announced(p.Length, stream)
+		switch {
+		case !isKnown:
+			return 0, "", isTooLong
+		case size == nil, maxPacketSize > 0 && size.Cmp(big.NewInt(int64(maxPacketSize))) > 0:
+			return 0, "", true
+		case size.Cmp(big.NewInt(int64(len(stream)))) > 0:
+			return 0, "", false
+		}
+		n = int(size.Int64())
+		return n, stream[p.Length.Strip:n], false
+	default:
+		n, end := delimited(p, stream)
+		if n == 0 {
+			return 0, "", isTooLong
+		}
+		return n, stream[:end], maxPacketSize > 0 && n > maxPacketSize
+	}
+}
+
+func delimited(p framing.Packets, stream string) (n, end int) {
+	delimiters := p.Delimiters
+	if delimiters == nil {
+		delimiters = []string{p.Delimiter}
+	}
+	for i := range len(stream) {
+		for _, d := range delimiters {
+			if !strings.HasPrefix(stream[i:], d) {
+				continue
+			}
+			if p.Strip {
+				return i + len(d), i
+			}
+			return i + len(d), i + len(d)
+		}
+	}
+	return 0, 0
+}
+
+// announced returns the size of the packet that stream begins with; nil if it can't be one.
+func announced(l *framing.Length, stream string) (size *big.Int, isKnown bool) {
+	if len(stream) < l.Offset {
+		return nil, false
+	}
+	value, n, isKnown := field(l, stream[l.Offset:])
+	if !isKnown || value == nil || value.Cmp(big.NewInt(math.MaxInt64-4<<30)) > 0 {
+		return nil, isKnown
+	}
+	header := big.NewInt(int64(l.Offset + n))
+	size = new(big.Int).Add(header, value)
+	size.Add(size, big.NewInt(int64(l.Adjust)))
+	if size.Cmp(header) < 0 || size.Cmp(big.NewInt(int64(l.Strip))) < 0 {
+		return nil, true
+	}
+	return size, true
+}
+
+// field decodes the length field that data begins with, of n bytes; its value is nil if it is malformed.
+func field(l *framing.Length, data string) (value *big.Int, n int, isKnown bool) {
+	switch {
+	case l.Varint:
+		return varint(data)
+	case l.ASCII > 0:
+		return decimal(data, l.ASCII)
+	case len(data) < l.Bytes:
+		return nil, 0, false
+	}
+	b := []byte(data[:l.Bytes])
+	if l.Endian == "little" {
+		for i := range len(b) / 2 {
+			b[i], b[len(b)-1-i] = b[len(b)-1-i], b[i]
+		}
+	}
+	return new(big.Int).SetBytes(b), len(b), true
+}
+
+func varint(data string) (value *big.Int, n int, isKnown bool) {
+	value = new(big.Int)
+	for n = range 10 {
+		if n == len(data) {
+			return nil, 0, false
+		}
+		low := big.NewInt(int64(data[n] & 0x7f))
+		value.Add(value, low.Lsh(low, uint(7*n)))
+		if data[n] < 0x80 {
+			return value, n + 1, true
+		}
+	}
+	return nil, 0, true
+}
+
+func decimal(data string, size int) (value *big.Int, n int, isKnown bool) {
+	digits := data[:min(size, len(data))]
+	for _, d := range []byte(digits) {
+		if d < '0' || d > '9' {
+			return nil, 0, true
+		}
+	}
+	if len(digits) < size {
+		return nil, 0, false
+	}
+	value, _ = new(big.Int).SetString(digits, 10)
+	return value, size, true
+}

@@ -1,0 +1,59 @@
+package framing
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// next is the object "next" of a reply: the framing of what the connection sends from now on.
+type next struct {
+	Packets
+	Delimiter *string `json:"delimiter"` // shadows that of Packets: an empty one is an error here
+	Once      bool    `json:"once"`      // for one packet; then comes the server's own framing
+}
+
+// DecodeNext decodes raw, the value of "next" in a reply, which must not be null. readSize and maxPacketSize are those of
+// Packets.New. once reports that the framing is for one packet only. An error names the key that it is about.
+func DecodeNext(raw []byte, readSize, maxPacketSize int) (f Framing, once bool, err error) {
+	var n *next
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&n); err != nil {
+		return Framing{}, false, decodeError(err)
+	}
+	if n == nil {
+		return Framing{}, false, errors.New("next: is null; want an object, or leave it out")
+	}
+	if err := n.init(maxPacketSize); err != nil {
+		return Framing{}, false, err
+	}
+	return n.New(readSize, maxPacketSize), n.Once, nil
+}
+
+// decodeError rewrites an error of encoding/json for the log.
+func decodeError(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	key := "next"
+	if field := strings.ReplaceAll(wrong.Field, "Packets.", ""); field != "" { // Packets is embedded
+		key += "." + strings.ToLower(field)
+	}
+	return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", key, wrong.Value)
+}
+
+func (n *next) init(maxPacketSize int) error {
+	switch {
+	case n.Delimiter != nil && *n.Delimiter == "":
+		return errors.New(`next.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`)
+	case n.Once && n.Batch:
+		return errors.New("next.batch: stands beside once, which is one packet; leave one of them out")
+	case n.Delimiter != nil:
+		n.Packets.Delimiter = *n.Delimiter
+	}
+	return errors.Join(n.Init("next", maxPacketSize)...)
+}

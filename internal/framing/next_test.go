@@ -1,0 +1,89 @@
+package framing_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/framing"
+)
+
+func TestDecodeNextRefusesMistakes(t *testing.T) {
+	for raw, want := range map[string]string{
+		`null`:                              `next: is null; want an object`,
+		`"raw"`:                             `next: a string can't be read; docs/worker.md has what can`,
+		`[]`:                                `next: a array can't be read`,
+		`{"farming":"raw"}`:                 `unknown field "farming"`,
+		`{"length":{"byte":2}}`:             `unknown field "byte"`,
+		`{"length":{"bytes":"2"}}`:          `next.length.bytes: a string can't be read; docs/worker.md has what can`,
+		`{"framing":1}`:                     `next.framing: a number can't be read`,
+		`{"packet_size":"3"}`:               `next.packet_size: a string can't be read`,
+		`{"once":1}`:                        `next.once: a number can't be read`,
+		`{"framing":"lines"}`:               `next.framing: unknown framing "lines"`,
+		`{"framing":"length"}`:              `next.length: is missing`,
+		`{"framing":"fixed"}`:               `next.packet_size: is 0`,
+		`{"delimiter":""}`:                  `next.delimiter: is empty; want the bytes that end a packet`,
+		`{"once":true,"batch":true}`:        `next.batch: stands beside once`,
+		`{"framing":"raw","delimiter":"x"}`: `next.delimiter: belongs to framing "delimiter"`,
+		`{"delimiters":["a","ab"]}`:         `next.delimiters: "a" and "ab" begin alike`,
+		`{"framing":"fixed","packet_size":9999999999}`:     `next.packet_size: 9999999999 is over max_packet_size`,
+		`{"packet_size":1` + strings.Repeat("0", 99) + `}`: `next.packet_size: a number 1000`,
+	} {
+		f, once, err := framing.DecodeNext([]byte(raw), 100, 1000)
+		require.Error(t, err, raw)
+		require.True(t, strings.HasPrefix(err.Error(), want), "%s: %v, want %s", raw, err, want)
+		require.False(t, once)
+		require.Nil(t, f.Split)
+	}
+}
+
+func TestDecodeNextFramings(t *testing.T) {
+	for raw, want := range map[string]struct {
+		n      int
+		packet string
+		once   bool
+	}{
+		`{}`:                                    {6, "ab;c\r\n", false},
+		`{"once":true}`:                         {6, "ab;c\r\n", true},
+		`{"delimiter":";"}`:                     {3, "ab;", false},
+		`{"delimiters":["c",";"],"strip":true}`: {3, "ab", false},
+		`{"framing":"fixed","packet_size":5}`:   {5, "ab;c\r", false},
+		`{"framing":"raw","once":true}`:         {7, "ab;c\r\nd", true},
+		`{"FRAMING":"length","length":{"bytes":1,"adjust":-95,"strip":1}}`: {3, "b;", false},
+	} {
+		f, once, err := framing.DecodeNext([]byte(raw), 100, 1000)
+		require.NoError(t, err, raw)
+		require.Equal(t, want.once, once, raw)
+		n, packet, err := f.Split([]byte("ab;c\r\nd"), false)
+		require.NoError(t, err, raw)
+		require.Equal(t, want.n, n, raw)
+		require.Equal(t, want.packet, string(packet), raw)
+	}
+	f, _, err := framing.DecodeNext([]byte(`{"batch":true}`), 100, 1000)
+	require.NoError(t, err)
+	require.Equal(t, 100, f.Batch)
+}
+
+func FuzzDecodeNext(f *testing.F) {
+	f.Add(`{"framing":"length","length":{"bytes":2,"offset":1}}`)
+	f.Add(`{"delimiters":["a","b"],"once":true,"strip":true}`)
+	f.Add(`{"framing":"fixed","packet_size":3,"batch":true}`)
+	f.Fuzz(func(t *testing.T, raw string) {
+		if !json.Valid([]byte(raw)) { // which wire has checked
+			t.Skip()
+		}
+		fr, _, err := framing.DecodeNext([]byte(raw), 100, 1000)
+		if err != nil {
+			require.True(t, strings.HasPrefix(err.Error(), "next") || strings.HasPrefix(err.Error(), "unknown field"), "%v", err)
+			return
+		}
+		for _, stream := range []string{"\x00\x05abc\r\n", raw} { // every Split moves on within what is there
+			n, packet, _ := fr.Split([]byte(stream), false)
+			require.LessOrEqual(t, len(packet), n)
+			require.LessOrEqual(t, n, len(stream))
+			require.True(t, n == 0 || packet != nil)
+		}
+	})
+}

@@ -1,0 +1,211 @@
+package framing_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/rrtcp/tcp/internal/framing"
+	"github.com/rrtcp/tcp/internal/framing/framingtest"
+)
+
+// cut applies f to the pieces of a stream as stream.Reader does, one packet at a time. The error is io.EOF at the end.
+func cut(f framing.Framing, pieces [][]byte, maxPacketSize int) (packets []string, isTail bool, left int, err error) {
+	var data []byte
+	seen := 0
+	for {
+		n, packet, err := f.Split(data[seen:], false)
+		isTooLong := maxPacketSize > 0 && (seen+n > maxPacketSize || n == 0 && len(data) > maxPacketSize)
+		switch {
+		case err != nil:
+			return packets, false, len(data), err
+		case isTooLong:
+			return packets, false, len(data), framing.ErrTooLong
+		case n > 0:
+			packets = append(packets, string(data[:seen])+string(packet))
+			data, seen = data[seen+n:], 0
+		case len(pieces) > 0:
+			seen = max(0, len(data)-f.Overlap)
+			data, pieces = append(data, pieces[0]...), pieces[1:]
+		default:
+			return cutEnd(f, data, packets)
+		}
+	}
+}
+
+// cutEnd applies f to what the end of file leaves.
+func cutEnd(f framing.Framing, data []byte, packets []string) ([]string, bool, int, error) {
+	for len(data) > 0 {
+		n, packet, err := f.Split(data, true)
+		switch {
+		case errors.Is(err, bufio.ErrFinalToken):
+			return append(packets, string(packet)), true, 0, io.EOF
+		case err != nil:
+			return packets, false, len(data), err
+		case n == 0:
+			return packets, false, len(data), io.EOF
+		}
+		packets, data = append(packets, string(packet)), data[n:]
+	}
+	return packets, false, 0, io.EOF
+}
+
+func requireCut(t require.TestingT, p framing.Packets, stream string, maxPacketSize int, size func() int) {
+	want, wantTail, wantLeft, isBad := framingtest.Cut(p, stream, maxPacketSize)
+	got, isTail, left, err := cut(p.New(1<<20, maxPacketSize), framingtest.Pieces(stream, size), maxPacketSize)
+	require.True(t, slices.Equal(want, got), "%+v %+v: %q, want %q", p, p.Length, got, want)
+	require.Equal(t, wantTail, isTail)
+	if isBad {
+		require.True(t, errors.Is(err, framing.ErrLength) || errors.Is(err, framing.ErrTooLong), "%v", err)
+		return
+	}
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, wantLeft, left)
+}
+
+func TestSplitMatchesReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := framingtest.Packets.Draw(t, "packets")
+		stream := framingtest.Streams(p).Draw(t, "stream")
+		maxPacketSize := rapid.SampledFrom([]int{0, 40, 12, 25}).Draw(t, "maxPacketSize")
+		maxPiece := rapid.SampledFrom([]int{1, 2, 7, 1 << 20}).Draw(t, "maxPiece")
+		if len(p.Init("x", maxPacketSize)) > 0 {
+			t.Skip()
+		}
+		requireCut(t, p, stream, maxPacketSize, func() int { return rapid.IntRange(1, maxPiece).Draw(t, "n") })
+	})
+}
+
+func TestFinishedMatchesSplit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := framingtest.Packets.Draw(t, "packets")
+		stream := framingtest.Streams(p).Draw(t, "stream")
+		if len(p.Init("x", 0)) > 0 {
+			t.Skip()
+		}
+		f := p.New(1<<20, 0)
+		if f.Finished == nil {
+			t.Skip()
+		}
+		finished := 0
+		for finished < len(stream) {
+			n, _, err := f.Split([]byte(stream[finished:]), false)
+			require.NoError(t, err)
+			if n == 0 {
+				break
+			}
+			finished += n
+		}
+		require.Equal(t, finished, f.Finished([]byte(stream)))
+	})
+}
+
+func FuzzLength(f *testing.F) {
+	f.Add("\x00\x03abc\x00\x00", 2, false, 0, false, 0, 0, 0, 64, 1)
+	f.Add("\x10\x0bxxxxxxxxxxx", 0, false, 0, true, 1, 0, 0, 64, 3)
+	f.Add("0003abc", 0, false, 4, false, 0, 0, 4, 64, 2)
+	f.Add("\x80\x00\x00\x00\x00\x00\x00\x00", 8, false, 0, false, 0, -1, 0, 0, 5)
+	f.Add(strings.Repeat("\xff", 20), 0, false, 0, true, 0, 0, 0, 0, 1)
+	f.Fuzz(func(t *testing.T, stream string, size int, little bool, digits int, varint bool, offset, adjust, strip, maxPacketSize, piece int) {
+		p := framing.Packets{Framing: "length", Length: &framing.Length{
+			Bytes: size, ASCII: digits, Varint: varint, Offset: offset, Adjust: adjust, Strip: strip,
+		}}
+		if little {
+			p.Length.Endian = "little"
+		}
+		maxPacketSize = max(0, maxPacketSize)
+		if len(stream) > 1<<14 || len(p.Init("x", maxPacketSize)) > 0 {
+			t.Skip()
+		}
+		requireCut(t, p, stream, maxPacketSize, func() int { return 1 + max(0, piece%50) })
+	})
+}
+
+func FuzzDelimiters(f *testing.F) {
+	f.Add("a\r\nb\nc", "\r\n", "\n", "\x00", true, 1)
+	f.Add("aababcab", "abc", "b", "ca", false, 2)
+	f.Fuzz(func(t *testing.T, stream, a, b, c string, strip bool, piece int) {
+		p := framing.Packets{Delimiters: []string{a, b, c}, Strip: strip}
+		if len(stream) > 1<<14 || len(p.Init("x", 0)) > 0 {
+			t.Skip()
+		}
+		requireCut(t, p, stream, 0, func() int { return 1 + max(0, piece%50) })
+	})
+}
+
+func TestEmptyPackets(t *testing.T) {
+	for name, c := range map[string]struct {
+		packets framing.Packets
+		stream  string
+	}{
+		"nothing before the delimiter": {framing.Packets{Strip: true}, "\r\n\r\na\r\n"},
+		"one of several delimiters":    {framing.Packets{Strip: true, Delimiters: []string{"\r\n", "\n"}}, "\n\r\na\n"},
+		"nothing behind the header":    {framing.Packets{Framing: "length", Length: &framing.Length{Bytes: 1, Strip: 1}}, "\x00\x00\x01a"},
+		"nothing but what is stripped": {framing.Packets{Framing: "length", Length: &framing.Length{ASCII: 1, Strip: 3}}, "2xx2xx3xxa"},
+	} {
+		require.Empty(t, c.packets.Init("x", 0))
+		for piece := 1; piece <= len(c.stream); piece++ {
+			got, _, _, err := cut(c.packets.New(1<<20, 0), framingtest.Pieces(c.stream, func() int { return piece }), 0)
+			require.ErrorIs(t, err, io.EOF)
+			require.Equal(t, []string{"", "", "a"}, got, name)
+		}
+		for _, stream := range []string{"\r\n", "\n", "\x00", "2xx"} { // nil would say that more is needed
+			if n, packet, _ := c.packets.New(1<<20, 0).Split([]byte(stream), false); n > 0 {
+				require.NotNil(t, packet, name)
+			}
+		}
+	}
+}
+
+func TestDelimiterInsideAnother(t *testing.T) {
+	p := framing.Packets{Delimiters: []string{"abc", "b"}}
+	require.Empty(t, p.Init("x", 0))
+	for stream, want := range map[string][]string{
+		"xabcy": {"xabc", "y"}, "xabdy": {"xab", "dy"}, "xab": {"xab"}, "ab": {"ab"}, "aab": {"aab"}, "ababc": {"ab", "abc"},
+	} {
+		for piece := 1; piece <= len(stream); piece++ {
+			got, isTail, _, err := cut(p.New(1<<20, 0), framingtest.Pieces(stream, func() int { return piece }), 0)
+			require.ErrorIs(t, err, io.EOF)
+			require.Equal(t, want, got, "pieces of %d", piece)
+			require.Equal(t, strings.HasSuffix(stream, "y"), isTail, "a delimiter that the end of file decides ends no tail")
+		}
+	}
+}
+
+func TestRawSplitsArrivedBytes(t *testing.T) {
+	raw := framing.Packets{Framing: "raw"}
+	require.Empty(t, raw.Init("x", 0))
+	stream := strings.Repeat("x", 100)
+	for _, size := range []int{1, 4, 7} { // the smaller one of read_buf_size and max_packet_size
+		for _, f := range []framing.Framing{raw.New(size, 0), raw.New(1<<20, size)} {
+			require.Equal(t, size, f.Batch)
+			got, isTail, left, err := cut(f, [][]byte{[]byte(stream)}, 0)
+			require.ErrorIs(t, err, io.EOF)
+			require.False(t, isTail, "there are no tails")
+			require.Zero(t, left)
+			require.Equal(t, stream, strings.Join(got, ""))
+			for _, packet := range got {
+				require.LessOrEqual(t, len(packet), size)
+			}
+		}
+	}
+	n, packet, err := raw.New(4, 0).Split([]byte("abc"), false)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	require.Equal(t, "abc", string(packet), "it waits for no more")
+}
+
+func TestBatchIsReadSize(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		p := framing.Packets{Batch: batch}
+		require.Empty(t, p.Init("x", 0))
+		require.Equal(t, batch, p.New(1234, 0).Batch == 1234)
+		require.Equal(t, !batch, p.New(1234, 0).Batch == 0)
+	}
+}

@@ -1,0 +1,226 @@
+// Package linetest is the tests that each RoadRunner line runs with its own pool and plugin: exchanges, resets and the workers of
+// a real pool, and the plugin in Endure. A line's test file makes a Line and calls Main and Run. Only tests import it.
+package linetest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// patience bounds every wait for an event. It is long: the machine may be busy.
+const patience = 2 * time.Minute
+
+// mode is what the plugin sets in the environment of its workers.
+const mode = "RR_MODE=" + server.Name
+
+// Line is one RoadRunner line.
+type Line struct {
+	// NewPool makes a pool of that line; command is what it starts as a worker.
+	NewPool func(cfg PoolConfig, command func([]string) *exec.Cmd) (dispatch.Pool, error)
+	// NewPlugin returns a zero Plugin, and NewServer a plugin for Endure that makes its pools, whose workers command starts.
+	NewPlugin func() Plugin
+	NewServer func(command func([]string) *exec.Cmd) any
+}
+
+// PoolConfig is what the tests set of a pool's configuration. Zero is the default.
+type PoolConfig struct {
+	NumWorkers                                    uint64
+	AllocateTimeout, ResetTimeout, DestroyTimeout time.Duration
+}
+
+// Plugin is the plugin of any line, after Init.
+type Plugin interface {
+	Serve() chan error
+	Stop(ctx context.Context) error
+	Reset() error
+	AddWorker() error
+	RemoveWorker(ctx context.Context) error
+	Addr(server string) net.Addr
+	Close(uuid string) error
+	Connections(q server.ConnectionQuery) (server.ConnectionPage, error)
+}
+
+// Main is the TestMain of a line: the test binary is also the worker. It finds goroutines that are left, but for those which
+// RoadRunner's own packages never end.
+func Main(m *testing.M) {
+	for _, variable := range os.Environ() {
+		if variable == mode {
+			work()
+			return
+		}
+	}
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
+		goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
+		goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
+		goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
+		goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/pool/static_pool.(*Pool).Start.func1"),
+		goleak.IgnoreAnyFunction("github.com/roadrunner-server/events.(*Bus).handleEvents"))
+}
+
+// Run runs all tests.
+func Run(t *testing.T, line Line) {
+	for name, test := range map[string]func(*testing.T, Line){
+		"exchange":              testExchange,
+		"exchange not sent":     testExchangeNotSent,
+		"exchange canceled":     testExchangeCanceled,
+		"exchange overload":     testOverload,
+		"exchange killed":       testExchangeKilled,
+		"stream":                testStream,
+		"close without answer":  testCloseWithoutAnswer,
+		"close after slow boot": testCloseAfterSlowBoot,
+		"body released":         testBodyReleased,
+		"reset":                 testReset,
+		"reset long":            testResetLong,
+		"reset dead worker":     testResetDeadWorker,
+		"workers":               testWorkers,
+		"remove while starting": testRemoveWhileStarting,
+		"remove not serving":    testRemoveNotServing,
+		"excess workers":        testExcessWorkers,
+		"plugin in Endure":      testPluginInEndure,
+		"plugin disabled":       testPluginDisabled,
+		"plugin bad config":     testPluginBadConfig,
+		"plugin workers fail":   testPluginWorkersFail,
+		"plugin stop any time":  testPluginStopAnyTime,
+		"plugin stop in reset":  testPluginStopInReset,
+		"plugin stop deadline":  testPluginStopDeadline,
+		"plugin stop drains":    testPluginStopDrains,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, line) })
+	}
+}
+
+// worker is the command of a pool: this program, with more in its environment.
+func worker(env ...string) func([]string) *exec.Cmd {
+	return func([]string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(append(os.Environ(), mode, "GORACE=atexit_sleep_ms=0"), env...)
+		return cmd
+	}
+}
+
+// fixture is a dispatcher with a real pool.
+type fixture struct {
+	*dispatch.Dispatcher
+	logs *observer.ObservedLogs
+	kill context.CancelFunc // ends exchanges, as Stop does in the end
+}
+
+// newFixture starts the pool; it is destroyed when the test ends.
+func newFixture(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, env ...string) *fixture {
+	t.Helper()
+	if cfg.AllocateTimeout == 0 {
+		cfg.AllocateTimeout = time.Minute
+	}
+	pool, err := line.NewPool(cfg, worker(env...))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	core, logs := observer.New(zap.WarnLevel)
+	f := &fixture{logs: logs, kill: cancel, Dispatcher: &dispatch.Dispatcher{
+		Pool: pool, Queue: dispatch.NewQueue(int(cfg.NumWorkers), cfg.AllocateTimeout, maxQueueSize),
+		ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: 5 * time.Second, Log: zap.New(core),
+	}}
+	t.Cleanup(func() {
+		cancel()
+		f.Queue.Close()
+		f.Destroy(context.Background(), patience) // of a line where the host does it, too: the test is the host
+		await(t, "the pool lists no worker", func() bool { return len(pool.Workers()) == 0 })
+	})
+	return f
+}
+
+var (
+	dataContext = []byte(`{"event":"DATA"}`)
+	hangContext = []byte(`{"event":"CLOSE","hang":1}`)
+)
+
+// ask exchanges one packet. The answer is its context and body with a space between.
+func (f *fixture) ask(body string) (string, *dispatch.Failure) {
+	a, err := f.Exchange(new(dispatch.Call), make(chan struct{}), dataContext, []byte(body))
+	if err != nil {
+		return "", dispatch.FailureOf(err)
+	}
+	if a.More != nil {
+		defer a.More.End()
+	}
+	return string(a.Context) + " " + string(a.Body), nil
+}
+
+func (f *fixture) requireEcho(t *testing.T) {
+	t.Helper()
+	got, failure := f.ask("x")
+	require.Nil(t, failure)
+	require.Equal(t, "WRITE x", got)
+}
+
+// askLater asks in a goroutine and returns when a worker has the packet. The channel receives what became of it.
+func (f *fixture) askLater(t *testing.T, body string) <-chan *dispatch.Failure {
+	t.Helper()
+	done := make(chan *dispatch.Failure, 1)
+	working := f.count(telemetry.WorkerWorking)
+	go func() { // ends with the exchange
+		_, failure := f.ask(body)
+		done <- failure
+	}()
+	await(t, "a worker has it", func() bool { return f.count(telemetry.WorkerWorking) > working })
+	return done
+}
+
+func (f *fixture) count(state int64) (n int) {
+	for _, w := range f.Pool.Workers() {
+		if w.Is(state) {
+			n++
+		}
+	}
+	return n
+}
+
+// pids are the processes of the pool that are alive.
+func (f *fixture) pids() (pids []int64) {
+	for _, w := range f.Pool.Workers() {
+		if stats, err := w.Stats(); err == nil {
+			pids = append(pids, stats.Pid)
+		}
+	}
+	return pids
+}
+
+// direct calls f at once: nobody else changes the workers.
+func (f *fixture) direct(change func(*dispatch.Dispatcher) error) error { return change(f.Dispatcher) }
+
+func receive[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		require.Fail(t, fmt.Sprintf("nothing came within %s", patience))
+	}
+	return v
+}
+
+// await polls where there is no event to wait for.
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "never: "+what)
+	}
+}
+
+func newCall(closeTimeout time.Duration) *dispatch.Call {
+	return &dispatch.Call{Event: wire.Close, CloseTimeout: closeTimeout}
+}

@@ -1,0 +1,144 @@
+package linetest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+func testReset(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2}, 0)
+	var stop atomic.Bool
+	var failures atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for !stop.Load() {
+				if _, failure := f.ask("x"); failure != nil {
+					failures.Add(1)
+				}
+			}
+		}()
+	}
+	for range 3 {
+		before := f.pids()
+		require.NoError(t, f.Reset())
+		require.NotContains(t, f.pids(), before[0])
+	}
+	stop.Store(true)
+	wg.Wait()
+	require.Zero(t, failures.Load(), "no exchange fails because of a reset")
+}
+
+// The time of a reset does not count against allocate_timeout.
+func testResetLong(t *testing.T, line Line) {
+	const allocateTimeout = 3 * time.Second // workers must start within it
+	done := filepath.Join(t.TempDir(), "done")
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2, AllocateTimeout: allocateTimeout, ResetTimeout: time.Hour}, 0)
+	working := f.askLater(t, "until "+done)
+	reset := make(chan error, 1)
+	go func() { reset <- f.Reset() }()
+	await(t, "the reset has begun", f.Queue.IsPaused)
+	waiting := make(chan *dispatch.Failure, 1)
+	go func() {
+		_, failure := f.ask("x")
+		waiting <- failure
+	}()
+	await(t, "an exchange waits", func() bool { return f.Queue.Waiting() == 1 })
+
+	time.Sleep(allocateTimeout + time.Second) // that is what must not matter
+	touch(t, done)
+	require.Nil(t, receive(t, working))
+	require.NoError(t, receive(t, reset))
+	require.Nil(t, receive(t, waiting))
+}
+
+func testResetDeadWorker(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2, ResetTimeout: time.Hour}, 0)
+	victim := f.Pool.Workers()[0]
+	stats, err := victim.Stats()
+	require.NoError(t, err)
+	process, err := os.FindProcess(int(stats.Pid))
+	require.NoError(t, err)
+	require.NoError(t, process.Kill())
+	await(t, "the pool knows that it is dead", func() bool { return !victim.Is(telemetry.WorkerReady) })
+	require.NoError(t, f.Reset()) // does not wait for the dead one
+	f.requireEcho(t)
+}
+
+func testWorkers(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 1}, 0)
+	require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "the last worker can't be removed")
+	require.NoError(t, f.AddWorker())
+	require.Len(t, f.Pool.Workers(), 2)
+	done := filepath.Join(t.TempDir(), "done")
+	first, second := f.askLater(t, "until "+done), f.askLater(t, "until "+done) // the queue is as wide as the pool
+	touch(t, done)
+	require.Nil(t, receive(t, first))
+	require.Nil(t, receive(t, second))
+
+	require.NoError(t, f.RemoveWorker(context.Background(), f.direct))
+	await(t, "one worker is left", func() bool { return len(f.Pool.Workers()) == 1 })
+	f.requireEcho(t)
+	require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "the last worker can't be removed")
+}
+
+func testRemoveWhileStarting(t *testing.T, line Line) {
+	dir := t.TempDir()
+	booted := filepath.Join(dir, "booted")
+	touch(t, booted)
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2}, 0, envBoot+"="+booted)
+	require.NoError(t, os.Remove(booted))
+	for _, w := range f.Pool.Workers() {
+		require.NoError(t, w.Kill())
+	}
+	var holds atomic.Int64
+	removed := make(chan error, 1)
+	go func() {
+		removed <- f.RemoveWorker(context.Background(), func(change func(*dispatch.Dispatcher) error) error {
+			holds.Add(1)
+			return change(f.Dispatcher)
+		})
+	}()
+	await(t, "others may change the workers while it waits", func() bool { return holds.Load() > 1 })
+	touch(t, booted)
+	require.NoError(t, receive(t, removed))
+	await(t, "one worker is left", func() bool { return len(f.pids()) == 1 })
+	f.requireEcho(t)
+}
+
+func testRemoveNotServing(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2}, 0)
+	stopping := func(func(*dispatch.Dispatcher) error) error { return dispatch.ErrNotServing }
+	require.ErrorIs(t, f.RemoveWorker(context.Background(), stopping), dispatch.ErrNotServing)
+	done := filepath.Join(t.TempDir(), "done")
+	first, second := f.askLater(t, "until "+done), f.askLater(t, "until "+done) // both places are still there
+	touch(t, done)
+	require.Nil(t, receive(t, first))
+	require.Nil(t, receive(t, second))
+}
+
+func testExcessWorkers(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2}, 0)
+	require.NoError(t, f.Pool.AddWorker()) // as if the pool had replaced one twice
+	done := filepath.Join(t.TempDir(), "done")
+	working := f.askLater(t, "until "+done)
+	require.NoError(t, f.Maintain())
+	await(t, "two workers are left", func() bool { return len(f.Pool.Workers()) == 2 })
+	touch(t, done)
+	require.Nil(t, receive(t, working), "the one at work is spared")
+	require.NoError(t, f.Maintain())
+	require.Len(t, f.Pool.Workers(), 2, "no more are ended")
+	f.requireEcho(t)
+}

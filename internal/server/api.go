@@ -1,0 +1,169 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+const (
+	defaultPageSize = 100
+	maxPageSize     = 1000
+)
+
+// Close closes the connection with that uuid at once; its worker is told the reason rpc. A uuid that is not open is no
+// error, a string that is no uuid is one.
+func (s *Server) Close(id string) error {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return fmt.Errorf("tcp: close %q: want the uuid of a connection: %w", id, err)
+	}
+	if c := s.registry.get(parsed.String()); c != nil {
+		c.abort(wire.ReasonRPC)
+	}
+	return nil
+}
+
+// Write sends body to the client of the connection with that uuid: behind what it is being sent and what was accepted
+// before, at once otherwise, whatever the connection waits for. With last the connection ends politely behind it, reason
+// rpc. It does not wait. A string that is no uuid is an error.
+func (s *Server) Write(id string, body []byte, last bool) (PushResult, error) {
+	id, err := parseUUID("uuid", id)
+	if err != nil {
+		return "", fmt.Errorf("tcp: write: %w", err)
+	}
+	result := stream.PushGone
+	if c := s.registry.get(id); c != nil {
+		result = c.writer.Push(bytes.Clone(body), last)
+	}
+	s.pushes.add(result)
+	return result, nil
+}
+
+// Broadcast sends body to all connections that to selects; Gone counts UUIDs that are not open. A selector without any
+// condition is an error, not everybody.
+func (s *Server) Broadcast(to Selector, body []byte) (n PushCounts, err error) {
+	found, gone, err := s.selectConnections(to)
+	if err != nil {
+		return n, fmt.Errorf("tcp: broadcast: %w", err)
+	}
+	n.Gone = gone
+	body = bytes.Clone(body)
+	for _, c := range found {
+		*n.of(c.writer.Push(body, false))++
+	}
+	s.pushes.addAll(n)
+	return n, nil
+}
+
+func (s *Server) selectConnections(to Selector) (found []*connection, gone int, err error) {
+	if to.Server == "" && to.Tag == "" && to.UUIDs == nil {
+		return nil, 0, errors.New("server, uuids and tag are missing; want one at least")
+	}
+	if err := s.checkServer(to.Server); err != nil {
+		return nil, 0, err
+	}
+	if to.UUIDs == nil {
+		return s.registry.find(to.Server, to.Tag), 0, nil
+	}
+	ids := make([]string, len(to.UUIDs))
+	for i, id := range to.UUIDs {
+		if ids[i], err = parseUUID(fmt.Sprintf("uuids[%d]", i), id); err != nil {
+			return nil, 0, err
+		}
+	}
+	slices.Sort(ids)
+	found, gone = s.registry.findAmong(slices.Compact(ids), to.Server, to.Tag)
+	return found, gone, nil
+}
+
+// Tag removes tags from the connection with that uuid and then adds some: names of the caller's own to find it by, for a user
+// or a room. It can have 32, of 128 bytes each. The result is accepted or gone.
+func (s *Server) Tag(id string, add, remove []string) (PushResult, error) {
+	id, err := parseUUID("uuid", id)
+	if err == nil {
+		err = wire.CheckTags("add", add)
+	}
+	var open bool
+	if err == nil {
+		open, err = s.registry.tag(id, func(old []string) []string {
+			return append(slices.DeleteFunc(old, func(tag string) bool { return slices.Contains(remove, tag) }), add...)
+		})
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("tcp: tag: %w", err)
+	case !open:
+		return stream.PushGone, nil
+	}
+	return stream.PushAccepted, nil
+}
+
+// Connections lists the open connections, a page at a time.
+func (s *Server) Connections(q ConnectionQuery) (page ConnectionPage, err error) {
+	if q.Limit == 0 {
+		q.Limit = defaultPageSize
+	}
+	err = s.checkServer(q.Server)
+	if err == nil && q.After != "" {
+		q.After, err = parseUUID("after", q.After)
+	}
+	if err == nil && (q.Limit < 1 || q.Limit > maxPageSize) {
+		err = fmt.Errorf("limit: is %d; want 1 to %d, or 0 for %d", q.Limit, maxPageSize, defaultPageSize)
+	}
+	if err != nil {
+		return page, fmt.Errorf("tcp: connections: %w", err)
+	}
+
+	found := slices.DeleteFunc(s.registry.find(q.Server, q.Tag), func(c *connection) bool { return c.uuid <= q.After })
+	slices.SortFunc(found, func(a, b *connection) int { return strings.Compare(a.uuid, b.uuid) })
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		page.Next = found[q.Limit-1].uuid
+	}
+	page.Connections = make([]Connection, len(found))
+	for i, c := range found {
+		page.Connections[i] = c.describe(s.registry.tagsOf(c))
+	}
+	return page, nil
+}
+
+// Stats counts, after Init.
+func (s *Server) Stats() Stats {
+	stats := Stats{
+		Servers: make(map[string]int), ExchangesWaiting: s.queue.Waiting(),
+		BufferedBytes: s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(),
+	}
+	for _, name := range s.options.Config.Names() {
+		stats.Servers[name] = 0
+	}
+	for _, c := range s.registry.find("", "") {
+		stats.Connections++
+		stats.Servers[c.server]++
+	}
+	stats.Tags = s.registry.tagCount()
+	return stats
+}
+
+func parseUUID(key, id string) (string, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return "", fmt.Errorf("%s: %q: want the uuid of a connection: %w", key, id, err)
+	}
+	return parsed.String(), nil
+}
+
+// checkServer returns an error where no such server is configured. The empty name is any.
+func (s *Server) checkServer(name string) error {
+	if name == "" || s.options.Config.Servers[name] != nil {
+		return nil
+	}
+	return fmt.Errorf("server: there is no %q; want one of %s", name, strings.Join(s.options.Config.Names(), ", "))
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/rrtcp/tcp/internal/certtest"
+	"github.com/rrtcp/tcp/internal/settings"
+)
+
+// renewing is a server's certificate whose files a test changes.
+type renewing struct {
+	*certificates
+	pair settings.KeyPair
+	logs *observer.ObservedLogs
+}
+
+func newRenewing(t *testing.T) renewing {
+	section := testTLS(t)
+	core, logs := observer.New(zap.InfoLevel)
+	return renewing{newCertificates("s", section, zap.New(core)), section.KeyPair, logs}
+}
+
+// inForce is the certificate of a handshake that begins now.
+func (r renewing) inForce() string { return string(r.config().Certificates[0].Certificate[0]) }
+
+func (r renewing) rewrite(t *testing.T) {
+	certtest.WritePair(t, filepath.Dir(r.pair.Cert), "localhost")
+}
+
+func TestHandshakeRenewsCertificate(t *testing.T) {
+	r := newRenewing(t)
+	first := r.inForce()
+	r.rewrite(t)
+	require.Equal(t, first, r.inForce(), "files are looked at once a second")
+	r.mu.Lock()
+	r.checked = r.checked.Add(-certificateCheckInterval)
+	r.mu.Unlock()
+	require.NotEqual(t, first, r.inForce())
+	require.Equal(t, 1, r.logs.FilterMessage("certificates are renewed").Len())
+}
+
+func TestHandshakeNeverWaitsForRenewal(t *testing.T) {
+	r := newRenewing(t)
+	r.mu.Lock() // another handshake looks at the files
+	defer r.mu.Unlock()
+	r.checked = time.Time{}
+	require.NotEmpty(t, r.inForce())
+}
+
+func TestRenewTakesCertificateNow(t *testing.T) {
+	r := newRenewing(t)
+	first := r.inForce()
+	r.rewrite(t)
+	r.renew()
+	require.NotEqual(t, first, r.inForce())
+}
+
+func TestBrokenCertificateChangesNothing(t *testing.T) {
+	r := newRenewing(t)
+	first := r.inForce()
+	key, err := os.ReadFile(r.pair.Key)
+	require.NoError(t, err)
+	for i, breaks := range []func() error{
+		func() error { return os.WriteFile(r.pair.Key, []byte("no key"), 0o600) },
+		func() error { return os.Remove(r.pair.Key) },
+	} {
+		require.NoError(t, breaks())
+		for range 3 {
+			r.renew()
+			require.Equal(t, first, r.inForce())
+		}
+		require.Equal(t, i+1, r.logs.FilterLevelExact(zap.ErrorLevel).Len(), "each error is logged once")
+	}
+	require.NoError(t, os.WriteFile(r.pair.Key, key, 0o600))
+	r.renew()
+	require.Equal(t, 2, r.logs.Len(), "the same content again is no renewal")
+	require.NoError(t, os.Remove(r.pair.Key))
+	r.renew()
+	require.Equal(t, 3, r.logs.Len(), "an error that comes back is logged again")
+	require.Contains(t, r.logs.All()[2].ContextMap()["error"], "tcp.servers.s.tls.key: open ")
+}
+
+// A change within one tick of the file system's clock shows in nothing but the content.
+func TestSameTimeAndSizeIsSeen(t *testing.T) {
+	r := newRenewing(t)
+	cert, err := os.ReadFile(r.pair.Cert)
+	require.NoError(t, err)
+	broken, at := bytes.Replace(cert, []byte("M"), []byte("!"), 1), time.Now()
+	for _, content := range [][]byte{broken, cert} {
+		require.NoError(t, os.WriteFile(r.pair.Cert, content, 0o600))
+		require.NoError(t, os.Chtimes(r.pair.Cert, at, at))
+		r.renew()
+		require.Equal(t, bytes.Equal(content, cert), r.logged == "", r.logged)
+	}
+}
+
+func TestUnchangedFilesAreNotRead(t *testing.T) {
+	r := newRenewing(t)
+	old := time.Now().Add(-time.Hour)
+	for _, file := range []string{r.pair.Cert, r.pair.Key} {
+		require.NoError(t, os.Chtimes(file, old, old))
+	}
+	r.renew()
+	require.NotNil(t, r.seen)
+	r.current.Store(&settings.LoadedTLS{Config: r.current.Load().Config}) // any read would differ from this one
+	before := r.current.Load()
+	r.renew()
+	require.Same(t, before, r.current.Load())
+	now := time.Now()
+	require.NoError(t, os.Chtimes(r.pair.Cert, now, now))
+	r.renew()
+	require.NotSame(t, before, r.current.Load())
+}

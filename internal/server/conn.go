@@ -1,0 +1,213 @@
+package server
+
+import (
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// workers answers events. The error of an exchange is a *dispatch.Failure.
+type workers interface {
+	Exchange(c *dispatch.Call, cancel <-chan struct{}, context, body []byte) (dispatch.Answer, error)
+	HandOverClose(c *dispatch.Call, context []byte)
+}
+
+var _ workers = (*dispatch.Dispatcher)(nil)
+
+// connection is one client, from accept to CLOSE. One goroutine runs serve; it owns the socket, which it alone closes, and
+// every field that is not marked otherwise.
+type connection struct {
+	*listener
+	uuid     string
+	conn     net.Conn // the socket itself, below TLS
+	remote   net.Addr // the client, which a PROXY header may name
+	reader   stream.Reader
+	writer   stream.Writer
+	secure   *stream.SecureSocket // nil: no TLS
+	tlsInfo  []byte               // for CONNECTED; nil: no TLS
+	contexts wire.Contexts
+	call     dispatch.Call
+	spans    *telemetry.Spans // nil: not traced
+	opened   time.Time
+
+	reason      wire.Reason     // why it ended
+	err         error           // what ended it, where there is an error
+	more        dispatch.Frames // of the answer that is being written; nil: it is complete
+	connected   bool            // a worker may know of it: CLOSE is owed
+	countedByIP bool            // for max_connections_per_ip
+	unfinished  int             // bytes of a packet that the end of file cut off
+	linger      time.Duration   // how long a polite close may take; 0 until something was written
+	hard        bool            // a limit ended it: what is still to be written is dropped
+	tags        []string        // guarded by the registry's lock
+
+	// Any goroutine reads these.
+	state   atomic.Uint32 // a wire.State
+	packets atomic.Int64  // handed over
+
+	// drain and abort, which any goroutine may call, set these.
+	interrupted atomic.Uint32 // why the connection is to end, a wire.Reason; with abortBit at once
+	opening     atomic.Bool   // the preamble is not over: no reply can be owed
+	aborted     chan struct{} // closed by abort
+}
+
+// abortBit in interrupted says that a reply which is owed does not go out either.
+const abortBit = 1 << 8
+
+func (l *listener) newConnection(conn net.Conn) *connection {
+	c := &connection{
+		listener: l, uuid: uuid.NewString(), conn: conn, remote: conn.RemoteAddr(), countedByIP: l.proxyProtocol == nil,
+		call: dispatch.Call{CloseTimeout: l.settings.CloseTimeout, Stats: l.stats}, opened: time.Now(), aborted: make(chan struct{}),
+	}
+	c.contexts = l.newContexts(c.remote, c.uuid)
+	c.opening.Store(l.hasPreamble())
+	socket := stream.NewSocket(conn)
+	c.reader = stream.Reader{ReaderConfig: stream.ReaderConfig{
+		Socket: socket, Framing: l.settings.Framing, ReadSize: l.settings.ReadSize, MaxPacketSize: l.settings.MaxPacketSize,
+		Memory: l.memory, Limiter: l.reads, IdleTimeout: l.settings.IdleTimeout, PacketTimeout: l.settings.PacketTimeout,
+		Received: &l.stats.Received,
+	}}
+	if l.settings.IdleTimeout > 0 || l.settings.PacketTimeout > 0 {
+		c.reader.SetDeadline = c.setReadDeadline
+	}
+	c.writer = stream.Writer{WriterConfig: stream.WriterConfig{
+		Conn: conn, Socket: socket, Timeout: l.settings.WriteTimeout, Memory: l.memory, SetDeadline: c.setWriteDeadline,
+		PushQueue: l.settings.PushQueue, Sent: &l.stats.Sent, Owner: c,
+	}}
+	return c
+}
+
+// serve runs the connection until it is over. gone is called when its socket is closed, before CLOSE is handed over.
+func (c *connection) serve(gone func()) {
+	defer c.recoverPanic()
+	defer c.finish(gone)
+	c.run()
+}
+
+// run ends with a reason in c.reason.
+func (c *connection) run() {
+	defer c.recoverPanic()
+	if c.hasPreamble() && !c.preamble() {
+		return
+	}
+	c.connected = true
+	c.spans = telemetry.NewSpans(c.tracer, c.server, c.uuid, clientAddress(c.remote))
+	state := wire.Reading
+	if !c.settings.Disabled.Connected {
+		state = c.exchange(wire.Opening, c.contexts.Connected(clientAddress(c.conn.LocalAddr()), c.tlsInfo), nil)
+	}
+	for state == wire.Reading {
+		c.state.Store(uint32(wire.Reading))
+		packet, tail, err := c.reader.Next()
+		if err != nil || c.isAborted() { // an abort ends the stream, too, but what is left is no packet
+			c.stoppedReading(err)
+			return
+		}
+		context := c.contexts.Data()
+		if tail {
+			context = c.contexts.Tail()
+		}
+		state = c.exchange(wire.Replying, context, packet)
+	}
+}
+
+// exchange hands one event over and does what the reply says.
+func (c *connection) exchange(state wire.State, context, body []byte) wire.State {
+	c.call.Event = state.Event()
+	c.state.Store(uint32(state))
+	if state == wire.Replying {
+		c.packets.Add(1)
+		c.stats.Packets.Add(1)
+	}
+	span, before := c.spans.Exchange(c.call.Event, len(body)), c.writer.Total()
+	defer func() { span.End(c.writer.Total()-before, c.reason, c.err) }()
+	answer, err := c.workers.Exchange(&c.call, c.aborted, context, body)
+	c.more = answer.More
+	switch {
+	case err != nil:
+		return c.unanswered(state, err)
+	case c.isAborted():
+		return c.end(c.interruption(), nil)
+	}
+	return c.obey(state, answer)
+}
+
+// obey does what the answer of a worker says.
+func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
+	reply, err := c.decode(answer.Context)
+	state, effect := state.Next(reply)
+	if effect.End == wire.ReasonReply {
+		c.stats.Failed(telemetry.FailureReply)
+	}
+	if effect.Write {
+		if err := c.write(answer.Body); err != nil {
+			return c.endedBy(err)
+		}
+	}
+	if c.more == nil {
+		c.writer.Release()
+	} else if state == wire.Reading || effect.Write { // otherwise the stream ends with the connection
+		state = c.writeFrames(state, effect.Write)
+	}
+	if effect.End != wire.ReasonNone { // an answer that was not written has set the reason
+		c.end(effect.End, err)
+	}
+	if state == wire.Reading && c.interruption() != wire.ReasonNone { // the reply that was owed is out
+		return c.end(c.interruption(), nil)
+	}
+	return state
+}
+
+// unanswered ends the connection after an exchange without a reply.
+func (c *connection) unanswered(state wire.State, err error) wire.State {
+	f := dispatch.FailureOf(err)
+	c.stats.Failed(f.Kind())
+	if state == wire.Opening {
+		c.connected = f.Reached
+	}
+	if c.isAborted() {
+		return c.end(c.interruption(), nil)
+	}
+	return c.end(f.Reason, err)
+}
+
+// describe may be called by any goroutine.
+func (c *connection) describe(tags []string) Connection {
+	return Connection{
+		UUID: c.uuid, Server: c.server, RemoteAddr: clientAddress(c.remote), Tags: tags,
+		ConnectedAt: c.opened.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		Bytes:       c.reader.Total(), BytesWritten: c.writer.Total(), Packets: c.packets.Load(),
+		State: wire.State(c.state.Load()).String(),
+	}
+}
+
+// isVisible reports whether c is a connection of that server, or of any where it is empty, whose preamble is over.
+func (c *connection) isVisible(server string) bool {
+	return !c.opening.Load() && (server == "" || c.server == server)
+}
+
+// recoverPanic ends the connection, not the process, when its goroutine panics.
+func (c *connection) recoverPanic() {
+	if p := recover(); p != nil {
+		c.end(wire.ReasonError, nil)
+		c.logPanic(p)
+	}
+}
+
+func (c *connection) logPanic(p any) {
+	c.log.Error("panic", c.fields(zap.Any("error", p), zap.ByteString("stack", debug.Stack()))...)
+}
+
+func (c *connection) fields(more ...zap.Field) []zap.Field {
+	return append([]zap.Field{
+		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", clientAddress(c.remote)),
+	}, more...)
+}

@@ -1,0 +1,141 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/rrtcp/tcp/internal/framing"
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// aLongTimeAgo is a deadline that ends waits at once.
+var aLongTimeAgo = time.Unix(1, 0)
+
+// end notes why the connection ends. The first reason counts.
+func (c *connection) end(why wire.Reason, err error) wire.State {
+	if c.reason == wire.ReasonNone {
+		c.reason, c.err = why, err
+	}
+	return wire.Closing
+}
+
+// endedBy notes that a read or a write failed. An interruption that made it fail has the reason, but a limit that is reached
+// while a drained connection waits for the end of an answer is the reason all the same.
+func (c *connection) endedBy(err error) wire.State {
+	why := reasonOf(err)
+	wokenUp := c.isAborted() || errors.Is(err, stream.ErrIdle) || errors.Is(err, stream.ErrPacketTimeout) || !why.IsLimit()
+	if interrupted := c.interruption(); interrupted != wire.ReasonNone && wokenUp {
+		return c.end(interrupted, nil)
+	}
+	if why.IsLimit() {
+		c.linger, c.hard = 0, true
+	}
+	c.dropUnsent(err)
+	return c.end(why, err)
+}
+
+// dropUnsent makes the system forget what the client did not take within write_timeout: it would go on offering it for minutes.
+func (c *connection) dropUnsent(err error) {
+	if s, ok := c.conn.(interface{ SetLinger(int) error }); ok && errors.Is(err, stream.ErrWriteTimeout) {
+		_ = s.SetLinger(0)
+	}
+}
+
+// stoppedReading notes why there is no further packet.
+func (c *connection) stoppedReading(err error) {
+	if c.isAborted() {
+		c.end(c.interruption(), nil)
+		return
+	}
+	if errors.Is(err, stream.ErrTruncated) && c.reader.Unfinished() == 0 {
+		err = io.EOF // no packet was cut off
+	}
+	c.endedBy(err)
+	if c.reason == wire.ReasonEOF {
+		c.unfinished = c.reader.Unfinished()
+	}
+	if c.reason == wire.ReasonShutdown {
+		c.linger = min(c.linger, idleLinger)
+	}
+}
+
+// reasonOf maps an error of the reader or the writer to a reason.
+func reasonOf(err error) wire.Reason {
+	var network net.Error
+	switch {
+	case errors.Is(err, io.EOF):
+		return wire.ReasonEOF
+	case errors.Is(err, stream.ErrIdle):
+		return wire.ReasonIdle
+	case errors.Is(err, stream.ErrPacketTimeout), errors.Is(err, stream.ErrWriteTimeout):
+		return wire.ReasonSlow
+	case errors.Is(err, framing.ErrTooLong), errors.Is(err, framing.ErrLength):
+		return wire.ReasonTooLong
+	case errors.Is(err, stream.ErrMemory):
+		return wire.ReasonMemory
+	case errors.Is(err, io.ErrClosedPipe), errors.As(err, &network), errors.Is(err, stream.ErrTLS), errors.Is(err, stream.ErrTruncated):
+		return wire.ReasonReset
+	default:
+		return wire.ReasonError
+	}
+}
+
+// interruption is why drain or abort wants the connection to end; ReasonNone: neither does.
+func (c *connection) interruption() wire.Reason { return wire.Reason(c.interrupted.Load() &^ abortBit) }
+
+// drain lets the connection end as soon as no reply is owed. Any goroutine may call it.
+func (c *connection) drain(why wire.Reason) {
+	c.interrupted.CompareAndSwap(uint32(wire.ReasonNone), uint32(why))
+	_ = c.conn.SetReadDeadline(aLongTimeAgo)
+	if c.opening.Load() {
+		_ = c.conn.SetWriteDeadline(aLongTimeAgo)
+	}
+}
+
+// abort ends the connection at once: the socket is shut down, the wait for a worker ends, a reply that comes later is
+// discarded. Any goroutine may call it, more than once; the first reason counts.
+func (c *connection) abort(why wire.Reason) {
+	for {
+		interrupted := c.interrupted.Load()
+		if interrupted&abortBit != 0 {
+			return
+		}
+		if c.interrupted.CompareAndSwap(interrupted, uint32(why)|abortBit) {
+			break
+		}
+	}
+	close(c.aborted)
+	shutdown(c.conn)
+}
+
+func (c *connection) isAborted() bool { return c.interrupted.Load()&abortBit != 0 }
+
+// setReadDeadline is for the goroutine that reads. A deadline in the past that drain or abort has set stays.
+func (c *connection) setReadDeadline(t time.Time) {
+	_ = c.conn.SetReadDeadline(t)
+	if c.interruption() != wire.ReasonNone {
+		_ = c.conn.SetReadDeadline(aLongTimeAgo)
+	}
+}
+
+// setWriteDeadline is for the goroutine that writes. A deadline in the past that abort has set stays.
+func (c *connection) setWriteDeadline(t time.Time) {
+	_ = c.conn.SetWriteDeadline(t)
+	if c.isAborted() {
+		_ = c.conn.SetWriteDeadline(aLongTimeAgo)
+	}
+}
+
+// shutdown ends both directions of a socket that another goroutine uses, without closing it.
+func shutdown(conn net.Conn) {
+	_ = conn.SetDeadline(aLongTimeAgo)
+	if s, ok := conn.(interface{ CloseRead() error }); ok {
+		_ = s.CloseRead()
+	}
+	if s, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = s.CloseWrite()
+	}
+}

@@ -1,0 +1,122 @@
+//go:build go1.25
+
+package server
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/stream/streamtest"
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+func TestEndIsOneLogLine(t *testing.T) {
+	for name, want := range map[string]struct {
+		accessLog bool
+		word      string
+		level     string
+	}{
+		"an ordinary end is for debugging":        {word: "WRITECLOSE", level: "debug"},
+		"access_log makes it information":         {accessLog: true, word: "WRITECLOSE", level: "info"},
+		"a fault of a worker is an error":         {word: "what", level: "error"},
+		"a fault is an error with access_log too": {accessLog: true, word: "what", level: "error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := testListener(answers(reply(want.word, "bye")))
+			logs := l.observe(zap.DebugLevel)
+			l.accessLog = want.accessLog
+			l.settings.Disabled.Connected = true
+			server, client := tcpPair(t)
+			_, err := client.Write([]byte("hello\r\n"))
+			require.NoError(t, err)
+			c, ended := l.serveConn(server)
+			_, _ = client.Read(make([]byte, 8))
+			client.Close()
+			receive(t, ended)
+
+			require.Equal(t, 1, logs.Len(), "packets are not logged")
+			require.Equal(t, want.level, logs.All()[0].Level.String())
+			line := logs.All()[0].ContextMap()
+			require.Equal(t, "s", line["server"])
+			require.Equal(t, c.uuid, line["uuid"])
+			require.Equal(t, client.LocalAddr().String(), line["remote"])
+			require.Equal(t, c.reason.String(), line["reason"])
+			require.EqualValues(t, 1, line["packets"])
+			require.EqualValues(t, 7, line["bytes_read"])
+			if want.level != "error" {
+				require.EqualValues(t, 3, line["bytes_written"])
+			}
+			require.Greater(t, line["duration"], time.Duration(0))
+			require.EqualValues(t, 7, l.stats.Received.Load())
+			require.EqualValues(t, line["bytes_written"], l.stats.Sent.Load())
+			require.EqualValues(t, 1, l.stats.Packets.Load())
+		})
+	}
+}
+
+func TestErrorFloodIsSummedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const connections, allowed = 150, 100
+		l := testListener(answers(reply("what", "")))
+		logs, summed := l.observe(zap.DebugLevel), 0
+		l.faults = telemetry.NewLogLimiter(func(times int) { summed += times })
+		run := func() {
+			server, _ := streamtest.Pair(1)
+			l.newConnection(server).serve(func() {})
+		}
+		for range connections {
+			run()
+		}
+		l.faults.Close()
+		require.Equal(t, allowed, logs.FilterLevelExact(zap.ErrorLevel).Len())
+		require.Equal(t, connections-allowed, summed)
+		require.Equal(t, summed, logs.FilterLevelExact(zap.DebugLevel).Len(), "each has a line all the same")
+		require.EqualValues(t, connections, l.stats.Failures(telemetry.FailureReply))
+
+		l.accessLog = true
+		run()
+		require.Equal(t, 1, logs.FilterLevelExact(zap.InfoLevel).Len(), "access_log has every end")
+		time.Sleep(second)
+		run()
+		require.Equal(t, allowed+1, logs.FilterLevelExact(zap.ErrorLevel).Len(), "errors again, a second later")
+		l.faults.Close()
+	})
+}
+
+func TestFailuresAreCounted(t *testing.T) {
+	for _, test := range []struct {
+		reason wire.Reason
+		want   telemetry.Failure
+	}{
+		{wire.ReasonError, telemetry.FailureDied}, {wire.ReasonOverload, telemetry.FailureOverload}, {wire.ReasonShutdown, telemetry.FailureNone},
+	} {
+		l := testListener(failing{&dispatch.Failure{Reason: test.reason, Reached: true, Err: errors.New("of a test")}})
+		server, _ := streamtest.Pair(1)
+		c := l.newConnection(server)
+		c.serve(func() {})
+		require.Equal(t, test.reason, c.reason)
+		for kind := telemetry.FailureNone; kind <= telemetry.FailureOverload; kind++ {
+			want := int64(0)
+			if kind == test.want && kind != telemetry.FailureNone {
+				want = 1
+			}
+			require.Equal(t, want, l.stats.Failures(kind), "%s: %s", test.reason, kind)
+		}
+	}
+}
+
+// failing are workers that answer nothing.
+type failing struct{ *dispatch.Failure }
+
+func (f failing) Exchange(*dispatch.Call, <-chan struct{}, []byte, []byte) (dispatch.Answer, error) {
+	return dispatch.Answer{}, f.Failure
+}
+
+func (failing) HandOverClose(*dispatch.Call, []byte) {}

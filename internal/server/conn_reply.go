@@ -1,0 +1,92 @@
+package server
+
+import (
+	"github.com/rrtcp/tcp/internal/framing"
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// decode reads a reply and applies its options.
+func (c *connection) decode(context []byte) (wire.Reply, error) {
+	reply, options, err := wire.DecodeReply(context, c.uuid)
+	if options.Next != nil {
+		next, once, nextErr := framing.DecodeNext(options.Next, c.settings.ReadSize, c.settings.MaxPacketSize)
+		switch goesOn := reply == wire.ReplyWrite || reply == wire.ReplyContinue; {
+		case goesOn && nextErr != nil:
+			return wire.ReplyUnknown, wire.NotReply(nextErr)
+		case goesOn:
+			c.reader.Use(next, once)
+		}
+	}
+	if options.State != nil && !c.setState(*options.State) {
+		c.endedBy(stream.ErrMemory)
+		return wire.ReplyClose, nil
+	}
+	if options.Tags != nil {
+		_, _ = c.registry.tag(c.uuid, func([]string) []string { return options.Tags }) // DecodeReply has checked them
+	}
+	return reply, err
+}
+
+// setState makes later events carry a state; false: memory_limit is used up.
+func (c *connection) setState(state string) bool {
+	contexts := c.contexts.WithState(state)
+	more := contexts.StateSize() - c.reader.Extra()
+	if more > 0 && !c.memory.Take(more, c.reader.Held()+c.reader.Extra()) {
+		return false
+	}
+	if more < 0 {
+		c.memory.Give(-more)
+	}
+	c.contexts = contexts
+	c.reader.SetExtra(contexts.StateSize())
+	return true
+}
+
+// write sends the body of an answer, or of a frame of one, to the client.
+func (c *connection) write(body []byte) error {
+	if len(body) == 0 {
+		return nil
+	}
+	c.linger = maxLinger
+	c.reader.Release() // a buffer is not to be held while the client is waited for
+	held := c.reader.Held() + c.reader.Extra()
+	if c.more != nil {
+		return c.writer.WriteFrame(body, held)
+	}
+	return c.writer.Write(body, held)
+}
+
+// writeFrames writes the frames that follow the first. The reply of the first counts for all, but the last one may close.
+// Where nothing is to be written, the answer is ended.
+func (c *connection) writeFrames(state wire.State, write bool) wire.State {
+	for write {
+		frame, last, err := c.more.Next(c.aborted)
+		switch {
+		case err != nil:
+			return c.unanswered(wire.Replying, err)
+		case c.isAborted():
+			return c.end(c.interruption(), nil)
+		}
+		if err := c.write(frame.Body); err != nil {
+			return c.endedBy(err)
+		}
+		if last {
+			if reply, _, _ := wire.DecodeReply(frame.Context, c.uuid); reply == wire.ReplyWriteClose {
+				state = c.end(wire.ReasonWorker, nil)
+			}
+			break
+		}
+	}
+	c.writer.Release()
+	c.endFrames()
+	return state
+}
+
+// endFrames returns when the worker of a streamed answer is free.
+func (c *connection) endFrames() {
+	if c.more != nil {
+		c.more.End()
+		c.more = nil
+	}
+}

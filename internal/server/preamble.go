@@ -1,0 +1,131 @@
+package server
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/rrtcp/tcp/internal/settings"
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+var errTooManyPerIP = errors.New("the client's address has max_connections_per_ip open")
+
+// hasPreamble reports whether something comes before CONNECTED: a PROXY header, a TLS handshake.
+func (l *listener) hasPreamble() bool { return l.proxyProtocol != nil || l.tls != nil }
+
+// preamble reports whether the connection may go on to CONNECTED. If not, no worker is told of it.
+func (c *connection) preamble() bool {
+	refusal, err := c.readPreamble()
+	c.setReadDeadline(time.Time{})
+	c.setWriteDeadline(time.Time{})
+	c.opening.Store(false)
+	if interrupted := c.interruption(); interrupted != wire.ReasonNone {
+		c.end(interrupted, nil)
+	} else if err != nil {
+		c.stats.Refused(refusal)
+		c.end(wire.ReasonHandshake, err)
+	}
+	return c.reason == wire.ReasonNone
+}
+
+// readPreamble returns with an error the cause that metrics count.
+func (c *connection) readPreamble() (telemetry.Refusal, error) {
+	if c.proxyProtocol != nil {
+		if refusal, err := c.readProxyHeader(); err != nil {
+			return refusal, err
+		}
+	}
+	if c.tls != nil {
+		return telemetry.RefusedTLS, c.handshake()
+	}
+	return 0, nil
+}
+
+func (c *connection) readProxyHeader() (telemetry.Refusal, error) {
+	c.setDeadlineIn(*c.proxyProtocol.Timeout)
+	client, err := readProxyHeader(c.conn)
+	if err != nil {
+		return telemetry.RefusedProxy, err
+	}
+	if client != nil {
+		c.remote = client
+		c.contexts = c.newContexts(client, c.uuid)
+	}
+	if c.countedByIP = c.byIP.acquire(c.remote); !c.countedByIP {
+		c.overIP.Add()
+		return telemetry.RefusedPerIP, errTooManyPerIP
+	}
+	return 0, nil
+}
+
+func (c *connection) handshake() error {
+	c.setDeadlineIn(*c.tls.HandshakeTimeout)
+	secure, err := stream.Handshake(c.conn, c.certificates.config(), &c.reader, &c.writer)
+	if err != nil {
+		var timeout net.Error
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			c.linger = maxLinger // the alert that says why should arrive
+		}
+		return err
+	}
+	c.secure = secure
+	c.tlsInfo = tlsInfo(secure.ConnectionState())
+	c.linger = maxLinger // something was written
+	return nil
+}
+
+// setDeadlineIn sets both deadlines of the preamble; 0 is none. One in the past that drain or abort has set stays.
+func (c *connection) setDeadlineIn(d time.Duration) {
+	t := time.Time{}
+	if d > 0 {
+		t = time.Now().Add(d)
+	}
+	_ = c.conn.SetDeadline(t)
+	if c.interruption() != wire.ReasonNone {
+		_ = c.conn.SetDeadline(aLongTimeAgo)
+	}
+}
+
+// tlsInfo is the key tls of CONNECTED, as JSON.
+func tlsInfo(state tls.ConnectionState) []byte {
+	type client struct {
+		Subject     string   `json:"subject"`
+		SANs        []string `json:"sans"`
+		Fingerprint string   `json:"fingerprint"` // SHA-256 of the certificate
+	}
+	info := struct {
+		Version    string  `json:"version"`
+		Cipher     string  `json:"cipher"`
+		ServerName string  `json:"server_name"`
+		Client     *client `json:"client,omitempty"`
+	}{
+		Version: settings.TLSVersionName(state.Version), Cipher: tls.CipherSuiteName(state.CipherSuite), ServerName: state.ServerName,
+	}
+	if len(state.PeerCertificates) > 0 {
+		certificate := state.PeerCertificates[0]
+		sum := sha256.Sum256(certificate.Raw)
+		info.Client = &client{certificate.Subject.String(), subjectAltNames(certificate), hex.EncodeToString(sum[:])}
+	}
+	b, _ := json.Marshal(info) // strings can't fail
+	return b
+}
+
+func subjectAltNames(certificate *x509.Certificate) []string {
+	names := append([]string{}, certificate.DNSNames...)
+	names = append(names, certificate.EmailAddresses...)
+	for _, ip := range certificate.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, uri := range certificate.URIs {
+		names = append(names, uri.String())
+	}
+	return names
+}

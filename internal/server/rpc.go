@@ -1,0 +1,71 @@
+package server
+
+// NewRPC returns the receiver of the methods that RoadRunner's rpc plugin serves as tcp.*.
+func NewRPC(s *Server) any { return &rpc{server: s} }
+
+type rpc struct {
+	server *Server
+}
+
+// WriteRequest is the argument of tcp.Write.
+type WriteRequest struct {
+	UUID  string `json:"uuid" msgpack:"uuid"`
+	Body  []byte `json:"body" msgpack:"body"`
+	Close bool   `json:"close" msgpack:"close"` // the connection ends behind it
+}
+
+// BroadcastRequest is the argument of tcp.Broadcast.
+type BroadcastRequest struct {
+	Server string   `json:"server" msgpack:"server"`
+	UUIDs  []string `json:"uuids" msgpack:"uuids"`
+	Tag    string   `json:"tag" msgpack:"tag"`
+	Body   []byte   `json:"body" msgpack:"body"`
+}
+
+// TagRequest is the argument of tcp.Tag.
+type TagRequest struct {
+	UUID   string   `json:"uuid" msgpack:"uuid"`
+	Add    []string `json:"add" msgpack:"add"`
+	Remove []string `json:"remove" msgpack:"remove"`
+}
+
+// Close closes the connection with the given uuid. closed is true also where no such connection is open (any more), as
+// it has always been; a string that is no uuid is an error.
+func (r *rpc) Close(uuid string, closed *bool) error {
+	*closed = false
+	if err := r.server.Close(uuid); err != nil {
+		return err
+	}
+	*closed = true
+	return nil
+}
+
+// Write is Server.Write.
+func (r *rpc) Write(request WriteRequest, result *PushResult) (err error) {
+	*result, err = r.server.Write(request.UUID, request.Body, request.Close)
+	return err
+}
+
+// Broadcast is Server.Broadcast.
+func (r *rpc) Broadcast(request BroadcastRequest, counts *PushCounts) (err error) {
+	*counts, err = r.server.Broadcast(Selector{request.Server, request.UUIDs, request.Tag}, request.Body)
+	return err
+}
+
+// Tag is Server.Tag.
+func (r *rpc) Tag(request TagRequest, result *PushResult) (err error) {
+	*result, err = r.server.Tag(request.UUID, request.Add, request.Remove)
+	return err
+}
+
+// Connections is Server.Connections.
+func (r *rpc) Connections(query ConnectionQuery, page *ConnectionPage) (err error) {
+	*page, err = r.server.Connections(query)
+	return err
+}
+
+// Stats is Server.Stats. The argument is not used, as with RoadRunner's informer.List.
+func (r *rpc) Stats(_ bool, stats *Stats) error {
+	*stats = r.server.Stats()
+	return nil
+}

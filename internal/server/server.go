@@ -1,0 +1,221 @@
+// Package server listens, and drives connections from accept to CLOSE: listeners, limits on connections, TLS certificates, the
+// PROXY protocol, one connection's life, pushes, the registry of open connections, RPC, and Stop. It knows workers only through
+// package dispatch, and is not told which RoadRunner line it runs in: the plugin of a line embeds Server and passes what differs
+// in Options.
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/roadrunner-server/errors"
+	"go.uber.org/zap"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/settings"
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// Name is the name of the plugin and of its section in the configuration.
+const Name = "tcp"
+
+// Options are what a RoadRunner line gives to the plugin.
+type Options struct {
+	Config *settings.Config // checked
+	Log    *zap.Logger
+
+	// NewPool makes the pool of workers.
+	NewPool func(ctx context.Context) (dispatch.Pool, error)
+	// Workers is the number of workers, or dispatch.Unlimited where the pool makes workers for exchanges that find none.
+	Workers int
+	// WorkerPerExec says that the pool starts a worker for each exchange (pool.debug).
+	WorkerPerExec bool
+	// HostDestroysPool says that RoadRunner destroys the pool when it stops, not the plugin.
+	HostDestroysPool bool
+	AllocateTimeout  time.Duration
+	DestroyTimeout   time.Duration
+	MaxQueueSize     int // 0: no limit
+}
+
+// Server is the part of the plugin that all RoadRunner lines share. The zero value answers as a plugin that does not serve.
+type Server struct {
+	options  Options
+	counters telemetry.Servers
+	pushes   pushCounters
+	queue    *dispatch.Queue
+	memory   *stream.Memory
+	reads    *stream.ReadLimiter
+	limiter  *connLimiter // max_connections
+	// overloads reports connections that ended because no worker was free; faults bounds the lines about connections that
+	// ended with an error.
+	overloads *telemetry.ThrottledLog
+	faults    *telemetry.LogLimiter
+	registry  registry
+
+	// exchangeCtx ends the exchanges that still run, and their workers; closeCtx those of CLOSE, too.
+	exchangeCtx, closeCtx         context.Context
+	cancelExchanges, cancelCloses context.CancelFunc
+	accepting                     sync.WaitGroup // the accept loops
+	changing                      sync.WaitGroup // resets and changes of the number of workers under way
+	changes                       sync.Mutex     // held across each of them: one at a time
+
+	mu         sync.Mutex // guards what follows
+	listeners  []*listener
+	dispatcher *dispatch.Dispatcher // nil until Serve has a pool
+	stopping   bool
+}
+
+// Init prepares s for Serve.
+func Init(s *Server, o Options) {
+	s.options = o
+	s.counters = telemetry.NewServers(o.Config.Names())
+	s.queue = dispatch.NewQueue(o.Workers, o.AllocateTimeout, o.MaxQueueSize)
+	s.limiter = newConnLimiter(o.Config.MaxConnections)
+	s.reads = stream.NewReadLimiter()
+	s.memory = stream.NewMemory(o.Config.MemoryLimitBytes())
+	s.overloads = telemetry.NewThrottledLog(func(times int) {
+		o.Log.Warn("connections ended because no worker was free in time", zap.Int("connections", times))
+	})
+	s.faults = telemetry.NewLogLimiter(func(times int) {
+		o.Log.Error("more connections ended with an error; the level debug has each", zap.Int("connections", times))
+	})
+	s.closeCtx, s.cancelCloses = context.WithCancel(context.Background())
+	s.exchangeCtx, s.cancelExchanges = context.WithCancel(s.closeCtx)
+}
+
+// Name of the plugin.
+func (s *Server) Name() string { return Name }
+
+// Serve binds every address, or none, starts the workers and then accepts connections. Endure reads the channel for errors.
+func (s *Server) Serve() chan error {
+	const op = errors.Op("tcp_plugin_serve")
+	errCh := make(chan error, 1)
+	if err := s.start(errCh); err != nil {
+		errCh <- errors.E(op, errors.Serve, err)
+	}
+	return errCh
+}
+
+func (s *Server) start(errCh chan<- error) error {
+	if s.isStopping() {
+		return nil
+	}
+	listeners, err := s.bind()
+	if err != nil {
+		return err
+	}
+	pool, err := s.options.NewPool(context.Background())
+	if err != nil {
+		closeAll(listeners)
+		return fmt.Errorf("tcp: start the workers (server.command or tcp.pool.command): %w", err)
+	}
+	d := &dispatch.Dispatcher{
+		Pool: pool, Queue: s.queue, ExchangeCtx: s.exchangeCtx, CloseCtx: s.closeCtx, Log: s.options.Log,
+		WorkerPerExec: s.options.WorkerPerExec, HostDestroysPool: s.options.HostDestroysPool, DestroyTimeout: s.options.DestroyTimeout,
+	}
+	if !s.accept(listeners, d, errCh) {
+		closeAll(listeners)
+		d.Destroy(context.Background(), s.options.DestroyTimeout)
+	}
+	return nil
+}
+
+// accept starts the accept loops; false: the plugin has been stopped meanwhile.
+func (s *Server) accept(listeners []*listener, d *dispatch.Dispatcher, errCh chan<- error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.listeners, s.dispatcher = listeners, d
+	go s.maintain() // ends with Stop
+	tracer := telemetry.NewTracer()
+	for _, l := range listeners {
+		l.workers, l.tracer = d, tracer
+		s.accepting.Add(1)
+		go s.acceptLoop(l, errCh) // ends when Stop closes the socket
+		s.options.Log.Info("listening", zap.String("server", l.server), zap.String("address", networkAddress(l.socket.Addr())))
+	}
+	return true
+}
+
+func (s *Server) acceptLoop(l *listener, errCh chan<- error) {
+	defer s.accepting.Done()
+	if err := l.accept(); err != nil {
+		select {
+		case errCh <- err:
+		default: // another one has ended RoadRunner already
+		}
+	}
+}
+
+func (s *Server) bind() ([]*listener, error) {
+	var listeners []*listener
+	for _, name := range s.options.Config.Names() {
+		config := s.options.Config.Servers[name]
+		e := config.Effective()
+		socket, err := listen(e.Network, e.Address, e.ReusePort)
+		if err != nil {
+			closeAll(listeners)
+			return nil, fmt.Errorf("tcp: listen %s %s: %w", name, config.Addr, err)
+		}
+		listeners = append(listeners, s.newListener(name, config, socket))
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []*listener) {
+	for _, l := range listeners {
+		_ = l.socket.Close()
+		for _, limiter := range l.limiters {
+			limiter.close()
+		}
+	}
+}
+
+// ended counts the end of a connection.
+func (s *Server) ended(why wire.Reason) {
+	if why == wire.ReasonOverload {
+		s.overloads.Add()
+	}
+}
+
+// Addr is the address that the server listens on, with the port that the kernel chose where the configured one is 0;
+// nil if it does not listen.
+func (s *Server) Addr(server string) net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		if l.server == server && !s.stopping {
+			return l.socket.Addr()
+		}
+	}
+	return nil
+}
+
+// MetricsCollector is what RoadRunner's metrics plugin shows. It may be asked for, and asked, before Serve.
+func (s *Server) MetricsCollector() []prometheus.Collector {
+	return []prometheus.Collector{telemetry.NewCollector(func() []*telemetry.Worker { return Workers(s) }, s.metricsSource)}
+}
+
+func (s *Server) metricsSource() *telemetry.Source {
+	if s.counters == nil {
+		return nil // no Init yet
+	}
+	return &telemetry.Source{
+		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), Waiting: s.queue.Waiting,
+		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used,
+	}
+}
+
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+)
+
+const (
+	defaultGracePeriod = 30 * time.Second // Endure's
+	// maxHostMargin is how much of the grace period is left to RoadRunner's own clean-up.
+	maxHostMargin = 5 * time.Second
+)
+
+// Stop closes the listeners, lets the exchanges that are owed a reply end, and ends what still runs when too little of the
+// grace period is left for RoadRunner's own clean-up: CLOSE last. It may come before Serve, during Reset and twice.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	listeners, d, started := s.listeners, s.dispatcher, s.queue != nil
+	s.stopping = true
+	s.mu.Unlock()
+	if !started {
+		return nil
+	}
+
+	closeAll(listeners)
+	s.accepting.Wait()
+	for _, l := range listeners {
+		l.close()
+	}
+	s.reads.StopPausing()
+	s.registry.drain()
+
+	ended := make(chan struct{}) // closed when the goroutine below ends
+	go func() {                  // ends with the last connection and the last change of workers
+		defer close(ended)
+		s.awaitEnd(d)
+	}()
+	left, margin := gracePeriod(ctx)
+	deadline := time.Now().Add(left)
+	if !waitUntil(ctx, ended, deadline.Add(-margin)) {
+		s.cancelExchanges()
+		s.registry.abort()
+		waitUntil(ctx, ended, deadline.Add(-margin/2))
+	}
+	s.queue.Close()
+	s.cancelCloses()
+	if d != nil {
+		d.Destroy(ctx, time.Until(deadline.Add(-margin/4)))
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("tcp: stop: connections, a reset or the clean-up of the pool still run: %w", ctx.Err())
+	}
+}
+
+// waitUntil reports whether ended was closed before that time, and before ctx ended.
+func waitUntil(ctx context.Context, ended <-chan struct{}, t time.Time) bool {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (s *Server) awaitEnd(d *dispatch.Dispatcher) {
+	if d != nil {
+		defer d.ReapUntil()()
+	}
+	s.registry.wait()
+	s.changing.Wait()
+	s.overloads.Close()
+	s.faults.Close()
+}
+
+// gracePeriod is how much time there is, and how much of it exchanges leave for what comes after them: five seconds, or a
+// third.
+func gracePeriod(ctx context.Context) (left, margin time.Duration) {
+	left = defaultGracePeriod
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	return left, min(maxHostMargin, left/3)
+}

@@ -1,0 +1,148 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/docker/go-units"
+
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// Config is the section tcp of the configuration without the pool. Its zero values are the documented defaults.
+type Config struct {
+	// Servers by name. Names are free, but without a dot; the configuration library makes them lower case.
+	Servers map[string]*Server `mapstructure:"servers"`
+	// ReadBufferSize is the most that is read from a connection at once, in MB; 1 by default. A number over 1024 is
+	// taken as bytes.
+	ReadBufferSize int `mapstructure:"read_buf_size"`
+	// Dialect is "released" (the default) or "documented": CLOSED for CLOSE and the bare IP for ip:port.
+	Dialect string `mapstructure:"dialect"`
+	// MemoryLimit is what all connections may hold together in buffers and unwritten answers; 256 MB by default.
+	MemoryLimit Size `mapstructure:"memory_limit"`
+	// MaxConnections bounds the open connections of all servers together; 0, the default, is no limit. More clients
+	// wait in the system's queue of the listening socket.
+	MaxConnections int `mapstructure:"max_connections"`
+	Limits         `mapstructure:",squash"`
+
+	warnings []string
+}
+
+const (
+	sectionName = "tcp"
+
+	mebibyte           = 1 << 20
+	maxMegabytes       = 1024 // a larger read_buf_size is in bytes
+	defaultMemoryLimit = 256 * mebibyte
+)
+
+// Check fills in the defaults and checks everything. It returns all mistakes; each error begins with the key that it is about.
+func (c *Config) Check() []error {
+	errs := c.checkGlobals()
+	if len(c.Servers) == 0 {
+		errs = append(errs, errors.New("tcp.servers: is empty; name at least one server with an addr"))
+	}
+
+	var checked []string
+	for _, name := range c.Names() {
+		key := "tcp.servers." + name
+		if strings.Contains(name, ".") {
+			errs = append(errs, fmt.Errorf("%s: %s", key, dotInName(name)))
+			continue
+		}
+		if c.Servers[name] == nil {
+			c.Servers[name] = new(Server)
+		}
+		errs = append(errs, c.Servers[name].check(key, c)...)
+		errs = append(errs, c.checkCollision(name, checked))
+		checked = append(checked, name)
+	}
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+func (c *Config) checkGlobals() (errs []error) {
+	switch c.Dialect {
+	case "":
+		c.Dialect = wire.DialectReleased
+	case wire.DialectReleased, wire.DialectDocumented:
+	default:
+		errs = append(errs, fmt.Errorf("tcp.dialect: unknown dialect %q; want %q or %q",
+			c.Dialect, wire.DialectReleased, wire.DialectDocumented))
+	}
+
+	errs = append(errs, checkNumber("tcp.max_connections", c.MaxConnections), checkSize("tcp.memory_limit", c.MemoryLimit))
+	errs = append(errs, c.checkLimits(sectionName)...)
+
+	if c.ReadBufferSize == 0 {
+		c.ReadBufferSize = 1
+	}
+	return append(errs, c.checkReadBufferSize("tcp.read_buf_size", c.ReadBufferSize))
+}
+
+// checkCollision compares the address of a server with those of the servers before it.
+func (c *Config) checkCollision(name string, before []string) error {
+	server := c.Servers[name]
+	for _, other := range before {
+		if server.address.collides(c.Servers[other].address) {
+			return fmt.Errorf("tcp.servers.%s.addr: %q is taken by tcp.servers.%s; give each server its own address",
+				name, server.Addr, other)
+		}
+	}
+	return nil
+}
+
+// checkReadBufferSize warns of a number of bytes: configurations of the first releases have them.
+func (c *Config) checkReadBufferSize(key string, size int) error {
+	switch {
+	case size < 0:
+		return fmt.Errorf("%s: %d is negative; want a number of MB, such as 1", key, size)
+	case size > maxMegabytes:
+		c.warn("%s: %d is over %d and taken as bytes; the unit is MB: write %d",
+			key, size, maxMegabytes, max(1, (size+mebibyte/2)/mebibyte))
+	}
+	return nil
+}
+
+// readSize returns a read_buf_size in bytes.
+func readSize(size int) int {
+	if size > maxMegabytes {
+		return size
+	}
+	return size * mebibyte
+}
+
+func (c *Config) warn(format string, args ...any) {
+	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
+}
+
+func (c *Config) warnOfEscapes(key, delimiter string) {
+	if meant := unescape.Replace(delimiter); meant != delimiter {
+		c.warn("%s: is the %d characters %s, a backslash among them; YAML reads escapes in double quotes only: "+
+			"if %q was meant, write %q", key, len(delimiter), delimiter, meant, meant)
+	}
+}
+
+// unescape replaces the escapes that YAML keeps in single quotes by what they are in double quotes.
+var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\0`, "\x00")
+
+func (c *Config) warnOfPacketSize(key string, size int) {
+	if half := c.MemoryLimitBytes() / 2; half > 0 && int64(size) > half {
+		c.warn("%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",
+			key, units.BytesSize(float64(size)), units.BytesSize(float64(2*size)))
+	}
+}
+
+// Warnings returns what Load and Check have found that is no mistake, in full sentences with their keys.
+func (c *Config) Warnings() []string { return c.warnings }
+
+// Names returns the names of the servers, sorted.
+func (c *Config) Names() []string { return sortedKeys(c.Servers) }
+
+// MemoryLimitBytes returns memory_limit in bytes; 0 is no limit.
+func (c *Config) MemoryLimitBytes() int64 { return sizeOr(defaultMemoryLimit, c.MemoryLimit) }
+
+func dotInName(name string) string {
+	return "a server's name can't hold a dot, which separates keys; write " + strings.ReplaceAll(name, ".", "_")
+}

@@ -1,0 +1,164 @@
+package settings
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"sort"
+	"strings"
+)
+
+// validator compares a section as the file has it with the struct that it is decoded into.
+type validator struct {
+	warnings []string // keys that nothing reads; old files must still start, so they are no errors
+	errs     []error  // values that decoding hides, or says badly
+	reported []string // the keys of errs
+}
+
+// validateKeys validates the section tcp; like is the type of its struct.
+func validateKeys(section map[string]any, like reflect.Type) *validator {
+	v := new(validator)
+	v.section(sectionName, section, like)
+
+	servers, _ := section["servers"].(map[string]any)
+	for _, name := range sortedKeys(servers) {
+		server, _ := servers[name].(map[string]any)
+		v.emptyKeys("tcp.servers."+name, server)
+	}
+	return v
+}
+
+// emptyKeys finds keys of a server that are set, but empty: decoded they could not be told from keys that are not set.
+func (v *validator) emptyKeys(path string, server map[string]any) {
+	if delimiter, ok := server["delimiter"]; ok && (delimiter == "" || delimiter == nil) {
+		v.fail(path+".delimiter", `is empty; want the bytes that end a packet, such as "\r\n"`)
+	}
+	for _, key := range []string{"tls", "proxy_protocol"} {
+		if inner, ok := server[key]; ok && inner == nil {
+			v.fail(path+"."+key, "is empty; want keys of its own below it, or leave it out")
+		}
+	}
+}
+
+func (v *validator) fail(key, format string, args ...any) {
+	v.errs = append(v.errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	v.reported = append(v.reported, key)
+}
+
+func (v *validator) section(path string, section map[string]any, like reflect.Type) {
+	known := Keys(like)
+	if like == reflect.TypeOf(Server{}) {
+		section = v.dottedNames(path, section, known)
+	}
+	for _, key := range sortedKeys(section) {
+		if field, ok := known[strings.ToLower(key)]; ok {
+			v.value(path+"."+key, section[key], field)
+			continue
+		}
+		v.warnings = append(v.warnings, fmt.Sprintf("%s.%s: unknown key, ignored; the nearest known one is %s",
+			path, key, nearest(strings.ToLower(key), known)))
+	}
+}
+
+// dottedNames finds servers inside of a server: the configuration library takes a dot in a name for one more level of keys,
+// and few keys of a server have keys below them. It returns the other keys.
+func (v *validator) dottedNames(path string, server map[string]any, known map[string]reflect.Type) map[string]any {
+	rest := make(map[string]any)
+	for _, key := range sortedKeys(server) {
+		inner, ok := server[key].(map[string]any)
+		if ok && !isSection(known[strings.ToLower(key)]) {
+			full := path + "." + key + pathToServer(inner, known)
+			v.fail(full, "%s", dotInName(strings.TrimPrefix(full, "tcp.servers.")))
+			continue
+		}
+		rest[key] = server[key]
+	}
+	if len(rest) == 0 && len(server) > 0 {
+		v.reported = append(v.reported, path) // no server has this name
+	}
+	return rest
+}
+
+func isSection(t reflect.Type) bool {
+	return t != nil && t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
+}
+
+// pathToServer returns the rest of a name with dots: the path to the first map that has keys of a server.
+func pathToServer(inner map[string]any, known map[string]reflect.Type) string {
+	for _, key := range sortedKeys(inner) {
+		if _, ok := known[key]; ok {
+			return ""
+		}
+		if deeper, ok := inner[key].(map[string]any); ok {
+			return "." + key + pathToServer(deeper, known)
+		}
+	}
+	return ""
+}
+
+// Keys returns the types of a struct's fields by the keys with which the configuration library finds them, in lower case. The
+// fields of embedded structs are among them.
+func Keys(t reflect.Type) map[string]reflect.Type {
+	keys := make(map[string]reflect.Type)
+	for i := range t.NumField() {
+		field := t.Field(i)
+		switch {
+		case !field.IsExported():
+		case field.Anonymous:
+			maps.Copy(keys, Keys(field.Type))
+		default:
+			keys[KeyOf(field)] = field.Type
+		}
+	}
+	return keys
+}
+
+// KeyOf returns the key of a field in lower case: its tag, or its name.
+func KeyOf(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+	if name == "" {
+		name = field.Name
+	}
+	return strings.ToLower(name)
+}
+
+// nearest returns the known key that is most like key.
+func nearest(key string, known map[string]reflect.Type) (best string) {
+	least := -1
+	for _, candidate := range sortedKeys(known) {
+		if d := editDistance(key, candidate); least < 0 || d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// editDistance counts the bytes to insert, remove or change between a and b (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	return keys
+}

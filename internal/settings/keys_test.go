@@ -1,0 +1,108 @@
+package settings
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnknownKeysWarn(t *testing.T) {
+	lines, warnings := load(m{
+		"read_buf_sise": 1, "servers": m{"a": m{"addr": ":0", "delimeter": "x"}, "addr": m{"addr": ":0"}},
+		"pool": m{"num_worker": 1, "debug": true, "supervisor": m{"exec_tll": "1s"}},
+	})
+	require.Empty(t, lines, "old files must still start")
+	require.Equal(t, []string{
+		"tcp.pool.num_worker: unknown key, ignored; the nearest known one is num_workers",
+		"tcp.pool.supervisor.exec_tll: unknown key, ignored; the nearest known one is exec_ttl",
+		"tcp.read_buf_sise: unknown key, ignored; the nearest known one is read_buf_size",
+		"tcp.servers.a.delimeter: unknown key, ignored; the nearest known one is delimiter",
+	}, warnings)
+
+	_, warnings = load(with("pool", m{"allocate_timeout": 10, "destroy_timeout": time.Second}))
+	require.Equal(t, []string{
+		`tcp.pool.allocate_timeout: 10 without a unit is a number of nanoseconds; write a duration such as "10s"`,
+	}, warnings)
+
+	_, warnings = load(m{"Servers": m{"a": m{"ADDR": ":0", "Length": nil}}, "warnings": 1})
+	require.Equal(t, []string{"tcp.warnings: unknown key, ignored; the nearest known one is servers"}, warnings, "keys are found in any case")
+}
+
+func TestUnreadableValuesAreNamed(t *testing.T) {
+	list := []any{1}
+	for _, c := range []struct {
+		section m
+		want    string
+	}{
+		{withServer("delimiter", ""), `tcp.servers.a.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`},
+		{withServer("delimiter", list), `tcp.servers.a.delimiter: "[1]" can't be read; want a text`},
+		{withServer("addr", list), `tcp.servers.a.addr: "[1]" can't be read; want a text`},
+		{withServer("batch", "maybe"), `tcp.servers.a.batch: "maybe" can't be read; want true or false`},
+		{withServer("batch", []any{}), `tcp.servers.a.batch: "[]" can't be read; want true or false`},
+		{withServer("events", []any{true}), `tcp.servers.a.events: "[true]" can't be read; want a text, or a list of texts`},
+		{withServer("length", 2), `tcp.servers.a.length: "2" can't be read; want keys of its own below it`},
+		{m{"servers": 5}, `tcp.servers: "5" can't be read; want keys of its own`},
+		{m{"servers": m{"a": "x"}}, `tcp.servers.a: "x" can't be read; want keys of its own`},
+		{with("dialect", []any{}), `tcp.dialect: "[]" can't be read; want a text`},
+		{with("close_timeout", "soon"), `tcp.close_timeout: "soon" can't be read; want a duration`},
+		{with("close_timeout", 10), `tcp.close_timeout: "10" can't be read; want a duration with its unit, such as "10s"`},
+		{with("close_timeout", list), `tcp.close_timeout: "[1]" can't be read; want a duration`},
+		{with("read_buf_size", "big"), `tcp.read_buf_size: "big" can't be read; want a whole number`},
+		{with("read_buf_size", -0.5), `tcp.read_buf_size: "-0.5" can't be read; want a whole number`},
+		{with("read_buf_size", 1e20), `tcp.read_buf_size: "1e+20" can't be read; want a whole number`},
+		{with("max_connections", 1.9), `tcp.max_connections: "1.9" can't be read; want a whole number`},
+		{with("max_packet_size", true), `tcp.max_packet_size: "true" can't be read; want a number of MB`},
+		{with("memory_limit", m{}), `tcp.memory_limit: "map[]" can't be read; want a number of MB`},
+		{with("pool", 3), `tcp.pool: "3" can't be read; want keys of its own below it`},
+		{with("pool", m{"num_workers": -1}), `tcp.pool.num_workers: "-1" can't be read; want a whole number, not below zero`},
+		{with("pool", m{"num_workers": "-1"}), `tcp.pool.num_workers: "-1" can't be read; want a whole number, not below zero`},
+		{with("pool", m{"supervisor": true}), `tcp.pool.supervisor: "true" can't be read; want keys of its own`},
+		{with("pool", m{"supervisor": m{"exec_ttl": "x"}}), `tcp.pool.supervisor.exec_ttl: "x" can't be read; want a duration`},
+		{with("pool", m{"command": m{"a": 1}}), `tcp.pool.command: "map[a:1]" can't be read; want a text, or a list`},
+	} {
+		lines, _ := load(c.section)
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], c.want)
+	}
+}
+
+// What the configuration library converts without loss is no mistake.
+func TestConvertedValuesAreAccepted(t *testing.T) {
+	for _, value := range []struct {
+		key   string
+		value any
+	}{
+		{"batch", 1}, {"batch", "true"}, {"read_buf_size", "2"}, {"read_buf_size", 2.0}, {"max_packet_size", 4}, {"max_packet_size", "4KB"},
+		{"close_timeout", 0}, {"close_timeout", "1s"}, {"close_timeout", time.Second}, {"events", "DATA"}, {"events", []any{"DATA"}},
+		{"addr", 1}, {"idle_timeout", nil},
+	} {
+		section := m{"servers": m{"a": m{value.key: value.value}}}
+		require.Empty(t, validateKeys(section, typeOf[lineConfig]()).errs, "%s: %v", value.key, value.value)
+	}
+	for _, value := range []any{3, uint8(3), "3", 3.0} {
+		require.Empty(t, validateKeys(m{"pool": m{"num_workers": value}}, typeOf[lineConfig]()).errs, "%v", value)
+	}
+}
+
+func TestDottedServerNames(t *testing.T) {
+	for want, servers := range map[string]m{
+		"a.b.c: a server's name can't hold a dot, which separates keys; write a_b_c": {"a": m{"b": m{"c": m{"addr": ":1"}}}},
+		"a.b: a server's name can't hold a dot, which separates keys; write a_b":     {"a": m{"addr": ":0", "b": m{"addr": ":1"}}},
+		"x.addr: a server's name can't hold a dot, which separates keys; write x_ad": {"x": m{"addr": m{"addr": ":1"}}},
+		"d.e: a server's name can't hold a dot, which separates keys; write d_e":     {"d": m{"e": m{"delimiter": "x"}}},
+	} {
+		lines, warnings := load(m{"servers": servers})
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], "tcp.servers."+want)
+		require.Empty(t, warnings)
+	}
+}
+
+func TestEditDistance(t *testing.T) {
+	for pair, want := range map[[2]string]int{
+		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"kitten", "sitting"}: 3, {"exec_tll", "exec_ttl"}: 1, {"flaw", "lawn"}: 2,
+	} {
+		require.Equal(t, want, editDistance(pair[0], pair[1]), "%v", pair)
+	}
+}

@@ -1,0 +1,116 @@
+package settings
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits bound what clients and workers may use. They stand in the section tcp, for all servers, and in a server, for
+// that one. What is nil or empty is not set; zero turns a limit off.
+type Limits struct {
+	// MaxPacketSize bounds the memory that a packet without an end takes; 64 MB by default. A longer packet closes the
+	// connection: too_long.
+	MaxPacketSize Size `mapstructure:"max_packet_size"`
+	// MaxConnectionsPerIP bounds what one client address can have open at a server; off by default. One more is closed
+	// at once. It does not bound clients with many addresses.
+	MaxConnectionsPerIP *int `mapstructure:"max_connections_per_ip"`
+	// IdleTimeout closes a connection on which no packet begins for so long: idle. Off by default.
+	IdleTimeout *time.Duration `mapstructure:"idle_timeout"`
+	// PacketTimeout closes a connection on which a packet is begun but not finished for so long: slow. The time during
+	// which a reply is owed does not count. Off by default.
+	PacketTimeout *time.Duration `mapstructure:"packet_timeout"`
+	// WriteTimeout closes a connection whose client takes nothing of an answer for so long: slow; 60 s by default. A
+	// client that reads slowly but steadily is not closed.
+	WriteTimeout *time.Duration `mapstructure:"write_timeout"`
+	// PushQueue bounds what is pushed to a connection and not written yet; 1 MB by default. More is refused: full.
+	PushQueue Size `mapstructure:"push_queue"`
+	// CloseTimeout is how long a worker may take to answer CLOSE before it is replaced; 10 s by default. Without it
+	// only exec_ttl bounds that.
+	CloseTimeout *time.Duration `mapstructure:"close_timeout"`
+	// Keepalive is how long a connection is idle before the system asks whether its client is still there; 15 s by
+	// default.
+	Keepalive *time.Duration `mapstructure:"keepalive"`
+	// ReusePort lets several processes listen on one port and share its clients (SO_REUSEPORT); false by default.
+	ReusePort *bool `mapstructure:"reuse_port"`
+}
+
+const (
+	defaultMaxPacketSize = 64 * mebibyte
+	defaultPushQueue     = mebibyte
+	defaultWriteTimeout  = 60 * time.Second
+	defaultCloseTimeout  = 10 * time.Second
+	defaultKeepalive     = 15 * time.Second
+)
+
+// limits are those in force for one server. Zero is none; sizes are in bytes.
+type limits struct {
+	packetSize       int
+	pushQueue        int
+	connectionsPerIP int
+	idle             time.Duration
+	packet           time.Duration
+	write            time.Duration
+	close            time.Duration
+	keepalive        time.Duration
+	reusePort        bool
+}
+
+// resolve returns the limits in force where l is set for one server and general for all.
+func (l *Limits) resolve(general *Limits) limits {
+	return limits{
+		packetSize:       int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
+		pushQueue:        int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
+		connectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
+		idle:             firstSet(0, l.IdleTimeout, general.IdleTimeout),
+		packet:           firstSet(0, l.PacketTimeout, general.PacketTimeout),
+		write:            firstSet(defaultWriteTimeout, l.WriteTimeout, general.WriteTimeout),
+		close:            firstSet(defaultCloseTimeout, l.CloseTimeout, general.CloseTimeout),
+		keepalive:        firstSet(defaultKeepalive, l.Keepalive, general.Keepalive),
+		reusePort:        firstSet(false, l.ReusePort, general.ReusePort),
+	}
+}
+
+func firstSet[T any](otherwise T, values ...*T) T {
+	for _, v := range values {
+		if v != nil {
+			return *v
+		}
+	}
+	return otherwise
+}
+
+func (l *Limits) checkLimits(key string) (errs []error) {
+	errs = append(errs, checkSize(key+".max_packet_size", l.MaxPacketSize), checkSize(key+".push_queue", l.PushQueue))
+	if n := l.MaxConnectionsPerIP; n != nil {
+		errs = append(errs, checkNumber(key+".max_connections_per_ip", *n))
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+	}{
+		{"idle_timeout", l.IdleTimeout}, {"packet_timeout", l.PacketTimeout}, {"write_timeout", l.WriteTimeout},
+		{"close_timeout", l.CloseTimeout}, {"keepalive", l.Keepalive},
+	} {
+		if d.value != nil {
+			errs = append(errs, checkDuration(key+"."+d.name, *d.value))
+		}
+	}
+	if l.ReusePort != nil && *l.ReusePort && !canReusePort {
+		errs = append(errs, fmt.Errorf("%s.reuse_port: this system has no SO_REUSEPORT; leave it out", key))
+	}
+	return errs
+}
+
+func checkNumber(key string, n int) error {
+	if n < 0 {
+		return fmt.Errorf("%s: %d is negative; want a number, or 0 for no limit", key, n)
+	}
+	return nil
+}
+
+func checkDuration(key string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s: %s is negative; want a duration such as \"10s\", or 0 for none", key, d)
+	}
+	return nil
+}

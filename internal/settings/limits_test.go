@@ -1,0 +1,85 @@
+package settings
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/framing"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+func TestServerLimitsOverrideGeneral(t *testing.T) {
+	c := &Config{
+		Limits: Limits{
+			MaxPacketSize: "1", IdleTimeout: ptr(time.Minute), WriteTimeout: ptr(time.Duration(0)), MaxConnectionsPerIP: ptr(5), PushQueue: "2",
+			PacketTimeout: ptr(time.Hour),
+		},
+		Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", Limits: Limits{
+			MaxPacketSize: "64KiB", IdleTimeout: ptr(time.Duration(0)), WriteTimeout: ptr(time.Second), ReusePort: ptr(true),
+			PushQueue: "0", MaxConnectionsPerIP: ptr(0), Keepalive: ptr(time.Duration(0)), CloseTimeout: ptr(time.Duration(0)),
+			PacketTimeout: ptr(time.Minute),
+		}}},
+	}
+	require.Empty(t, c.Check())
+	require.Equal(t, limits{
+		packetSize: 1 << 20, pushQueue: 2 << 20, idle: time.Minute, packet: time.Hour, connectionsPerIP: 5,
+		close: 10 * time.Second, keepalive: 15 * time.Second,
+	}, c.Servers["a"].limits)
+	require.Equal(t, limits{packetSize: 64 << 10, packet: time.Minute, write: time.Second, reusePort: true}, c.Servers["b"].limits,
+		"zero is a value, not an unset one")
+
+	require.Equal(t, limits{
+		packetSize: 64 << 20, pushQueue: 1 << 20, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
+	}, new(Limits).resolve(new(Limits)), "the defaults")
+}
+
+func TestNegativeLimitsAreNamed(t *testing.T) {
+	negative := ptr(-time.Second)
+	l := Limits{
+		IdleTimeout: negative, PacketTimeout: negative, WriteTimeout: negative, CloseTimeout: negative, Keepalive: negative,
+		MaxConnectionsPerIP: ptr(-1),
+	}
+	errs := errors.Join(l.checkLimits("tcp.servers.a")...).Error()
+	for _, key := range []string{"idle_timeout", "packet_timeout", "write_timeout", "close_timeout", "keepalive"} {
+		require.Contains(t, errs, "tcp.servers.a."+key+": -1s is negative")
+	}
+	require.Contains(t, errs, "tcp.servers.a.max_connections_per_ip: -1 is negative; want a number, or 0 for no limit")
+	zero := ptr(time.Duration(0))
+	l = Limits{IdleTimeout: zero, PacketTimeout: zero, WriteTimeout: zero, CloseTimeout: zero, Keepalive: zero, MaxConnectionsPerIP: ptr(0)}
+	require.NoError(t, errors.Join(l.checkLimits("tcp")...))
+}
+
+func TestServerEffectiveSettings(t *testing.T) {
+	s := &Server{Addr: "tcp://127.0.0.1:7777", ReadBufferSize: 2, Events: []string{"DATA", "CLOSE"}, Limits: Limits{
+		MaxPacketSize: "1KB", PushQueue: "2KB", MaxConnectionsPerIP: ptr(3), IdleTimeout: ptr(4 * time.Second),
+		PacketTimeout: ptr(5 * time.Second), WriteTimeout: ptr(6 * time.Second), CloseTimeout: ptr(7 * time.Second),
+		Keepalive: ptr(8 * time.Second), ReusePort: ptr(true),
+	}}
+	s.Delimiter, s.Batch = "|", true
+	_, err := checked(s)
+	require.NoError(t, err)
+
+	e := s.Effective()
+	require.Equal(t, 2<<20, e.Framing.Batch)
+	advance, packet, err := e.Framing.Split([]byte("a|b"), false)
+	require.NoError(t, err)
+	require.Equal(t, 2, advance)
+	require.Equal(t, "a|", string(packet))
+
+	e.Framing = framing.Framing{} // functions can't be compared
+	require.Equal(t, Effective{
+		Network: "tcp4", Address: "127.0.0.1:7777", ReadSize: 2 << 20, Disabled: wire.DisabledEvents{Connected: true},
+		MaxPacketSize: 1 << 10, PushQueue: 2 << 10, MaxConnectionsPerIP: 3, IdleTimeout: 4 * time.Second, PacketTimeout: 5 * time.Second,
+		WriteTimeout: 6 * time.Second, CloseTimeout: 7 * time.Second, Keepalive: 8 * time.Second, ReusePort: true,
+	}, e)
+}
+
+func TestFramingKnowsMaxPacketSize(t *testing.T) {
+	s := &Server{Addr: ":0"}
+	s.Framing, s.PacketSize, s.MaxPacketSize = "fixed", 2000, "1KB"
+	_, err := checked(s)
+	require.ErrorContains(t, err, "tcp.servers.a.packet_size: 2000 is over max_packet_size, 1024 bytes")
+}

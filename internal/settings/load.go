@@ -1,0 +1,46 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Configurer is RoadRunner's config plugin.
+type Configurer interface {
+	// UnmarshalKey decodes the section name into out.
+	UnmarshalKey(name string, out any) error
+	// Has reports whether there is a section name.
+	Has(name string) bool
+}
+
+// Load decodes the section tcp and checks it. section points to the struct of the RoadRunner line: it embeds c and has the
+// pool's section as a field. check fills in the defaults of the whole section and returns its mistakes, each of which begins
+// with its key. The error has all mistakes, one for each key.
+func (c *Config) Load(from Configurer, section any, check func() []error) error {
+	raw := make(map[string]any)
+	if err := from.UnmarshalKey(sectionName, &raw); err != nil {
+		return errors.New("tcp: is no section; want keys of its own below it, servers among them")
+	}
+	decodeErr := from.UnmarshalKey(sectionName, section) // decodes what it can
+	found := validateKeys(raw, reflect.TypeOf(section).Elem())
+	c.warnings = append(c.warnings, found.warnings...)
+	errs := found.errs
+	if decodeErr != nil && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("tcp: want keys below it as docs/configuration.md has them: %w", decodeErr))
+	}
+	for _, err := range check() {
+		key, _, _ := strings.Cut(err.Error(), ": ")
+		if !found.isReported(key) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isReported reports whether there is an error for the key already, or for one above it.
+func (v *validator) isReported(key string) bool {
+	return slices.ContainsFunc(v.reported, func(r string) bool { return key == r || strings.HasPrefix(key, r+".") })
+}

@@ -1,0 +1,54 @@
+package settings_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/settings"
+	"github.com/rrtcp/tcp/internal/settings/settingstest"
+)
+
+const repository = "../.."
+
+func TestSchemaHasAllKeys(t *testing.T) {
+	settingstest.ReadSchema(t, repository).RequireKeys(t, settings.Config{}, "tcp.pool") // which is compared where its type is known
+}
+
+func TestSchemaHasTheDefaults(t *testing.T) {
+	schema := settingstest.ReadSchema(t, repository)
+	server := &settings.Server{Addr: ":0", TLS: &settings.TLS{}, ProxyProtocol: &settings.ProxyProtocol{}}
+	c := &settings.Config{Servers: map[string]*settings.Server{"a": server}}
+	require.NotEmpty(t, c.Check(), "TLS and the PROXY protocol have keys without a default")
+	effective := server.Effective()
+	schema.RequireDefaults(t, map[string]any{
+		"read_buf_size":                  c.ReadBufferSize,
+		"dialect":                        c.Dialect,
+		"max_connections":                c.MaxConnections,
+		"max_connections_per_ip":         effective.MaxConnectionsPerIP,
+		"idle_timeout":                   effective.IdleTimeout,
+		"packet_timeout":                 effective.PacketTimeout,
+		"write_timeout":                  effective.WriteTimeout,
+		"close_timeout":                  effective.CloseTimeout,
+		"keepalive":                      effective.Keepalive,
+		"reuse_port":                     effective.ReusePort,
+		"servers.framing":                server.Framing,
+		"servers.delimiter":              server.Delimiter,
+		"servers.strip":                  server.Strip,
+		"servers.batch":                  server.Batch,
+		"servers.access_log":             server.AccessLog,
+		"servers.max_connections":        server.MaxConnections,
+		"servers.tls.client_auth_type":   server.TLS.ClientAuthType,
+		"servers.tls.min_version":        server.TLS.MinVersion,
+		"servers.tls.handshake_timeout":  *server.TLS.HandshakeTimeout,
+		"servers.proxy_protocol.timeout": *server.ProxyProtocol.Timeout,
+	})
+
+	size := func(key string) settings.Size { return settings.Size(schema.Default(t, key).(string)) }
+	same := &settings.Server{Addr: ":0", Limits: settings.Limits{MaxPacketSize: size("max_packet_size"), PushQueue: size("push_queue")}}
+	explicit := &settings.Config{Servers: map[string]*settings.Server{"a": same}, MemoryLimit: size("memory_limit")}
+	require.Empty(t, explicit.Check())
+	require.Equal(t, c.MemoryLimitBytes(), explicit.MemoryLimitBytes())
+	require.Equal(t, effective.MaxPacketSize, same.Effective().MaxPacketSize)
+	require.Equal(t, effective.PushQueue, same.Effective().PushQueue)
+}

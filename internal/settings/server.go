@@ -1,0 +1,115 @@
+package settings
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rrtcp/tcp/internal/framing"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// Server is one entry of tcp.servers.
+type Server struct {
+	// Addr to listen on: tcp://host:port, host:port, :port or unix:///path.
+	Addr            string `mapstructure:"addr"`
+	framing.Packets `mapstructure:",squash"`
+	// Events that workers get: CONNECTED, DATA and CLOSE. All by default; DATA always.
+	Events []string `mapstructure:"events"`
+	// ReadBufferSize overrides Config.ReadBufferSize for this server.
+	ReadBufferSize int `mapstructure:"read_buf_size"`
+	// MaxConnections bounds the open connections of this server; 0, the default, is no limit.
+	MaxConnections int `mapstructure:"max_connections"`
+	// AccessLog logs the end of each connection at the level info; else it is debug.
+	AccessLog bool `mapstructure:"access_log"`
+	Limits    `mapstructure:",squash"`
+	// TLS encrypts the connections; nil: none.
+	TLS *TLS `mapstructure:"tls"`
+	// ProxyProtocol is for a server behind proxies that name their clients; nil: none.
+	ProxyProtocol *ProxyProtocol `mapstructure:"proxy_protocol"`
+
+	// Set by check.
+	address        address
+	readSize       int // bytes
+	disabledEvents wire.DisabledEvents
+	limits         limits
+}
+
+// Effective is what is in force for one server: its own keys, else those of all servers, else the defaults. A limit that is 0
+// is off. Sizes are in bytes.
+type Effective struct {
+	Network, Address    string // as package net has them
+	ReadSize            int    // read_buf_size
+	Disabled            wire.DisabledEvents
+	Framing             framing.Framing
+	MaxPacketSize       int
+	PushQueue           int
+	MaxConnectionsPerIP int
+	IdleTimeout         time.Duration
+	PacketTimeout       time.Duration
+	WriteTimeout        time.Duration
+	CloseTimeout        time.Duration
+	Keepalive           time.Duration
+	ReusePort           bool
+}
+
+// Effective returns what is in force. Check must have found no mistake.
+func (s *Server) Effective() Effective {
+	packets := &s.Packets
+	return Effective{
+		Network:             s.address.network,
+		Address:             s.address.address,
+		ReadSize:            s.readSize,
+		Disabled:            s.disabledEvents,
+		Framing:             packets.New(s.readSize, s.limits.packetSize),
+		MaxPacketSize:       s.limits.packetSize,
+		PushQueue:           s.limits.pushQueue,
+		MaxConnectionsPerIP: s.limits.connectionsPerIP,
+		IdleTimeout:         s.limits.idle,
+		PacketTimeout:       s.limits.packet,
+		WriteTimeout:        s.limits.write,
+		CloseTimeout:        s.limits.close,
+		Keepalive:           s.limits.keepalive,
+		ReusePort:           s.limits.reusePort,
+	}
+}
+
+// check fills in the defaults, some of which are keys of c, and returns every mistake; key is the server's.
+func (s *Server) check(key string, c *Config) (errs []error) {
+	var err error
+	if s.address, err = parseAddress(s.Addr); err != nil {
+		errs = append(errs, fmt.Errorf("%s.addr: %w", key, err))
+	}
+
+	if s.ReadBufferSize == 0 {
+		s.ReadBufferSize = c.ReadBufferSize // checked already
+	} else {
+		errs = append(errs, c.checkReadBufferSize(key+".read_buf_size", s.ReadBufferSize))
+	}
+	s.readSize = readSize(s.ReadBufferSize)
+
+	errs = append(errs, checkNumber(key+".max_connections", s.MaxConnections))
+	errs = append(errs, s.checkLimits(key)...)
+	if s.disabledEvents, err = wire.ParseEvents(s.Events); err != nil {
+		errs = append(errs, fmt.Errorf("%s.events: %w", key, err))
+	}
+	s.limits = s.resolve(&c.Limits)
+	packets := &s.Packets
+	errs = append(errs, packets.Init(key, s.limits.packetSize)...)
+	s.warn(key, c)
+	if s.ProxyProtocol != nil {
+		errs = append(errs, s.ProxyProtocol.check(key+".proxy_protocol", s.address.network)...)
+	}
+	if s.TLS != nil {
+		errs = append(errs, s.TLS.check(key+".tls")...)
+	}
+	return errs
+}
+
+// warn adds warnings about values that are probably not what was meant.
+func (s *Server) warn(key string, c *Config) {
+	c.warnOfEscapes(key+".delimiter", s.Delimiter)
+	for _, d := range s.Delimiters {
+		c.warnOfEscapes(key+".delimiters", d)
+	}
+	c.warnOfPacketSize(key+".max_packet_size", s.limits.packetSize)
+}

@@ -1,0 +1,152 @@
+package settings
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// value checks that a value of the file can be decoded into the type like. It accepts what the configuration library converts,
+// except for conversions that are surely a mistake.
+func (v *validator) value(path string, value any, like reflect.Type) {
+	for like.Kind() == reflect.Pointer {
+		like = like.Elem()
+	}
+	if value == nil {
+		return
+	}
+	inner, isMap := value.(map[string]any)
+	switch {
+	case like.Kind() == reflect.Struct && isMap:
+		v.section(path, inner, like)
+	case like.Kind() == reflect.Map && isMap:
+		for _, name := range sortedKeys(inner) {
+			v.value(path+"."+name, inner[name], like.Elem())
+		}
+	default:
+		if ok, want := v.leaf(path, value, like); !ok {
+			v.fail(path, "%q can't be read; want %s", fmt.Sprint(value), want)
+		}
+	}
+}
+
+// leaf reports whether a value that is not a section can be decoded, and what could be.
+func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, want string) {
+	_, isNumber := toFloat(value)
+	text, isText := value.(string)
+	switch {
+	case like == reflect.TypeOf(time.Duration(0)):
+		return v.isDuration(path, value), `a duration with its unit, such as "10s"`
+	case like == reflect.TypeOf(Size("")):
+		return isText || isNumber, `a number of MB, such as 4, or a size with its unit, such as "64KiB"`
+	}
+	switch like.Kind() {
+	case reflect.Struct, reflect.Map:
+		return false, "keys of its own below it"
+	case reflect.Bool:
+		_, isBool := value.(bool)
+		_, err := strconv.ParseBool(text)
+		return isBool || isNumber || isText && err == nil, "true or false"
+	case reflect.Int:
+		return isWhole(value), "a whole number"
+	case reflect.Uint64:
+		return isWhole(value) && !isNegative(value), "a whole number, not below zero"
+	case reflect.String:
+		return isText || isNumber, "a text"
+	case reflect.Slice:
+		if like.Elem().Kind() == reflect.Struct {
+			return v.sections(path, value, like.Elem()), "a list, with keys of its own in each of its items"
+		}
+		return isText || isTexts(value), "a text, or a list of texts"
+	}
+	return true, ""
+}
+
+// sections validates a list of sections. The key of an item is the list's with the item's number.
+func (v *validator) sections(path string, value any, like reflect.Type) bool {
+	list := reflect.ValueOf(value)
+	if list.Kind() != reflect.Slice {
+		return false
+	}
+	for i := range list.Len() {
+		item, ok := list.Index(i).Interface().(map[string]any)
+		if !ok {
+			return false
+		}
+		v.section(path+"."+strconv.Itoa(i), item, like)
+	}
+	return true
+}
+
+// isDuration reports whether a value is a duration. A number without a unit would be nanoseconds, which is hardly ever meant.
+// Below pool it is a warning, since it was accepted there before this check existed.
+func (v *validator) isDuration(path string, value any) bool {
+	if text, ok := value.(string); ok {
+		_, err := time.ParseDuration(text)
+		return err == nil
+	}
+	_, isDuration := value.(time.Duration)
+	number, isNumber := toFloat(value)
+	switch {
+	case !isNumber:
+		return false
+	case isDuration || number == 0:
+		return true
+	case strings.HasPrefix(path, "tcp.pool."):
+		v.warnings = append(v.warnings, fmt.Sprintf(
+			"%s: %v without a unit is a number of nanoseconds; write a duration such as \"10s\"", path, value))
+		return true
+	}
+	return false
+}
+
+// toFloat returns a value of any numeric type.
+func toFloat(value any) (number float64, ok bool) {
+	v := reflect.ValueOf(value)
+	switch {
+	case v.CanInt():
+		return float64(v.Int()), true
+	case v.CanUint():
+		return float64(v.Uint()), true
+	case v.CanFloat():
+		return v.Float(), true
+	}
+	return 0, false
+}
+
+// isWhole reports whether a number, or the number in a text, is whole and fits into 64 bits.
+func isWhole(value any) bool {
+	if text, ok := value.(string); ok {
+		_, err := strconv.ParseInt(text, 0, 64)
+		return err == nil
+	}
+	number, isNumber := toFloat(value)
+	return isNumber && number == math.Trunc(number) && math.Abs(number) < 1<<63
+}
+
+// isNegative reports whether a whole number, or the number in a text, is below zero.
+func isNegative(value any) bool {
+	if text, ok := value.(string); ok {
+		return strings.HasPrefix(text, "-")
+	}
+	number, _ := toFloat(value)
+	return number < 0
+}
+
+func isTexts(value any) bool {
+	list := reflect.ValueOf(value)
+	if list.Kind() != reflect.Slice {
+		return false
+	}
+	for i := range list.Len() {
+		item := list.Index(i).Interface()
+		_, isText := item.(string)
+		if _, isNumber := toFloat(item); !isText && !isNumber {
+			return false
+		}
+	}
+	return true
+}

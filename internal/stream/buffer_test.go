@@ -1,0 +1,74 @@
+package stream
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBufferSizes(t *testing.T) {
+	sizes := []int{1, portableFirstSize, 5001, firstSize, mappedSize - 1, mappedSize, mappedSize + 1, 1<<20 + 1}
+	for range 3 { // the second time with what the first gave back, sizes of as many bits among them
+		for _, size := range sizes {
+			b := NewBuffer(size)
+			require.Len(t, b.Bytes, size)
+			b.Bytes[0], b.Bytes[size-1] = 1, 1
+			b.Free()
+		}
+	}
+}
+
+func TestBufferHasOneOwner(t *testing.T) {
+	for _, size := range []int{portableFirstSize, mappedSize} {
+		NewBuffer(size).Free()
+		one, other := NewBuffer(size), NewBuffer(size)
+		require.NotSame(t, &one.Bytes[0], &other.Bytes[0])
+		one.Free()
+		other.Free()
+	}
+}
+
+func TestBufferFreeIsSeen(t *testing.T) {
+	for _, size := range []int{portableFirstSize, mappedSize} {
+		b := NewBuffer(size)
+		copy(b.Bytes, "secret")
+		kept := b.Bytes[:6]
+		b.Free()
+		require.Equal(t, []byte{poison, poison, poison, poison, poison, poison}, kept)
+	}
+}
+
+func TestBufferCacheIsBounded(t *testing.T) {
+	var c bufferCache
+	const size = maxSpareSize / 4
+	var kept []*Buffer
+	for range 4 {
+		kept = append(kept, c.get(size))
+	}
+	extra := c.get(mappedSize)
+	for _, b := range kept {
+		c.put(b)
+	}
+	require.Equal(t, maxSpareSize, c.bytes)
+	c.put(extra)
+	require.Nil(t, extra.Bytes, "more than that goes back to the system")
+	require.Equal(t, maxSpareSize, c.bytes)
+
+	other := c.get(2 * size)
+	require.Len(t, other.Bytes, 2*size, "of another size there is none")
+	for i := range 4 {
+		require.Same(t, kept[3-i], c.get(size))
+		require.Len(t, kept[3-i].Bytes, size)
+	}
+	require.Zero(t, c.bytes)
+	another := c.get(size)
+	for _, b := range kept {
+		require.NotSame(t, b, another)
+	}
+
+	c.put(other)
+	require.Equal(t, 2*size, c.bytes, "there is room again")
+	for _, b := range append(kept, another, c.get(2*size)) {
+		unmapMemory(b.Bytes)
+	}
+}

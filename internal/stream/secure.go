@@ -1,0 +1,116 @@
+package stream
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// SecureSocket is a Socket with TLS above it. Waiting happens below TLS: for bytes to arrive without a buffer, and for the
+// client to take an answer with a look at its progress, both without an error that would break the TLS session.
+type SecureSocket struct {
+	Socket // the one below, which reads through Read
+	tls    *tls.Conn
+	below  *transport
+	broken atomic.Bool // nothing more can be sent, not even close_notify
+}
+
+var _ Socket = (*SecureSocket)(nil)
+
+// transport is the net.Conn below tls.Conn: the connection itself during the handshake, the Socket of Reader and Writer after
+// it.
+type transport struct {
+	net.Conn
+	records *Writer                     // writes what TLS has encrypted; nil during the handshake
+	answers *Writer                     // the connection's Writer, above TLS
+	tryRead func(p []byte) (int, error) // does not wait; nil during the handshake, and where the Socket can't
+}
+
+// Handshake makes the connection a TLS server: on success r and w, the Reader and the Writer of conn, go through TLS. The
+// caller sets the deadline.
+func Handshake(conn net.Conn, config *tls.Config, r *Reader, w *Writer) (*SecureSocket, error) {
+	below := &transport{Conn: conn}
+	t := tls.Server(below, config)
+	if err := t.Handshake(); err != nil {
+		return nil, err
+	}
+
+	below.records, below.answers = w.below(), w
+	s := &SecureSocket{tls: t, below: below}
+	s.Socket = r.Socket.overTLS(s)
+	r.Socket, w.Socket = s, s
+	return s, nil
+}
+
+// ConnectionState returns what the handshake negotiated.
+func (s *SecureSocket) ConnectionState() tls.ConnectionState { return s.tls.ConnectionState() }
+
+// Read reads what is decrypted. An error that does not come from waiting is the client's fault.
+func (s *SecureSocket) Read(p []byte) (int, error) {
+	n, err := s.tls.Read(p)
+	var timeout net.Error
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout(): // EAGAIN too
+		if n > 0 {
+			err = nil // the record behind the one that was read has arrived in part
+		}
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrTruncated):
+		s.broken.Store(true)
+		err = fmt.Errorf("%w: %w", ErrTLS, err)
+	}
+	return n, err
+}
+
+// writeNow writes all of p. Waiting for the client happens below TLS.
+func (s *SecureSocket) writeNow(p []byte) (int, error) {
+	n, err := s.tls.Write(p)
+	if err != nil {
+		s.broken.Store(true)
+	}
+	return n, err
+}
+
+// hurriedTimeout is how long a close_notify that is sent in a hurry waits for a client that takes nothing.
+const hurriedTimeout = 100 * time.Millisecond
+
+// CloseNotify sends close_notify, unless TLS is broken. It waits for the client as an answer does; in a hurry only for
+// hurriedTimeout. The caller has the turn of the Writer.
+func (s *SecureSocket) CloseNotify(hurry bool) {
+	if s.broken.Load() {
+		return // half a record is out, or an alert
+	}
+	if hurry {
+		s.below.records.Timeout = hurriedTimeout
+	}
+	_ = s.tls.CloseWrite()
+}
+
+func (t *transport) Read(p []byte) (n int, err error) {
+	if t.tryRead == nil {
+		n, err = t.Conn.Read(p)
+	} else {
+		n, err = t.tryRead(p)
+	}
+	if t.records != nil && errors.Is(err, io.EOF) {
+		return n, ErrTruncated // tls.Conn returns io.EOF for close_notify and for the end of the stream alike
+	}
+	return n, err
+}
+
+func (t *transport) Write(p []byte) (int, error) {
+	if t.records == nil {
+		return t.Conn.Write(p)
+	}
+	t.records.frameDeadline = t.answers.frameDeadline
+	if err := t.records.writeAll(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// SetWriteDeadline does nothing: tls.Conn calls it around close_notify, but the Writer sets the deadlines.
+func (t *transport) SetWriteDeadline(time.Time) error { return nil }

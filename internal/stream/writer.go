@@ -1,0 +1,121 @@
+package stream
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// WriterConfig is what a Writer needs to know of its connection.
+type WriterConfig struct {
+	Conn        net.Conn      // the socket itself, below TLS
+	Socket      Socket        // of Conn; Handshake replaces it
+	Timeout     time.Duration // write_timeout: how long the client may take nothing; 0: forever
+	Memory      *Memory
+	SetDeadline func(time.Time) // sets the write deadline; keeps one in the past that an abort has set
+	PushQueue   int             // push_queue in bytes; 0: no limit
+	Sent        *atomic.Int64   // counts the bytes written, of several connections; may be nil
+	Owner       Owner           // nil: nothing is pushed
+}
+
+// Writer writes answers and pushes to a client, each as a whole, in the order in which they were accepted. What writes holds
+// the turn: the connection's goroutine from Write until Release, and between answers a goroutine that exists while there are
+// pushes.
+type Writer struct {
+	WriterConfig
+	frameDeadline time.Time    // when the client must have taken all of a frame; zero: none
+	total         atomic.Int64 // bytes written
+
+	hasTurn bool // the connection's goroutine holds the turn; owned by it
+	pushes  pushQueue
+}
+
+// looksPerTimeout is how often within the timeout a wait for the client is interrupted to see whether it has taken anything.
+const looksPerTimeout = 4
+
+// below returns a Writer for the encrypted form of what w writes.
+func (w *Writer) below() *Writer {
+	return &Writer{WriterConfig: WriterConfig{
+		Conn: w.Conn, Socket: w.Socket, Timeout: w.Timeout, Memory: w.Memory, SetDeadline: w.SetDeadline,
+	}}
+}
+
+// Write waits for the turn, keeps it until Release, and writes all of p. p counts as memory until it is written; held is what
+// the connection holds besides, in bytes. Only the connection's goroutine may call it.
+func (w *Writer) Write(p []byte, held int) error {
+	if !w.Memory.Take(len(p), held) {
+		return ErrMemory
+	}
+	defer w.Memory.Give(len(p))
+	if err := w.waitTurn(); err != nil {
+		return err
+	}
+	return w.writeAll(p)
+}
+
+// WriteFrame is Write for a part of an answer whose worker waits meanwhile: the client must take all of it within Timeout.
+func (w *Writer) WriteFrame(p []byte, held int) error {
+	if !w.Memory.Take(len(p), held) {
+		return ErrMemory
+	}
+	defer w.Memory.Give(len(p))
+	if err := w.waitTurn(); err != nil {
+		return err
+	}
+	w.frameDeadline = time.Now().Add(w.Timeout)
+	defer func() { w.frameDeadline = time.Time{} }()
+	return w.writeAll(p)
+}
+
+// Total returns how many bytes were written. Any goroutine may call it.
+func (w *Writer) Total() int64 { return w.total.Load() }
+
+// writeAll writes all of p. What the system takes at once costs one system call and no deadline. The caller holds the turn.
+func (w *Writer) writeAll(p []byte) error {
+	n, err := w.Socket.writeNow(p)
+	w.wrote(n)
+	if err != nil || n == len(p) {
+		return err
+	}
+	return w.writeRest(p[n:])
+}
+
+// writeRest writes all of p and waits for the client meanwhile.
+func (w *Writer) writeRest(p []byte) error {
+	defer w.SetDeadline(time.Time{})
+	for quiet := 0; len(p) > 0; quiet++ {
+		if w.Timeout > 0 {
+			w.SetDeadline(w.nextLook())
+		}
+		n, err := w.Conn.Write(p)
+		w.wrote(n)
+		p = p[n:]
+		switch {
+		case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || w.Timeout == 0):
+			return err
+		case n > 0:
+			quiet = -1
+		case quiet == looksPerTimeout-1:
+			return ErrWriteTimeout
+		}
+	}
+	return nil
+}
+
+// nextLook returns the next deadline. Behind frameDeadline all looks are over at once.
+func (w *Writer) nextLook() time.Time {
+	look := time.Now().Add(w.Timeout / looksPerTimeout)
+	if !w.frameDeadline.IsZero() && w.frameDeadline.Before(look) {
+		return w.frameDeadline
+	}
+	return look
+}
+
+func (w *Writer) wrote(n int) {
+	w.total.Add(int64(n))
+	if w.Sent != nil {
+		w.Sent.Add(int64(n))
+	}
+}

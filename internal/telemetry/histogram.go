@@ -1,0 +1,52 @@
+package telemetry
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Histogram counts durations by size. Its zero value is ready for use, by many goroutines.
+type Histogram struct {
+	counts [len(bounds) + 1]atomic.Uint64 // by bound; the last one has those over all bounds
+	sum    atomic.Int64                   // nanoseconds
+}
+
+// bounds are the upper, inclusive bounds of the buckets.
+var bounds = [...]time.Duration{
+	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
+	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second,
+}
+
+// Observe counts one duration. It takes no lock and allocates nothing.
+func (h *Histogram) Observe(d time.Duration) {
+	i := 0
+	for i < len(bounds) && d > bounds[i] {
+		i++
+	}
+	h.counts[i].Add(1)
+	h.sum.Add(int64(d))
+}
+
+// Total returns how many durations were observed, and their sum.
+func (h *Histogram) Total() (count uint64, sum time.Duration) {
+	for i := range h.counts {
+		count += h.counts[i].Load()
+	}
+	return count, time.Duration(h.sum.Load())
+}
+
+// buckets returns what Prometheus wants: the count, the sum in seconds, and how many durations did not exceed each bound.
+func (h *Histogram) buckets() (count uint64, sum float64, upTo map[float64]uint64) {
+	sum = time.Duration(h.sum.Load()).Seconds()
+	upTo = make(map[float64]uint64, len(bounds))
+	for i := range h.counts {
+		count += h.counts[i].Load()
+		if i < len(bounds) {
+			upTo[bounds[i].Seconds()] = count
+		}
+	}
+	return count, sum, upTo
+}

@@ -1,0 +1,138 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// validate runs rr validate with a configuration.
+func validate(t *testing.T, yaml string) (path string, got result) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), ".rr.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(yaml), 0o600))
+	return path, runProgram(t, "", "validate", "-c", path)
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	good := fmt.Sprintf(`version: "3"
+rpc: {listen: "unix:///nowhere/rpc"}
+server: {command: [%q, worker, echo]}
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2}
+`, buildProgram(t))
+	instead := func(old, with string) string {
+		require.Contains(t, good, old)
+		return strings.Replace(good, old, with, 1)
+	}
+	for _, tt := range []struct {
+		name, config string
+		says         [][]string // of each line of the output, what it holds
+	}{
+		{"sections of plugins that this program lacks", good + "http: {address: \":80\"}\notel: {}\n", nil},
+		{"all sections of the host", good + `status: {address: "127.0.0.1:1", unavailable_status_code: 503}
+metrics: {address: "127.0.0.1:1", collect: {mails: {type: counter, help: "Mails.", labels: [from]}}}
+endure: {grace_period: 30s, log_level: warn, print_graph: false, watchdog_sec: 60}
+`, nil},
+		{
+			"a host with mistakes everywhere", `version: "3"
+servr: {command: "x"}
+rpc: {listen: "127.0.0.1:6001", lisen: x}
+logs: {level: info, leval: x, channels: {tcp: {level: debug, modus: x}}}
+metrics: {addr: ":2112"}
+status: {unavailable_status_code: often}
+endure: {grace_period: soon, log_level: loud, grace: 1s}
+tcp:
+  dialekt: x
+  servers: {echo: {addr: "ftp://x", delimiter: '\n', delimeter: x}}
+  pool: {num_worker: 1}
+`, [][]string{
+				{"endure: ", "duration"},
+				{"endure.log_level: ", "loud"},
+				{"section server is missing"},
+				{"endure.grace: unknown key"},
+				{"logs.channels.tcp.modus: unknown key"},
+				{"logs.leval: unknown key"},
+				{"metrics.addr: unknown key"},
+				{"rpc.lisen: unknown key"},
+				{"rpc: invalid socket DSN"},
+				{"servr: no plugin reads this section"},
+				{"status: ", "unavailable_status_code"},
+				{"tcp.dialekt: unknown key", "dialect"},
+				{"tcp.pool.num_worker: unknown key", "num_workers"},
+				{"tcp.servers.echo.delimeter: unknown key", "delimiter"},
+				{"tcp.servers.echo.delimiter: ", `"\n"`},
+				{"tcp.servers.echo.addr: ", "ftp://x"},
+			},
+		},
+		{"every mistake of the section", instead(`{addr: "127.0.0.1:0"}`, `{framing: length}, b: {addr: ":1", idle_timeout: 5}`), [][]string{
+			{"tcp.servers.b.idle_timeout: ", "10s"}, {"tcp.servers.echo.addr: is empty"}, {"tcp.servers.echo.length: is missing"},
+		}},
+		{"no command", instead("server: {command", "server: {comand"), [][]string{
+			{"server.comand: unknown key"}, {"server: command should not be empty"},
+		}},
+		{"nothing but a version", `version: "3"`, [][]string{{"section tcp is missing"}, {"section server is missing"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path, got := validate(t, tt.config)
+			if tt.says == nil {
+				require.Equal(t, result{stdout: path + ": nothing to correct\n"}, got)
+				return
+			}
+			require.Equal(t, 1, got.code, got.stderr)
+			requireOneLine(t, strings.TrimSuffix(got.stderr, "\n"), path, "to correct")
+			lines := strings.Split(strings.TrimSuffix(got.stdout, "\n"), "\n")
+			require.Len(t, lines, len(tt.says), got.stdout)
+			for i, line := range lines {
+				for _, part := range tt.says[i] {
+					require.Contains(t, line, part)
+				}
+			}
+		})
+	}
+}
+
+func TestValidateDefaultConfig(t *testing.T) {
+	t.Parallel()
+	got := runProgram(t, t.TempDir(), "validate")
+	require.Equal(t, result{stdout: "the built-in config: nothing to correct\n"}, got)
+
+	got = runProgram(t, t.TempDir(), "validate", "-c", "missing.yaml")
+	require.Equal(t, 1, got.code)
+	require.Empty(t, got.stdout)
+	requireOneLine(t, got.stderr, "config missing.yaml: ", "no such file")
+
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".rr.yaml"), []byte(`{version: "3", server: {command: "php worker.php"}, tcp: {servers: {a: {addr: ":0"}}}}`), 0o600))
+	require.Equal(t, result{stdout: ".rr.yaml: nothing to correct\n"}, runProgram(t, dir, "validate"))
+}
+
+// TestValidateExamples also finds keys outside of the section tcp that nobody reads.
+func TestValidateExamples(t *testing.T) {
+	t.Parallel()
+	var found []string
+	for _, pattern := range []string{"examples/*.rr.yaml", "examples/*/*.rr.yaml", "cmd/rr/examples/*/*.rr.yaml"} {
+		files, err := filepath.Glob(filepath.Join(repository, pattern))
+		require.NoError(t, err)
+		found = append(found, files...)
+	}
+	require.NotEmpty(t, found)
+	for _, path := range found {
+		t.Run(path, func(t *testing.T) {
+			got := runProgram(t, "", "validate", "-c", path)
+			if got.code == 0 {
+				require.Equal(t, result{stdout: path + ": nothing to correct\n"}, got)
+				return
+			}
+			for _, line := range strings.Split(strings.TrimSpace(got.stdout), "\n") {
+				require.Contains(t, line, "open certs/", "but for certificates, which nobody has made here")
+			}
+		})
+	}
+}
