@@ -15,7 +15,7 @@ import (
 	"github.com/roadrunner-server/status/v5"
 
 	"github.com/rrtcp/tcp/cmd/rr/program"
-	"github.com/rrtcp/tcp/rr2025"
+	tcp "github.com/rrtcp/tcp/rr2025"
 )
 
 func main() { program.Main(line) }
