@@ -12,6 +12,7 @@ import (
 	"github.com/rrtcp/tcp/internal/framing"
 	"github.com/rrtcp/tcp/internal/server"
 	"github.com/rrtcp/tcp/internal/settings"
+	"github.com/rrtcp/tcp/internal/zaplog"
 )
 
 // Config is the section tcp of the configuration. Its zero values are the documented defaults.
@@ -75,7 +76,7 @@ func (c *Config) options(log *zap.Logger, pooler Pooler) server.Options {
 		workers = dispatch.Unlimited
 	}
 	return server.Options{
-		Config: &c.Config, Log: log, Workers: workers, WorkerPerExec: cfg.Debug,
+		Config: &c.Config, Log: zaplog.New(log), Workers: workers, WorkerPerExec: cfg.Debug,
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
 		NewPool: func(ctx context.Context) (dispatch.Pool, error) {
 			p, err := pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log)

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { linetest.Main(m) }
 func TestLine(t *testing.T) {
 	linetest.Run(t, linetest.Line{
 		NewPool:   newWorkerPool,
+		NewLogger: func() any { return new(loggerPlugin) },
 		NewPlugin: func() linetest.Plugin { return new(Plugin) },
 		NewServer: func(command func([]string) *exec.Cmd) any { return &serverPlugin{command: command} },
 	})
@@ -36,6 +37,12 @@ func newWorkerPool(cfg linetest.PoolConfig, command func([]string) *exec.Cmd) (d
 func newPool(ctx context.Context, cfg *pool.Config, command func([]string) *exec.Cmd) (*staticPool.Pool, error) {
 	return staticPool.NewPool(ctx, command, pipe.NewPipeFactory(zap.NewNop()), cfg, zap.NewNop())
 }
+
+// loggerPlugin is RoadRunner's logger plugin, with all levels off.
+type loggerPlugin struct{}
+
+func (*loggerPlugin) Init() error                    { return nil }
+func (*loggerPlugin) NamedLogger(string) *zap.Logger { return zap.NewNop() }
 
 // serverPlugin is RoadRunner's server plugin: its pools belong to the plugins that asked for them.
 type serverPlugin struct {

@@ -4,13 +4,13 @@ import (
 	"context"
 	stderrors "errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/roadrunner-server/errors"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -28,7 +28,7 @@ type Dispatcher struct {
 	// HostDestroysPool says that the host, not the plugin, destroys the pool when RoadRunner stops.
 	HostDestroysPool bool
 	DestroyTimeout   time.Duration
-	Log              *zap.Logger
+	Log              *slog.Logger
 
 	lastReset     time.Time // one reset runs at a time
 	resetDuration time.Duration
@@ -101,10 +101,10 @@ func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
 	if errors.Is(errors.ExecTTL, f.Err) && d.closeWarned.CompareAndSwap(false, true) {
 		d.Log.Warn("a worker did not answer CLOSE in time and was replaced; every event wants an answer, CLOSE too: "+
 			"in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close (said once until the workers are reset)",
-			zap.Duration("close_timeout", c.CloseTimeout), zap.Error(f.Err))
+			slog.Duration("close_timeout", c.CloseTimeout), slog.Any("error", f.Err))
 		return
 	}
-	d.Log.Debug("CLOSE was not answered", zap.Error(f.Err))
+	d.Log.LogAttrs(context.Background(), slog.LevelDebug, "CLOSE was not answered", slog.Any("error", f.Err))
 }
 
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.

@@ -9,8 +9,8 @@ import (
 	"github.com/roadrunner-server/errors"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
+	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
@@ -42,7 +42,7 @@ func (o *one) Next(<-chan struct{}) (*Payload, error) {
 func newDispatcher(exec func(ctx context.Context, p *Payload) (Results, error)) *Dispatcher {
 	return &Dispatcher{
 		Pool: poolFunc{exec: exec}, Queue: NewQueue(1, time.Minute, 0),
-		ExchangeCtx: context.Background(), CloseCtx: context.Background(), Log: zap.NewNop(),
+		ExchangeCtx: context.Background(), CloseCtx: context.Background(), Log: logtest.Discard(),
 	}
 }
 

@@ -150,7 +150,7 @@ func testCloseWithoutAnswer(t *testing.T, line Line) {
 			return len(now) == 1 && now[0] != pids[0]
 		})
 	}
-	warnings := func() int { return f.logs.FilterMessageSnippet("did not answer CLOSE").Len() }
+	warnings := func() int { return len(f.logs.Saying("did not answer CLOSE")) }
 	require.Equal(t, 1, warnings())
 	require.NoError(t, f.Reset())
 	f.HandOverClose(newCall(closeTimeout), hangContext)
@@ -164,7 +164,7 @@ func testCloseAfterSlowBoot(t *testing.T, line Line) {
 	_, failure := f.ask("exit") // a new worker starts
 	require.NotNil(t, failure)
 	f.HandOverClose(newCall(500*time.Millisecond), []byte(`{"event":"CLOSE"}`))
-	require.Zero(t, f.logs.FilterMessageSnippet("did not answer CLOSE").Len())
+	require.Empty(t, f.logs.Saying("did not answer CLOSE"))
 	stats, err := f.Pool.Workers()[0].Stats()
 	require.NoError(t, err)
 	require.Equal(t, uint64(1), stats.NumExecs, "the worker that started has answered it")

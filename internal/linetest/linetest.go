@@ -5,6 +5,7 @@ package linetest
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -13,10 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/server"
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -32,8 +32,10 @@ const mode = "RR_MODE=" + server.Name
 type Line struct {
 	// NewPool makes a pool of that line; command is what it starts as a worker.
 	NewPool func(cfg PoolConfig, command func([]string) *exec.Cmd) (dispatch.Pool, error)
-	// NewPlugin returns a zero Plugin, and NewServer a plugin for Endure that makes its pools, whose workers command starts.
+	// NewPlugin returns a zero Plugin; NewLogger and NewServer return the plugins that Endure gives it: the one of its logger, and
+	// the one that makes its pools, whose workers command starts.
 	NewPlugin func() Plugin
+	NewLogger func() any
 	NewServer func(command func([]string) *exec.Cmd) any
 }
 
@@ -117,7 +119,7 @@ func worker(env ...string) func([]string) *exec.Cmd {
 // fixture is a dispatcher with a real pool.
 type fixture struct {
 	*dispatch.Dispatcher
-	logs *observer.ObservedLogs
+	logs *logtest.Log
 	kill context.CancelFunc // ends exchanges, as Stop does in the end
 }
 
@@ -130,10 +132,10 @@ func newFixture(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, env .
 	pool, err := line.NewPool(cfg, worker(env...))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	core, logs := observer.New(zap.WarnLevel)
+	log, logs := logtest.New(slog.LevelWarn)
 	f := &fixture{logs: logs, kill: cancel, Dispatcher: &dispatch.Dispatcher{
 		Pool: pool, Queue: dispatch.NewQueue(int(cfg.NumWorkers), cfg.AllocateTimeout, maxQueueSize),
-		ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: 5 * time.Second, Log: zap.New(core),
+		ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: 5 * time.Second, Log: log,
 	}}
 	t.Cleanup(func() {
 		cancel()

@@ -17,7 +17,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/roadrunner-server/endure/v2"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/server"
@@ -55,14 +54,6 @@ func (c *configPlugin) UnmarshalKey(_ string, out any) error {
 	}), out)
 }
 
-type loggerPlugin struct{}
-
-// Init is for Endure.
-func (*loggerPlugin) Init() error { return nil }
-
-// NamedLogger is the plugin's Logger.
-func (*loggerPlugin) NamedLogger(string) *zap.Logger { return zap.NewNop() }
-
 func oneServer(addr string) section {
 	return section{
 		"servers": map[string]any{"echo": map[string]any{"addr": addr}},
@@ -81,7 +72,7 @@ type host struct {
 func startHost(t *testing.T, line Line, tcp section, command func([]string) *exec.Cmd) (*host, error) {
 	t.Helper()
 	h := &host{Plugin: line.NewPlugin(), container: endure.New(slog.LevelError+1, endure.GracefulShutdownTimeout(patience))}
-	require.NoError(t, h.container.RegisterAll(h.Plugin, &configPlugin{tcp}, &loggerPlugin{}, line.NewServer(command)))
+	require.NoError(t, h.container.RegisterAll(h.Plugin, &configPlugin{tcp}, line.NewLogger(), line.NewServer(command)))
 	if err := h.container.Init(); err != nil {
 		return h, err
 	}

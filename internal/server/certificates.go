@@ -3,13 +3,12 @@ package server
 import (
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/settings"
 )
@@ -19,7 +18,7 @@ type certificates struct {
 	tls    *settings.TLS
 	key    string // of the section tls in the configuration
 	server string
-	log    *zap.Logger
+	log    *slog.Logger
 
 	current atomic.Pointer[settings.LoadedTLS]
 
@@ -35,7 +34,7 @@ const (
 	certificateMinAge = 2 * time.Second
 )
 
-func newCertificates(server string, t *settings.TLS, log *zap.Logger) *certificates {
+func newCertificates(server string, t *settings.TLS, log *slog.Logger) *certificates {
 	c := &certificates{tls: t, key: "tcp.servers." + server + ".tls", server: server, log: log}
 	c.current.Store(t.Loaded())
 	return c
@@ -76,14 +75,14 @@ func (c *certificates) check() {
 		if err.Error() != c.logged {
 			c.logged = err.Error()
 			c.log.Error("changed certificates can't be used; the ones before stay",
-				zap.String("server", c.server), zap.Error(err))
+				slog.String("server", c.server), slog.Any("error", err))
 		}
 		return
 	}
 	c.logged = ""
 	if loaded.Sum != c.current.Load().Sum {
 		c.current.Store(loaded)
-		c.log.Info("certificates are renewed", zap.String("server", c.server))
+		c.log.Info("certificates are renewed", slog.String("server", c.server))
 	}
 }
 

@@ -2,16 +2,16 @@ package server
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rrtcp/tcp/internal/certtest"
+	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/settings"
 )
 
@@ -19,13 +19,13 @@ import (
 type renewing struct {
 	*certificates
 	pair settings.KeyPair
-	logs *observer.ObservedLogs
+	logs *logtest.Log
 }
 
 func newRenewing(t *testing.T) renewing {
 	section := testTLS(t)
-	core, logs := observer.New(zap.InfoLevel)
-	return renewing{newCertificates("s", section, zap.New(core)), section.KeyPair, logs}
+	log, logs := logtest.New(slog.LevelInfo)
+	return renewing{newCertificates("s", section, log), section.KeyPair, logs}
 }
 
 // inForce is the certificate of a handshake that begins now.
@@ -44,7 +44,7 @@ func TestHandshakeRenewsCertificate(t *testing.T) {
 	r.checked = r.checked.Add(-certificateCheckInterval)
 	r.mu.Unlock()
 	require.NotEqual(t, first, r.inForce())
-	require.Equal(t, 1, r.logs.FilterMessage("certificates are renewed").Len())
+	require.Len(t, r.logs.Saying("certificates are renewed"), 1)
 }
 
 func TestHandshakeNeverWaitsForRenewal(t *testing.T) {
@@ -77,7 +77,7 @@ func TestBrokenCertificateChangesNothing(t *testing.T) {
 			r.renew()
 			require.Equal(t, first, r.inForce())
 		}
-		require.Equal(t, i+1, r.logs.FilterLevelExact(zap.ErrorLevel).Len(), "each error is logged once")
+		require.Len(t, r.logs.At(slog.LevelError), i+1, "each error is logged once")
 	}
 	require.NoError(t, os.WriteFile(r.pair.Key, key, 0o600))
 	r.renew()
@@ -85,7 +85,7 @@ func TestBrokenCertificateChangesNothing(t *testing.T) {
 	require.NoError(t, os.Remove(r.pair.Key))
 	r.renew()
 	require.Equal(t, 3, r.logs.Len(), "an error that comes back is logged again")
-	require.Contains(t, r.logs.All()[2].ContextMap()["error"], "tcp.servers.s.tls.key: open ")
+	require.Contains(t, r.logs.All()[2].Attrs["error"], "tcp.servers.s.tls.key: open ")
 }
 
 // A change within one tick of the file system's clock shows in nothing but the content.

@@ -1,13 +1,14 @@
 package server
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -203,11 +204,11 @@ func (c *connection) recoverPanic() {
 }
 
 func (c *connection) logPanic(p any) {
-	c.log.Error("panic", c.fields(zap.Any("error", p), zap.ByteString("stack", debug.Stack()))...)
+	c.log.LogAttrs(context.Background(), slog.LevelError, "panic", c.attrs(slog.Any("error", p), slog.String("stack", string(debug.Stack())))...)
 }
 
-func (c *connection) fields(more ...zap.Field) []zap.Field {
-	return append([]zap.Field{
-		zap.String("server", c.server), zap.String("uuid", c.uuid), zap.String("remote", clientAddress(c.remote)),
+func (c *connection) attrs(more ...slog.Attr) []slog.Attr {
+	return append([]slog.Attr{
+		slog.String("server", c.server), slog.String("uuid", c.uuid), slog.String("remote", clientAddress(c.remote)),
 	}, more...)
 }

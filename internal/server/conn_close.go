@@ -1,12 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"time"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -50,21 +49,27 @@ func (c *connection) handOverClose() {
 
 func (c *connection) logEnd() {
 	c.spans.End(c.packets.Load(), c.reader.Total(), c.writer.Total(), c.reason, c.err)
-	if entry := c.log.Check(c.endLevel(), "connection ended"); entry != nil {
-		entry.Write(c.fields(zap.Stringer("reason", c.reason), zap.Int64("packets", c.packets.Load()),
-			zap.Int64("bytes_read", c.reader.Total()), zap.Int64("bytes_written", c.writer.Total()),
-			zap.Duration("duration", time.Since(c.opened)), zap.Error(c.err))...)
+	ctx, level := context.Background(), c.endLevel()
+	if !c.log.Enabled(ctx, level) { // attributes cost memory
+		return
 	}
+	attrs := c.attrs(slog.String("reason", c.reason.String()), slog.Int64("packets", c.packets.Load()),
+		slog.Int64("bytes_read", c.reader.Total()), slog.Int64("bytes_written", c.writer.Total()),
+		slog.Duration("duration", time.Since(c.opened)))
+	if c.err != nil {
+		attrs = append(attrs, slog.Any("error", c.err))
+	}
+	c.log.LogAttrs(ctx, level, "connection ended", attrs...)
 }
 
 // endLevel is error for faults of workers and of the plugin. What clients do is for the access log.
-func (c *connection) endLevel() zapcore.Level {
-	level := zapcore.DebugLevel
+func (c *connection) endLevel() slog.Level {
+	level := slog.LevelDebug
 	if c.reason.IsFault() && c.faults.Allows() {
-		level = zapcore.ErrorLevel
+		level = slog.LevelError
 	}
 	if c.accessLog {
-		level = max(level, zapcore.InfoLevel)
+		level = max(level, slog.LevelInfo)
 	}
 	return level
 }

@@ -4,12 +4,12 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
@@ -21,16 +21,16 @@ func TestEndIsOneLogLine(t *testing.T) {
 	for name, want := range map[string]struct {
 		accessLog bool
 		word      string
-		level     string
+		level     slog.Level
 	}{
-		"an ordinary end is for debugging":        {word: "WRITECLOSE", level: "debug"},
-		"access_log makes it information":         {accessLog: true, word: "WRITECLOSE", level: "info"},
-		"a fault of a worker is an error":         {word: "what", level: "error"},
-		"a fault is an error with access_log too": {accessLog: true, word: "what", level: "error"},
+		"an ordinary end is for debugging":        {word: "WRITECLOSE", level: slog.LevelDebug},
+		"access_log makes it information":         {accessLog: true, word: "WRITECLOSE", level: slog.LevelInfo},
+		"a fault of a worker is an error":         {word: "what", level: slog.LevelError},
+		"a fault is an error with access_log too": {accessLog: true, word: "what", level: slog.LevelError},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := testListener(answers(reply(want.word, "bye")))
-			logs := l.observe(zap.DebugLevel)
+			logs := l.observe(slog.LevelDebug)
 			l.accessLog = want.accessLog
 			l.settings.Disabled.Connected = true
 			server, client := tcpPair(t)
@@ -42,15 +42,15 @@ func TestEndIsOneLogLine(t *testing.T) {
 			receive(t, ended)
 
 			require.Equal(t, 1, logs.Len(), "packets are not logged")
-			require.Equal(t, want.level, logs.All()[0].Level.String())
-			line := logs.All()[0].ContextMap()
+			require.Equal(t, want.level, logs.All()[0].Level)
+			line := logs.All()[0].Attrs
 			require.Equal(t, "s", line["server"])
 			require.Equal(t, c.uuid, line["uuid"])
 			require.Equal(t, client.LocalAddr().String(), line["remote"])
 			require.Equal(t, c.reason.String(), line["reason"])
 			require.EqualValues(t, 1, line["packets"])
 			require.EqualValues(t, 7, line["bytes_read"])
-			if want.level != "error" {
+			if want.level != slog.LevelError {
 				require.EqualValues(t, 3, line["bytes_written"])
 			}
 			require.Greater(t, line["duration"], time.Duration(0))
@@ -61,11 +61,18 @@ func TestEndIsOneLogLine(t *testing.T) {
 	}
 }
 
+func TestEndBelowLevelAllocatesNothing(t *testing.T) {
+	server, _ := tcpPair(t)
+	c := testListener(answers{}).newConnection(server)
+	c.err = errors.New("of a test")
+	require.Zero(t, testing.AllocsPerRun(100, c.logEnd))
+}
+
 func TestErrorFloodIsSummedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const connections, allowed = 150, 100
 		l := testListener(answers(reply("what", "")))
-		logs, summed := l.observe(zap.DebugLevel), 0
+		logs, summed := l.observe(slog.LevelDebug), 0
 		l.faults = telemetry.NewLogLimiter(func(times int) { summed += times })
 		run := func() {
 			server, _ := streamtest.Pair(1)
@@ -75,17 +82,17 @@ func TestErrorFloodIsSummedUp(t *testing.T) {
 			run()
 		}
 		l.faults.Close()
-		require.Equal(t, allowed, logs.FilterLevelExact(zap.ErrorLevel).Len())
+		require.Len(t, logs.At(slog.LevelError), allowed)
 		require.Equal(t, connections-allowed, summed)
-		require.Equal(t, summed, logs.FilterLevelExact(zap.DebugLevel).Len(), "each has a line all the same")
+		require.Len(t, logs.At(slog.LevelDebug), summed, "each has a line all the same")
 		require.EqualValues(t, connections, l.stats.Failures(telemetry.FailureReply))
 
 		l.accessLog = true
 		run()
-		require.Equal(t, 1, logs.FilterLevelExact(zap.InfoLevel).Len(), "access_log has every end")
+		require.Len(t, logs.At(slog.LevelInfo), 1, "access_log has every end")
 		time.Sleep(second)
 		run()
-		require.Equal(t, allowed+1, logs.FilterLevelExact(zap.ErrorLevel).Len(), "errors again, a second later")
+		require.Len(t, logs.At(slog.LevelError), allowed+1, "errors again, a second later")
 		l.faults.Close()
 	})
 }

@@ -5,13 +5,13 @@ package server
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -158,12 +158,12 @@ func (c faultyWriteConn) Write([]byte) (int, error) {
 func TestPushPanicEndsConnection(t *testing.T) {
 	server, client := net.Pipe()
 	l := testListener(answers(reply("CONTINUE", "")))
-	logs := l.observe(zap.DebugLevel)
+	logs := l.observe(slog.LevelDebug)
 	c, ended := l.serveConn(faultyWriteConn{Conn: server})
 	require.Equal(t, stream.PushAccepted, c.writer.Push([]byte("x"), false))
 	receive(t, ended)
 	require.Equal(t, wire.ReasonError, c.reason)
-	require.Equal(t, 1, logs.FilterMessage("panic").Len())
+	require.Len(t, logs.Saying("panic"), 1)
 	require.Zero(t, l.memory.Used())
 	client.Close()
 }

@@ -3,13 +3,12 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -46,7 +45,7 @@ func TestUnknownReplyIsLogged(t *testing.T) {
 	} {
 		server, client := net.Pipe()
 		l := testListener(answers(reply(context, "never")))
-		logs := l.observe(zapcore.ErrorLevel)
+		logs := l.observe(slog.LevelError)
 		c := l.newConnection(server)
 		c.uuid = "u"
 		got := make(chan int)
@@ -59,7 +58,7 @@ func TestUnknownReplyIsLogged(t *testing.T) {
 		require.Equal(t, wire.ReasonReply, c.reason, "%.80s", context)
 		require.EqualValues(t, 1, l.stats.Failures(telemetry.FailureReply))
 		require.Equal(t, 1, logs.Len())
-		logged := logs.All()[0].ContextMap()["error"]
+		logged := logs.All()[0].Attrs["error"]
 		require.Contains(t, logged, want, "%.80s", context)
 		require.Less(t, len(logged.(string)), 1000, "whatever the size of what was sent")
 	}
@@ -148,15 +147,15 @@ func TestPanicIsLoggedWithStack(t *testing.T) {
 	server, client := net.Pipe()
 	defer client.Close()
 	l := testListener(panicking{})
-	logs := l.observe(zap.DebugLevel)
+	logs := l.observe(slog.LevelDebug)
 	c := l.newConnection(server)
 	c.serve(func() {})
 	require.Equal(t, wire.ReasonError, c.reason)
-	panics := logs.FilterMessage("panic").All()
+	panics := logs.Saying("panic")
 	require.Len(t, panics, 1)
-	require.Equal(t, c.uuid, panics[0].ContextMap()["uuid"])
-	require.Contains(t, panics[0].ContextMap()["stack"], "panicking.Exchange")
-	require.Equal(t, 1, logs.FilterMessage("connection ended").Len())
+	require.Equal(t, c.uuid, panics[0].Attrs["uuid"])
+	require.Contains(t, panics[0].Attrs["stack"], "panicking.Exchange")
+	require.Len(t, logs.Saying("connection ended"), 1)
 }
 
 type panicking struct{ answers }

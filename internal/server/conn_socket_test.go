@@ -2,10 +2,10 @@ package server
 
 import (
 	"io"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -64,7 +64,7 @@ func TestWriteTimeoutResetsClient(t *testing.T) {
 			server, client := tcpPair(t)
 			l := testListener(answers(answer))
 			l.settings.WriteTimeout, l.settings.PushQueue = second/5, 0
-			logs := l.observe(zap.DebugLevel)
+			logs := l.observe(slog.LevelDebug)
 			c, ended := l.serveConn(server)
 			if name == "push" {
 				require.Equal(t, stream.PushAccepted, c.writer.Push(make([]byte, 64<<20), false))
@@ -73,7 +73,9 @@ func TestWriteTimeoutResetsClient(t *testing.T) {
 			receive(t, ended)
 			require.Equal(t, wire.ReasonSlow, c.reason)
 			require.ErrorIs(t, c.err, stream.ErrWriteTimeout)
-			require.Equal(t, 1, logs.FilterMessage("connection ended").FilterField(zap.Error(c.err)).Len())
+			lines := logs.Saying("connection ended")
+			require.Len(t, lines, 1)
+			require.Equal(t, c.err.Error(), lines[0].Attrs["error"])
 			require.Zero(t, l.memory.Used())
 			got, err := io.ReadAll(client)
 			require.Error(t, err)

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -230,7 +230,7 @@ func TestBrokenTLSIsReset(t *testing.T) {
 	receive(t, s.ended)
 	require.Equal(t, "reset", s.workers.reason)
 	require.ErrorIs(t, s.err, stream.ErrTLS)
-	require.Equal(t, zap.DebugLevel, s.endLevel(), "the client's fault")
+	require.Equal(t, slog.LevelDebug, s.endLevel(), "the client's fault")
 }
 
 func TestWaitingTLSConnectionHoldsNoBuffer(t *testing.T) {

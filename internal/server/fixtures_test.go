@@ -3,18 +3,17 @@ package server
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/rrtcp/tcp/internal/certtest"
 	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/telemetry"
@@ -110,16 +109,15 @@ func testListener(w workers) *listener {
 		panic(errs[0])
 	}
 	return &listener{
-		server: "s", settings: c.Servers["s"].Effective(), log: zap.NewNop(), stats: new(telemetry.Server), workers: w,
+		server: "s", settings: c.Servers["s"].Effective(), log: logtest.Discard(), stats: new(telemetry.Server), workers: w,
 		registry: new(registry), memory: stream.NewMemory(c.MemoryLimitBytes()),
 		faults: telemetry.NewLogLimiter(func(int) {}), ended: func(wire.Reason) {},
 	}
 }
 
 // observe makes l log to the result.
-func (l *listener) observe(level zapcore.Level) *observer.ObservedLogs {
-	core, logs := observer.New(level)
-	l.log = zap.New(core)
+func (l *listener) observe(level slog.Level) (logs *logtest.Log) {
+	l.log, logs = logtest.New(level)
 	return logs
 }
 

@@ -3,12 +3,12 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"syscall"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -21,7 +21,7 @@ type listener struct {
 	server   string // its name
 	settings settings.Effective
 	dialect  string
-	log      *zap.Logger
+	log      *slog.Logger
 	stats    *telemetry.Server
 	workers  workers
 	tracer   trace.Tracer // nil: nothing is traced
@@ -54,11 +54,11 @@ func (s *Server) newListener(name string, config *settings.Server, socket net.Li
 	l.byIP.limit = l.settings.MaxConnectionsPerIP
 	l.overIP = telemetry.NewThrottledLog(func(times int) {
 		log.Info("connections refused: their addresses have max_connections_per_ip open",
-			zap.String("server", name), zap.Int("connections", times))
+			slog.String("server", name), slog.Int("connections", times))
 	})
 	l.untrusted = telemetry.NewThrottledLog(func(times int) {
 		log.Warn("connections refused: they come from none of proxy_protocol.trusted",
-			zap.String("server", name), zap.Int("connections", times))
+			slog.String("server", name), slog.Int("connections", times))
 	})
 	if l.tls != nil {
 		l.certificates = newCertificates(name, l.tls, log)
@@ -94,7 +94,7 @@ func (l *listener) accept() error {
 		default:
 			if time.Since(lastFailure) > acceptFailurePause {
 				l.log.Warn("can't accept connections for now; clients wait",
-					zap.String("server", l.server), zap.Error(err))
+					slog.String("server", l.server), slog.Any("error", err))
 			}
 			lastFailure = time.Now()
 			failures++

@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
@@ -254,7 +254,7 @@ func TestAcceptWaitsForPlace(t *testing.T) {
 func TestAcceptRetriesTemporaryErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := faulty(syscall.EMFILE, os.NewSyscallError("accept", syscall.ECONNABORTED), syscall.ENFILE)
-		logs := l.observe(zap.WarnLevel)
+		logs := l.observe(slog.LevelWarn)
 		begin := time.Now()
 		require.NoError(t, l.accept())
 		require.Equal(t, (5+10+20)*time.Millisecond, time.Since(begin))
@@ -270,7 +270,7 @@ func TestAcceptWarningsAreRare(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := faulty(syscall.EMFILE, syscall.EMFILE, syscall.EMFILE)
 			l.socket.(*faultyListener).pause = pause
-			logs := l.observe(zap.WarnLevel)
+			logs := l.observe(slog.LevelWarn)
 			require.NoError(t, l.accept())
 			require.Equal(t, want, logs.Len(), "failures every %s", pause)
 		})

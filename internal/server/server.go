@@ -7,13 +7,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/roadrunner-server/errors"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/settings"
@@ -28,7 +28,7 @@ const Name = "tcp"
 // Options are what a RoadRunner line gives to the plugin.
 type Options struct {
 	Config *settings.Config // checked
-	Log    *zap.Logger
+	Log    *slog.Logger
 
 	// NewPool makes the pool of workers.
 	NewPool func(ctx context.Context) (dispatch.Pool, error)
@@ -80,10 +80,10 @@ func Init(s *Server, o Options) {
 	s.reads = stream.NewReadLimiter()
 	s.memory = stream.NewMemory(o.Config.MemoryLimitBytes())
 	s.overloads = telemetry.NewThrottledLog(func(times int) {
-		o.Log.Warn("connections ended because no worker was free in time", zap.Int("connections", times))
+		o.Log.Warn("connections ended because no worker was free in time", slog.Int("connections", times))
 	})
 	s.faults = telemetry.NewLogLimiter(func(times int) {
-		o.Log.Error("more connections ended with an error; the level debug has each", zap.Int("connections", times))
+		o.Log.Error("more connections ended with an error; the level debug has each", slog.Int("connections", times))
 	})
 	s.closeCtx, s.cancelCloses = context.WithCancel(context.Background())
 	s.exchangeCtx, s.cancelExchanges = context.WithCancel(s.closeCtx)
@@ -140,7 +140,7 @@ func (s *Server) accept(listeners []*listener, d *dispatch.Dispatcher, errCh cha
 		l.workers, l.tracer = d, tracer
 		s.accepting.Add(1)
 		go s.acceptLoop(l, errCh) // ends when Stop closes the socket
-		s.options.Log.Info("listening", zap.String("server", l.server), zap.String("address", networkAddress(l.socket.Addr())))
+		s.options.Log.Info("listening", slog.String("server", l.server), slog.String("address", networkAddress(l.socket.Addr())))
 	}
 	return true
 }

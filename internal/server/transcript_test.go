@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/settings"
@@ -97,7 +97,7 @@ type player struct {
 func play(t *testing.T, transcript string, server, client net.Conn) {
 	s := newScript()
 	l := testListener(s)
-	logs := l.observe(zap.DebugLevel)
+	logs := l.observe(slog.LevelDebug)
 	configure(t, l, transcript)
 	c := l.newConnection(orderedConn{server, s.order})
 	c.reader.Socket = stream.NewSocket(server)
@@ -126,9 +126,9 @@ func play(t *testing.T, transcript string, server, client net.Conn) {
 	require.Empty(t, rest, "bytes that the transcript does not have")
 	require.Zero(t, l.memory.Used())
 	require.Equal(t, []string{"close", "gone", "CLOSE"}[:2+p.closes], *s.order)
-	require.Equal(t, 1, logs.FilterMessage("connection ended").Len())
-	panics := logs.FilterMessage("panic")
-	require.Equal(t, strings.Contains(transcript, "\npanics"), panics.Len() == 1)
+	require.Len(t, logs.Saying("connection ended"), 1)
+	panics := logs.Saying("panic")
+	require.Equal(t, strings.Contains(transcript, "\npanics"), len(panics) == 1)
 }
 
 // configure does what the line server of a transcript says.

@@ -3,11 +3,11 @@ package server
 import (
 	"context"
 	stderrors "errors"
+	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/roadrunner-server/errors"
-	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/telemetry"
@@ -137,7 +137,7 @@ func (s *Server) maintain() {
 			continue // another change of the workers is under way
 		}
 		if err := s.changeLocked((*dispatch.Dispatcher).Maintain); err != nil && !stderrors.Is(err, dispatch.ErrNotServing) {
-			s.options.Log.Error("the workers do not start; trying again", zap.Error(err))
+			s.options.Log.Error("the workers do not start; trying again", slog.Any("error", err))
 		}
 		s.changes.Unlock()
 	}
