@@ -3,6 +3,7 @@ package stream
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 // Sizes of buffers in bytes. All are powers of two, except for one that max_packet_size cuts off.
@@ -10,34 +11,58 @@ const (
 	portableFirstSize = 512       // the first one of a connection that needs it to wait
 	firstSize         = 4 << 10   // the first one of a connection that waits without a buffer
 	maxFirstSize      = 128 << 10 // the largest first one of a connection that sends large packets
-	// mappedSize is the size from which buffers are mapped memory that the garbage collector does not know. With GOGC=100 the
-	// heap grows to twice of what is in use, garbage included, before a collection, so that memory_limit would bound a half of
-	// it: 1,000 endless packets at 256 MiB make a process of 720 MB with buffers on the heap, of 290 MB with mapped ones.
-	mappedSize = 32 << 10
+	// maxHeapSize is the size up to which buffers may lie on the heap: sizes that are used again and again.
+	maxHeapSize = maxFirstSize
+	// smallSize is the size below which all of them do. Of larger ones maxHeapBytes in all do, in bytes, and the rest is mapped
+	// memory that the garbage collector does not know. With GOGC=100 the heap grows to twice of what is in use, garbage
+	// included, before a collection, so that memory_limit would bound a half of it: 1,000 endless packets at 256 MiB make a
+	// process of 720 MB with all buffers on the heap, of 290 MB with mapped ones.
+	smallSize    = 32 << 10
+	maxHeapBytes = 16 << 20
 	// maxSpareSize bounds the mapped buffers that are kept for reuse, in bytes. Without any, packets of 64 KiB cost 3.6 times
 	// the CPU: the system clears every page that it maps.
 	maxSpareSize = 16 << 20
 )
 
 // Buffer is memory for bytes that have arrived, with arbitrary content. It is not cleared between users.
-type Buffer struct{ Bytes []byte }
+type Buffer struct {
+	Bytes  []byte
+	mapped bool
+}
 
 // OnFree is called, where it is set, with the bytes of every buffer that is freed. Tests overwrite them to find a use after
 // Free. It must be set before the first connection.
 var OnFree func(b []byte)
 
-// smallBuffers are free buffers below mappedSize, by the bit length of their size.
-var smallBuffers [17]sync.Pool
+// heapBuffers are free buffers of the heap, by the bit length of their size.
+var heapBuffers [19]sync.Pool
+
+// heapBytes counts the bytes of the buffers of smallSize or more that lie on the heap and are in use.
+var heapBytes atomic.Int64
 
 // NewBuffer returns a buffer of size bytes, which the caller owns until Free.
 func NewBuffer(size int) *Buffer {
-	if size >= mappedSize {
+	if !takeHeap(size) {
 		return spareBuffers.get(size)
 	}
-	if b, ok := smallBuffers[bits.Len(uint(size))].Get().(*Buffer); ok && len(b.Bytes) == size {
+	if b, ok := heapBuffers[bits.Len(uint(size))].Get().(*Buffer); ok && len(b.Bytes) == size {
 		return b
 	}
-	return &Buffer{make([]byte, size)}
+	return &Buffer{Bytes: make([]byte, size)}
+}
+
+// takeHeap reports whether a buffer of size bytes comes from the heap, and counts it if so.
+func takeHeap(size int) bool {
+	switch {
+	case size < smallSize:
+		return true
+	case size > maxHeapSize:
+		return false
+	case heapBytes.Add(int64(size)) <= maxHeapBytes:
+		return true
+	}
+	heapBytes.Add(-int64(size))
+	return false
 }
 
 // Free ends the use of b and of every slice of it: the memory is reused or unmapped.
@@ -45,11 +70,14 @@ func (b *Buffer) Free() {
 	if OnFree != nil {
 		OnFree(b.Bytes)
 	}
-	if len(b.Bytes) >= mappedSize {
+	if b.mapped {
 		spareBuffers.put(b)
 		return
 	}
-	smallBuffers[bits.Len(uint(len(b.Bytes)))].Put(b)
+	if size := len(b.Bytes); size >= smallSize {
+		heapBytes.Add(-int64(size))
+	}
+	heapBuffers[bits.Len(uint(len(b.Bytes)))].Put(b)
 }
 
 // spareBuffers are free mapped buffers.
@@ -70,7 +98,7 @@ func (c *bufferCache) get(size int) *Buffer {
 		c.bytes -= size
 		return free[len(free)-1]
 	}
-	return &Buffer{mapMemory(size)}
+	return &Buffer{Bytes: mapMemory(size), mapped: true}
 }
 
 func (c *bufferCache) put(b *Buffer) {

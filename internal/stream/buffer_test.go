@@ -7,7 +7,7 @@ import (
 )
 
 func TestBufferSizes(t *testing.T) {
-	sizes := []int{1, portableFirstSize, 5001, firstSize, mappedSize - 1, mappedSize, mappedSize + 1, 1<<20 + 1}
+	sizes := []int{1, portableFirstSize, 5001, firstSize, smallSize - 1, smallSize, smallSize + 1, maxHeapSize, maxHeapSize + 1, 1<<20 + 1}
 	for range 3 { // the second time with what the first gave back, sizes of as many bits among them
 		for _, size := range sizes {
 			b := NewBuffer(size)
@@ -19,7 +19,7 @@ func TestBufferSizes(t *testing.T) {
 }
 
 func TestBufferHasOneOwner(t *testing.T) {
-	for _, size := range []int{portableFirstSize, mappedSize} {
+	for _, size := range []int{portableFirstSize, smallSize, maxHeapSize + 1} {
 		NewBuffer(size).Free()
 		one, other := NewBuffer(size), NewBuffer(size)
 		require.NotSame(t, &one.Bytes[0], &other.Bytes[0])
@@ -29,7 +29,7 @@ func TestBufferHasOneOwner(t *testing.T) {
 }
 
 func TestBufferFreeIsSeen(t *testing.T) {
-	for _, size := range []int{portableFirstSize, mappedSize} {
+	for _, size := range []int{portableFirstSize, smallSize, maxHeapSize + 1} {
 		b := NewBuffer(size)
 		copy(b.Bytes, "secret")
 		kept := b.Bytes[:6]
@@ -45,7 +45,7 @@ func TestBufferCacheIsBounded(t *testing.T) {
 	for range 4 {
 		kept = append(kept, c.get(size))
 	}
-	extra := c.get(mappedSize)
+	extra := c.get(smallSize)
 	for _, b := range kept {
 		c.put(b)
 	}
@@ -71,4 +71,26 @@ func TestBufferCacheIsBounded(t *testing.T) {
 	for _, b := range append(kept, another, c.get(2*size)) {
 		unmapMemory(b.Bytes)
 	}
+}
+
+func TestBuffersOnHeapAreBounded(t *testing.T) {
+	before := heapBytes.Load() // of readers that other tests have dropped
+	var onHeap []*Buffer
+	for heapBytes.Load()+smallSize <= maxHeapBytes {
+		onHeap = append(onHeap, NewBuffer(smallSize))
+	}
+	small, mapped := NewBuffer(smallSize-1), NewBuffer(smallSize)
+	require.False(t, small.mapped)
+	require.True(t, mapped.mapped, "the heap has its share")
+	for _, b := range onHeap {
+		require.False(t, b.mapped)
+		b.Free()
+	}
+
+	again := NewBuffer(smallSize)
+	require.False(t, again.mapped, "there is room again")
+	for _, b := range []*Buffer{small, mapped, again} {
+		b.Free()
+	}
+	require.Equal(t, before, heapBytes.Load())
 }

@@ -25,7 +25,7 @@ func limitedReader(t *testing.T, stream string, piece, maxPacketSize, batch int)
 }
 
 func TestReaderMaxPacketSize(t *testing.T) {
-	for _, maxPacketSize := range []int{1, 2, 10, 511, 512, 513, 4095, 4096, 4097, 5000, mappedSize, 100_000} {
+	for _, maxPacketSize := range []int{1, 2, 10, 511, 512, 513, 4095, 4096, 4097, 5000, smallSize, 100_000} {
 		fits := x(maxPacketSize-1) + "\n"
 		for name, c := range map[string]struct {
 			stream string
