@@ -148,7 +148,7 @@ func TestChatGuide(t *testing.T) {
 		require.Equal(t, line, bob.receive())
 	}
 
-	require.Equal(t, "This is kitchen.", bob.ask("/join kitchen"))
+	require.Equal(t, "This is the kitchen.", bob.ask("/join kitchen"))
 	require.Equal(t, "* bob has left", ann.receive())
 	require.Equal(t, "<ann> bob?", ann.ask("bob?"))
 	require.Equal(t, "<bob> here", bob.ask("here"), "and nothing of another room before")

@@ -8,10 +8,9 @@
 
 declare(strict_types=1);
 
-use Spiral\Goridge\RPC\RPC;
+use Rrtcp\Worker\Pusher;
 
 require __DIR__ . '/vendor/autoload.php';
 
-$rpc = RPC::create(getenv('RR_RPC') ?: 'tcp://127.0.0.1:6001');
-$reached = $rpc->call('tcp.Broadcast', ['server' => 'chat', 'body' => base64_encode("*** $argv[1]\r\n")]);
-printf("%d will read it, %d have too much to read\n", $reached['accepted'], $reached['full']);
+$reached = Pusher::create()->broadcast("*** $argv[1]\r\n", server: 'chat');
+echo "$reached->accepted will read it, $reached->full have too much to read\n";

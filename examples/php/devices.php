@@ -9,49 +9,40 @@
 
 declare(strict_types=1);
 
-use Spiral\RoadRunner\Payload;
-use Spiral\RoadRunner\Worker;
+use Rrtcp\Worker\Event;
+use Rrtcp\Worker\Reply;
+use Rrtcp\Worker\Server;
 
 require __DIR__ . '/vendor/autoload.php';
 
-/** Whether it may still talk to us: a certificate can be stolen before it expires. Ask your database here. */
-function isKnown(string $device): bool
+final class Gateway
 {
-    return $device !== '' && $device !== 'stolen-device';
-}
+    public function onConnect(Event $event): Reply
+    {
+        $device = $event->tls['client']['sans'][0] ?? '';
 
-function take(string $device, string $line): string
-{
-    $reading = json_decode($line, true);
-    if (!is_array($reading)) {
-        return 'error';
+        return $this->isKnown($device) ? Reply::continue()->withState($device) : Reply::close();
     }
-    fwrite(STDERR, "device $device: " . json_encode($reading) . "\n"); // or store it
 
-    return 'ok';
-}
-
-$worker = Worker::create();
-
-while ($request = $worker->waitPayload()) {
-    try {
-        $event = json_decode($request->header, true, 8, JSON_THROW_ON_ERROR);
-        $answer = ['reply' => 'CONTINUE', 'uuid' => $event['uuid']];
-        $text = '';
-
-        if ($event['event'] === 'CONNECTED') {
-            $device = $event['tls']['client']['sans'][0] ?? '';
-            $answer['reply'] = isKnown($device) ? 'CONTINUE' : 'CLOSE';
-            $answer['state'] = $device;
-        } elseif ($event['event'] === 'DATA' && isset($event['eof'])) {
-            $answer['reply'] = 'CLOSE'; // half a reading is none
-        } elseif ($event['event'] === 'DATA') {
-            $answer['reply'] = 'WRITE';
-            $text = take($event['state'], $request->body) . "\n";
+    public function onData(Event $event): Reply
+    {
+        if ($event->eof) {
+            return Reply::close(); // half a reading is none
         }
-        $worker->respond(new Payload($text, json_encode($answer, JSON_THROW_ON_ERROR)));
-    } catch (\Throwable $e) {
-        // An error reply: RoadRunner logs it and closes the connection.
-        $worker->error((string) $e);
+        $reading = json_decode($event->body, true);
+        if (!is_array($reading)) {
+            return Reply::write("error\n");
+        }
+        fwrite(STDERR, "device {$event->state}: " . json_encode($reading) . "\n"); // or store it
+
+        return Reply::write("ok\n");
+    }
+
+    /** Whether it may still talk to us: a certificate can be stolen before it expires. Ask your database here. */
+    private function isKnown(string $device): bool
+    {
+        return $device !== '' && $device !== 'stolen-device';
     }
 }
+
+(new Server())->run(new Gateway());

@@ -7,26 +7,21 @@
 
 declare(strict_types=1);
 
-use Spiral\RoadRunner\Tcp\TcpWorker;
-use Spiral\RoadRunner\Worker;
+use Rrtcp\Worker\Event;
+use Rrtcp\Worker\Reply;
+use Rrtcp\Worker\Server;
 
 require __DIR__ . '/vendor/autoload.php';
 
-$worker = Worker::create();
-$tcpWorker = new TcpWorker($worker);
-
-while ($request = $tcpWorker->waitRequest()) {
-    try {
-        $levels = [];
-        foreach (explode("\n", rtrim($request->body, "\n")) as $line) {
-            $entry = json_decode($line, true);
-            $level = is_array($entry) ? (string) ($entry['level'] ?? 'none') : 'broken';
-            $levels[$level] = ($levels[$level] ?? 0) + 1;
-        }
-        // Here they would go on to where logs are kept.
-        fwrite(STDERR, 'logs ' . json_encode($levels) . "\n");
-        $tcpWorker->read();
-    } catch (\Throwable $e) {
-        $worker->error((string) $e);
+(new Server())->run(static function (Event $event): Reply {
+    $levels = [];
+    foreach (explode("\n", rtrim($event->body, "\n")) as $line) {
+        $entry = json_decode($line, true);
+        $level = is_array($entry) ? (string) ($entry['level'] ?? 'none') : 'broken';
+        $levels[$level] = ($levels[$level] ?? 0) + 1;
     }
-}
+    // Here they would go on to where logs are kept.
+    fwrite(STDERR, 'logs ' . json_encode($levels) . "\n");
+
+    return Reply::continue();
+});

@@ -11,14 +11,17 @@ declare(strict_types=1);
  *      1      flags
  *      2-5    payload length
  *      6-9    CRC32 of bytes 0-5
- *      10     stream flags
+ *      10     stream flags: 1 more frames follow, 2 stop streaming, 4 ping, 8 pong
  *      11     unused
  *
  * Frames that carry an exchange have one option: the length of the context, which comes before the body.
  */
 final class Goridge
 {
-    private const CONTROL = 0x01;
+    public const CONTROL = 0x01;
+    public const STOP = 0x02;
+    public const PONG = 0x08;
+    private const STREAM = 0x01;
     private const JSON = 0x08;
     private const ERROR = 0x40;
 
@@ -47,7 +50,7 @@ final class Goridge
      */
     public function receive(): ?array
     {
-        while (($frame = $this->readFrame()) !== null) {
+        while (($frame = $this->frame()) !== null) {
             [$flags, $options, $payload] = $frame;
 
             if (($flags & self::CONTROL) === 0) {
@@ -61,16 +64,31 @@ final class Goridge
                 return null;
             }
             if (isset($control['pid'])) {
-                $this->writeFrame(self::CONTROL | self::JSON, [], json_encode(['pid' => getmypid()]));
+                $this->sendPid();
             }
         }
 
         return null;
     }
 
-    public function answer(string $context, string $body = ''): void
+    /** @param bool $isLast whether no more frames of this answer follow */
+    public function answer(string $context, string $body = '', bool $isLast = true): void
     {
-        $this->writeFrame(0, [strlen($context)], $context . $body);
+        $this->writeFrame(0, [strlen($context)], $context . $body, $isLast ? 0 : self::STREAM);
+    }
+
+    public function sendPid(): void
+    {
+        $this->writeFrame(self::CONTROL | self::JSON, [], json_encode(['pid' => getmypid()]));
+    }
+
+    /** Whether frame() has something to read. */
+    public function isReadable(): bool
+    {
+        $read = [$this->in];
+        $none = null;
+
+        return stream_select($read, $none, $none, 0) === 1;
     }
 
     public function error(string $message): void
@@ -79,16 +97,19 @@ final class Goridge
     }
 
     /**
-     * @return array{int, list<int>, string}|null flags, options and payload, or null at the end of the stream
+     * Waits for the next frame.
+     *
+     * @return array{int, list<int>, string, int}|null flags, options, payload and stream flags, or null at the end of the
+     *     stream
      */
-    private function readFrame(): ?array
+    public function frame(): ?array
     {
         $header = $this->readExactly(12);
         if ($header === null) {
             return null;
         }
 
-        $fields = unpack('Cversion/Cflags/Vlength/Vcrc', $header);
+        $fields = unpack('Cversion/Cflags/Vlength/Vcrc/Cstream', $header);
         if ($fields['version'] >> 4 !== 1 || $fields['crc'] !== crc32(substr($header, 0, 6))) {
             throw new RuntimeException('this is not a goridge frame: ' . bin2hex($header));
         }
@@ -100,16 +121,19 @@ final class Goridge
             return null;
         }
 
-        return [$fields['flags'], $options === '' ? [] : array_values(unpack('V*', $options)), $payload];
+        $options = $options === '' ? [] : array_values(unpack('V*', $options));
+
+        return [$fields['flags'], $options, $payload, $fields['stream']];
     }
 
     /**
      * @param list<int> $options
      */
-    private function writeFrame(int $flags, array $options, string $payload): void
+    private function writeFrame(int $flags, array $options, string $payload, int $stream = 0): void
     {
         $start = pack('CCV', 0x10 | (3 + count($options)), $flags, strlen($payload));
-        $frame = $start . pack('V', crc32($start)) . "\0\0" . ($options === [] ? '' : pack('V*', ...$options)) . $payload;
+        $frame = $start . pack('VCC', crc32($start), $stream, 0);
+        $frame .= ($options === [] ? '' : pack('V*', ...$options)) . $payload;
 
         while ($frame !== '') {
             $written = fwrite($this->out, $frame);

@@ -30,7 +30,14 @@ final class Rpc
     /** @return mixed */
     public function call(string $method, mixed $argument): mixed
     {
-        $payload = $method . json_encode($argument, JSON_THROW_ON_ERROR);
+        $answer = $this->callEncoded($method, json_encode($argument, JSON_THROW_ON_ERROR));
+
+        return json_decode($answer, true, 8, JSON_THROW_ON_ERROR);
+    }
+
+    public function callEncoded(string $method, string $argument): string
+    {
+        $payload = $method . $argument;
         $start = pack('CCV', 0x15, self::JSON, strlen($payload));
         $frame = $start . pack('V', crc32($start)) . "\0\0" . pack('VV', ++$this->calls, strlen($method)) . $payload;
         while ($frame !== '') {
@@ -44,7 +51,7 @@ final class Rpc
             throw new RuntimeException("$method: $answer");
         }
 
-        return json_decode($answer, true, 8, JSON_THROW_ON_ERROR);
+        return $answer;
     }
 
     private function read(int $length): string

@@ -1,0 +1,111 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker;
+
+use Spiral\Goridge\RPC\Codec\JsonCodec;
+use Spiral\Goridge\RPC\RPC;
+use Spiral\Goridge\RPC\RPCInterface;
+use Spiral\RoadRunner\Environment;
+
+/**
+ * Reaches any connection from anywhere in an app, over RoadRunner's RPC. No call waits for a client or a worker.
+ *
+ * Every method throws Spiral\Goridge\RPC\Exception\ServiceException where RoadRunner refuses the arguments.
+ */
+final class Pusher
+{
+    private readonly RPCInterface $rpc;
+
+    public function __construct(RPCInterface $rpc)
+    {
+        $this->rpc = $rpc->withCodec(new JsonCodec());
+    }
+
+    /** @param string|null $address of RoadRunner's rpc; null: RR_RPC of the environment, which workers have */
+    public static function create(?string $address = null): self
+    {
+        return new self(RPC::create($address ?? Environment::fromGlobals()->getRPCAddress()));
+    }
+
+    /**
+     * Sends bytes to a client, whole and never inside of an answer, in the order of calls.
+     *
+     * @param bool $close ends the connection behind them
+     */
+    public function write(string $uuid, string $bytes, bool $close = false): PushResult
+    {
+        $request = ['uuid' => $uuid, 'body' => base64_encode($bytes)] + ($close ? ['close' => true] : []);
+
+        return PushResult::from($this->rpc->call('tcp.Write', $request));
+    }
+
+    /** Cuts a connection off, with what waits for its client. It may be gone already. */
+    public function close(string $uuid): void
+    {
+        $this->rpc->call('tcp.Close', $uuid);
+    }
+
+    /**
+     * Sends bytes to all connections that fit all that is given: at least one of the three.
+     *
+     * @param string[]|null $uuids an empty list is nobody
+     */
+    public function broadcast(
+        string $bytes,
+        ?string $tag = null,
+        ?string $server = null,
+        ?array $uuids = null,
+    ): PushCounts {
+        $uuids = $uuids === null ? null : array_values($uuids);
+        $request = self::given(['tag' => $tag, 'server' => $server, 'uuids' => $uuids]);
+
+        return PushCounts::fromArray($this->rpc->call('tcp.Broadcast', $request + ['body' => base64_encode($bytes)]));
+    }
+
+    /**
+     * Adds and removes single tags; Reply::withTags() sets them all.
+     *
+     * @param string[] $add
+     * @param string[] $remove
+     */
+    public function tag(string $uuid, array $add = [], array $remove = []): PushResult
+    {
+        $request = ['uuid' => $uuid, 'add' => array_values($add), 'remove' => array_values($remove)];
+
+        return PushResult::from($this->rpc->call('tcp.Tag', $request));
+    }
+
+    /**
+     * All open connections that fit, in the order of their uuids. Pages are asked for as they are needed.
+     *
+     * @return \Generator<int, Connection>
+     */
+    public function connections(?string $server = null, ?string $tag = null, int $pageSize = 100): \Generator
+    {
+        $request = self::given(['server' => $server, 'tag' => $tag]) + ['limit' => $pageSize, 'after' => ''];
+        do {
+            $page = $this->rpc->call('tcp.Connections', $request);
+            foreach ($page['connections'] ?? [] as $connection) {
+                yield Connection::fromArray($connection);
+            }
+            $request['after'] = $page['next'] ?? '';
+        } while ($request['after'] !== '');
+    }
+
+    public function stats(): Stats
+    {
+        return Stats::fromArray($this->rpc->call('tcp.Stats', true));
+    }
+
+    /**
+     * @param array<string, mixed> $selectors
+     *
+     * @return array<string, mixed>
+     */
+    private static function given(array $selectors): array
+    {
+        return array_filter($selectors, static fn (mixed $value): bool => $value !== null);
+    }
+}

@@ -1,0 +1,85 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker;
+
+use Rrtcp\Worker\Internal\Bulk;
+use Rrtcp\Worker\Internal\Handler;
+use Rrtcp\Worker\Internal\Stream;
+use Spiral\RoadRunner\Payload;
+use Spiral\RoadRunner\Worker;
+use Spiral\RoadRunner\WorkerInterface;
+
+/** Hands the events of RoadRunner's TCP server to a handler and sends what that returns, one reply for each event. */
+final class Server
+{
+    private readonly WorkerInterface $worker;
+
+    /** @var \Closure(string): void */
+    private readonly \Closure $log;
+
+    /**
+     * @param WorkerInterface|null                       $worker    the default speaks over the process' own pipes
+     * @param string|\Closure(Event, \Throwable): string $lastWords what a client gets whose event the handler fails,
+     *                                                              before its connection is closed
+     * @param (\Closure(string): void)|null              $log       the default is the standard error, which RoadRunner
+     *                                                              logs
+     */
+    public function __construct(
+        ?WorkerInterface $worker = null,
+        private readonly string|\Closure $lastWords = '',
+        ?\Closure $log = null,
+    ) {
+        $this->worker = $worker ?? Worker::create();
+        $this->log = $log ?? static function (string $text): void {
+            fwrite(STDERR, $text);
+        };
+    }
+
+    /**
+     * Serves until RoadRunner stops the worker.
+     *
+     * The handler is a function that takes an Event and returns a Reply, or an object with the methods
+     * onData(Event): Reply, onConnect(Event): Reply and onClose(Event): void, the last two as needed. What it returns
+     * for CLOSE is ignored. What it throws is logged and ends that connection; the worker goes on.
+     */
+    public function run(callable|object $handler): void
+    {
+        $handler = new Handler($handler, $this->lastWords, $this->report(...));
+        $bulk = new Bulk($this->worker, $handler);
+        $stream = new Stream($this->worker, $handler);
+
+        while (!$stream->isStopped() && ($payload = $this->worker->waitPayload()) !== null) {
+            if ($payload->header === '') {
+                continue; // no event: an answer would be taken for that to the next
+            }
+            try {
+                $context = json_decode($payload->header, true, 16, JSON_THROW_ON_ERROR);
+                $events = ($context['event'] ?? '') === 'BULK' ? Bulk::events($context, $payload->body) : null;
+            } catch (\JsonException | \UnexpectedValueException $e) {
+                $this->worker->error('rrtcp/worker: ' . $e->getMessage());
+                continue;
+            }
+            if ($events !== null) {
+                $bulk->answer($events);
+                continue;
+            }
+
+            $event = Event::fromContext($context, $payload->body);
+            $reply = $handler->handle($event);
+            if ($reply->chunks !== null) {
+                $stream->answer($event, $reply);
+                unset($reply); // a generator ends now, not with the next event
+                continue;
+            }
+            $header = json_encode($reply->toArray($event->uuid), JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
+            $this->worker->respond(new Payload($reply->body, $header));
+        }
+    }
+
+    private function report(Event $event, \Throwable $e): void
+    {
+        ($this->log)("rrtcp/worker: {$event->server} {$event->uuid} {$event->type->name}: $e\n");
+    }
+}

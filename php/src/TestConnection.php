@@ -1,0 +1,180 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker;
+
+use Rrtcp\Worker\Internal\Handler;
+use Rrtcp\Worker\Internal\Packets;
+
+/** A client of a TestHost. */
+final class TestConnection
+{
+    public readonly string $uuid;
+
+    private readonly Packets $packets;
+
+    private string $received = '';
+
+    private string $state = '';
+
+    /** @var list<string> */
+    private array $tags = [];
+
+    private ?Reason $reason = null;
+
+    /** @var list<Event> */
+    private array $events = [];
+
+    /** @var list<Reply> */
+    private array $replies = [];
+
+    private int $bytesRead = 0;
+
+    private int $bytesWritten = 0;
+
+    /**
+     * @param array<string, mixed> $context
+     *
+     * @internal TestHost::connect() makes them
+     */
+    public function __construct(
+        private readonly Handler $handler,
+        Framing $framing,
+        private readonly string $server,
+        private readonly string $remoteAddress,
+        array $context,
+    ) {
+        $this->uuid = sprintf('00000000-0000-4000-8000-%s', bin2hex(random_bytes(6)));
+        $this->packets = new Packets($framing);
+        $this->exchange('CONNECTED', '', $context + ['local_addr' => '192.0.2.254:7777']);
+    }
+
+    /** The client sends bytes: part of a packet, one, or many. */
+    public function send(string $bytes): self
+    {
+        if ($this->reason !== null) {
+            throw new \LogicException("the connection has ended: {$this->reason->value}");
+        }
+        $this->bytesRead += strlen($bytes);
+        $this->packets->add($bytes);
+        while ($this->reason === null && ($packet = $this->packets->next()) !== null) {
+            $this->exchange('DATA', $packet);
+        }
+
+        return $this;
+    }
+
+    /** The client says that it sends no more, and still reads. A tail without a delimiter is a packet. */
+    public function endOfFile(): self
+    {
+        $tail = $this->packets->rest();
+        if ($this->reason === null && $tail !== '') {
+            $this->exchange('DATA', $tail, ['eof' => true]);
+            $this->end(Reason::Eof, 0);
+        }
+        $this->end(Reason::Eof);
+
+        return $this;
+    }
+
+    /** The connection ends, and the handler gets CLOSE. It has no effect on one that has ended. */
+    public function end(Reason $reason = Reason::Reset, ?int $unfinished = null): void
+    {
+        if ($this->reason !== null) {
+            return;
+        }
+        $this->reason = $reason;
+        $unfinished ??= $this->packets->unfinished();
+        $this->exchange('CLOSE', '', [
+            'reason' => $reason->value,
+            'bytes_read' => $this->bytesRead,
+            'bytes_written' => $this->bytesWritten,
+            'seconds' => 0.001,
+        ] + ($unfinished > 0 ? ['unfinished' => $unfinished] : []));
+    }
+
+    /** What the client has got since it was asked the last time. */
+    public function received(): string
+    {
+        $received = $this->received;
+        $this->received = '';
+
+        return $received;
+    }
+
+    public function isOpen(): bool
+    {
+        return $this->reason === null;
+    }
+
+    /** Why it has ended; null while it is open. */
+    public function reason(): ?Reason
+    {
+        return $this->reason;
+    }
+
+    public function state(): string
+    {
+        return $this->state;
+    }
+
+    /** @return list<string> */
+    public function tags(): array
+    {
+        return $this->tags;
+    }
+
+    /** @return list<Event> what the handler was given */
+    public function events(): array
+    {
+        return $this->events;
+    }
+
+    /** @return list<Reply> what it returned, event by event */
+    public function replies(): array
+    {
+        return $this->replies;
+    }
+
+    /** @param array<string, mixed> $more */
+    private function exchange(string $name, string $body, array $more = []): void
+    {
+        $context = ['remote_addr' => $this->remoteAddress, 'server' => $this->server, 'uuid' => $this->uuid];
+        $context += ['event' => $name] + ($this->state === '' ? [] : ['state' => $this->state]) + $more;
+        $event = Event::fromContext($context, $body);
+        $this->events[] = $event;
+        $reply = $this->handler->handle($event);
+        $this->replies[] = $reply;
+        if ($event->type !== EventType::Close) {
+            $this->obey($event, $reply);
+        }
+    }
+
+    private function obey(Event $event, Reply $reply): void
+    {
+        $this->state = $reply->state ?? $this->state;
+        $this->tags = $reply->tags ?? $this->tags;
+        $type = $reply->type;
+        try {
+            foreach ($reply->chunks ?? [$reply->body] as $chunk) {
+                $this->write($chunk);
+            }
+        } catch (\Throwable $e) {
+            $failed = $this->handler->fail($event, $e);
+            $this->write($failed->body);
+            $type = $failed->type;
+        }
+        if ($type === ReplyType::Close || $type === ReplyType::WriteAndClose) {
+            $this->end(Reason::Worker);
+        } elseif ($reply->next !== null) {
+            $this->packets->change($reply->next);
+        }
+    }
+
+    private function write(string $bytes): void
+    {
+        $this->received .= $bytes;
+        $this->bytesWritten += strlen($bytes);
+    }
+}

@@ -1,0 +1,78 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Rrtcp\Worker\Connection;
+use Rrtcp\Worker\Pusher;
+use Rrtcp\Worker\PushResult;
+
+final class PusherTest extends TestCase
+{
+    public function testWriteCloseAndTag(): void
+    {
+        $rpc = new FakeRPC('accepted', 'full', true, 'gone');
+        $pusher = new Pusher($rpc);
+        self::assertSame(PushResult::Accepted, $pusher->write('u', "\xff\r\n"));
+        self::assertSame(PushResult::Full, $pusher->write('u', 'bye', close: true));
+        $pusher->close('u');
+        self::assertSame(PushResult::Gone, $pusher->tag('u', add: [7 => 'a']));
+        self::assertSame([
+            ['tcp.Write', ['uuid' => 'u', 'body' => '/w0K']],
+            ['tcp.Write', ['uuid' => 'u', 'body' => 'Ynll', 'close' => true]],
+            ['tcp.Close', 'u'],
+            ['tcp.Tag', ['uuid' => 'u', 'add' => ['a'], 'remove' => []]],
+        ], $rpc->calls);
+    }
+
+    public function testBroadcast(): void
+    {
+        $rpc = new FakeRPC(['accepted' => 3, 'gone' => 1, 'full' => 2], ['accepted' => 0]);
+        $counts = (new Pusher($rpc))->broadcast('x', tag: 't', server: 's');
+        self::assertSame([3, 1, 2], [$counts->accepted, $counts->gone, $counts->full]);
+        (new Pusher($rpc))->broadcast('x', uuids: []);
+        self::assertSame([
+            ['tcp.Broadcast', ['tag' => 't', 'server' => 's', 'body' => 'eA==']],
+            ['tcp.Broadcast', ['uuids' => [], 'body' => 'eA==']],
+        ], $rpc->calls, 'an empty list is nobody, no list is everybody');
+    }
+
+    public function testConnectionsComePageByPage(): void
+    {
+        $one = static fn (string $uuid): array => [
+            'uuid' => $uuid, 'server' => 's', 'remote_addr' => '192.0.2.1:7', 'connected_at' => '2024-01-02T03:04:05Z',
+            'bytes' => 1, 'bytes_written' => 2, 'packets' => 3, 'tags' => ['t'], 'state' => 'reading',
+        ];
+        $rpc = new FakeRPC(
+            ['connections' => [$one('a'), $one('b')], 'next' => 'b'],
+            ['connections' => [$one('c')], 'next' => ''],
+        );
+        $found = [];
+        foreach ((new Pusher($rpc))->connections(tag: 't', pageSize: 2) as $connection) {
+            self::assertInstanceOf(Connection::class, $connection);
+            self::assertSame('2024-01-02 03:04:05', $connection->connectedAt->format('Y-m-d H:i:s'));
+            $found[] = $connection->uuid;
+            self::assertCount($connection->uuid === 'c' ? 2 : 1, $rpc->calls, 'a page is asked for when it is needed');
+        }
+        self::assertSame(['a', 'b', 'c'], $found);
+        self::assertSame([
+            ['tcp.Connections', ['tag' => 't', 'limit' => 2, 'after' => '']],
+            ['tcp.Connections', ['tag' => 't', 'limit' => 2, 'after' => 'b']],
+        ], $rpc->calls);
+    }
+
+    public function testStats(): void
+    {
+        $rpc = new FakeRPC([
+            'connections' => 5, 'servers' => ['s' => 5], 'tags' => 1, 'exchanges_waiting' => 2, 'buffered_bytes' => 3,
+            'memory_limit' => 4, 'pushes' => ['accepted' => 6, 'gone' => 0, 'full' => 0],
+        ]);
+        $stats = (new Pusher($rpc))->stats();
+        self::assertSame([5, ['s' => 5], 2, 6], [
+            $stats->connections, $stats->servers, $stats->exchangesWaiting, $stats->pushes->accepted,
+        ]);
+        self::assertSame([['tcp.Stats', true]], $rpc->calls);
+    }
+}

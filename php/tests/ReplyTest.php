@@ -1,0 +1,106 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Rrtcp\Worker\Framing;
+use Rrtcp\Worker\Reply;
+
+final class ReplyTest extends TestCase
+{
+    /**
+     * @param array<string, mixed> $context
+     *
+     * @dataProvider replies
+     */
+    public function testOnTheWire(Reply $reply, array $context, string $body = ''): void
+    {
+        self::assertSame($context, $reply->toArray('u'));
+        self::assertSame($body, $reply->body);
+    }
+
+    /** @return iterable<string, array{0: Reply, 1: array<string, mixed>, 2?: string}> */
+    public function replies(): iterable
+    {
+        yield 'write' => [Reply::write("a\0"), ['reply' => 'WRITE', 'uuid' => 'u'], "a\0"];
+        yield 'continue' => [Reply::continue(), ['reply' => 'CONTINUE', 'uuid' => 'u']];
+        yield 'write and close' => [Reply::writeAndClose('a'), ['reply' => 'WRITECLOSE', 'uuid' => 'u'], 'a'];
+        yield 'close' => [Reply::close(), ['reply' => 'CLOSE', 'uuid' => 'u']];
+        yield 'state' => [Reply::continue()->withState('s'), ['reply' => 'CONTINUE', 'uuid' => 'u', 'state' => 's']];
+        yield 'state as array' => [
+            Reply::continue()->withState(['a' => 1]),
+            ['reply' => 'CONTINUE', 'uuid' => 'u', 'state' => '{"a":1}'],
+        ];
+        yield 'no state' => [Reply::continue()->withState([]), ['reply' => 'CONTINUE', 'uuid' => 'u', 'state' => '']];
+        yield 'no tags' => [Reply::continue()->withTags([]), ['reply' => 'CONTINUE', 'uuid' => 'u', 'tags' => []]];
+        yield 'all of it' => [
+            Reply::write('b')->withTags([3 => 'x', 5 => 'y'])->withNext(Framing::until("\n")->once())->withState('s'),
+            [
+                'reply' => 'WRITE', 'uuid' => 'u', 'state' => 's', 'tags' => ['x', 'y'],
+                'next' => ['once' => true, 'framing' => 'delimiter', 'delimiter' => "\n"],
+            ],
+            'b',
+        ];
+    }
+
+    /** @dataProvider mistakes */
+    public function testWhatCannotBeSentIsRefusedWhereItIsWritten(\Closure $mistake): void
+    {
+        $this->expectException(\InvalidArgumentException::class);
+        $mistake();
+    }
+
+    /** @return iterable<string, array{\Closure}> */
+    public function mistakes(): iterable
+    {
+        yield 'a state that is no text' => [static fn () => Reply::continue()->withState("\xff")];
+        yield 'a large state' => [static fn () => Reply::continue()->withState(str_repeat('x', (64 << 10) + 1))];
+        yield 'an empty tag' => [static fn () => Reply::continue()->withTags([''])];
+        yield 'a long tag' => [static fn () => Reply::continue()->withTags([str_repeat('x', 129)])];
+        yield 'a tag that is no text' => [static fn () => Reply::continue()->withTags(["\xff"])];
+        yield 'many tags' => [static fn () => Reply::continue()->withTags(array_fill(0, 33, 'x'))];
+        yield 'an empty delimiter' => [static fn () => Framing::until('')];
+        yield 'a delimiter that JSON has no way to say' => [static fn () => Framing::until("\n", "\xff")];
+    }
+
+    public function testAReplyDoesNotChange(): void
+    {
+        $reply = Reply::write('a');
+        $reply->withState('s')->withTags(['t'])->withNext(Framing::raw());
+        self::assertSame(['reply' => 'WRITE', 'uuid' => 'u'], $reply->toArray('u'));
+    }
+
+    /**
+     * @param array<string, mixed> $keys
+     *
+     * @dataProvider framings
+     */
+    public function testFramings(Framing $framing, array $keys): void
+    {
+        self::assertEquals($keys, $framing->toArray());
+    }
+
+    /** @return iterable<array{Framing, array<string, mixed>}> */
+    public function framings(): iterable
+    {
+        yield [
+            Framing::until("\r\n", "\n")->strip(),
+            ['framing' => 'delimiter', 'delimiters' => ["\r\n", "\n"], 'strip' => true],
+        ];
+        yield [Framing::until("\n")->batch(), ['framing' => 'delimiter', 'delimiter' => "\n", 'batch' => true]];
+        yield [
+            Framing::length(2, 'little', strip: 2),
+            ['framing' => 'length', 'length' => ['bytes' => 2, 'endian' => 'little', 'strip' => 2]],
+        ];
+        yield [
+            Framing::lengthInDigits(4, adjust: -4)->once(),
+            ['framing' => 'length', 'length' => ['ascii' => 4, 'adjust' => -4], 'once' => true],
+        ];
+        yield [Framing::lengthInVarint(1), ['framing' => 'length', 'length' => ['varint' => true, 'offset' => 1]]];
+        yield [Framing::fixed(9), ['framing' => 'fixed', 'packet_size' => 9]];
+        yield [Framing::raw(), ['framing' => 'raw']];
+        yield [Framing::of(['framing' => 'new'])->once(), ['framing' => 'new', 'once' => true]];
+    }
+}

@@ -1,0 +1,223 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Rrtcp\Worker\Event;
+use Rrtcp\Worker\Reply;
+use Rrtcp\Worker\Server;
+use Spiral\RoadRunner\Message\Command\StreamStop;
+use Spiral\RoadRunner\Message\Command\WorkerStop;
+use Spiral\RoadRunner\Payload;
+
+final class ServerTest extends TestCase
+{
+    private string $log = '';
+
+    public function testEachEventHasOneReplyThatNamesIt(): void
+    {
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'CONNECTED', 'uuid' => 'a']),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], "hello\r\n"),
+            new Payload('', ''),
+            FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a']),
+        );
+        $this->serve($worker, static fn (Event $e): Reply => Reply::write("{$e->type->name} {$e->body}"));
+        self::assertSame([
+            [['reply' => 'WRITE', 'uuid' => 'a'], 'Connected ', true],
+            [['reply' => 'WRITE', 'uuid' => 'a'], "Data hello\r\n", true],
+            [['reply' => 'CONTINUE', 'uuid' => 'a'], '', true],
+        ], $worker->frames());
+        self::assertSame('', $this->log);
+    }
+
+    public function testAnObjectHasAMethodForEachEvent(): void
+    {
+        $handler = new class {
+            public string $closed = '';
+
+            public function onConnect(Event $event): Reply
+            {
+                return Reply::write('welcome');
+            }
+
+            public function onData(Event $event): Reply
+            {
+                return Reply::writeAndClose('bye');
+            }
+
+            public function onClose(Event $event): void
+            {
+                $this->closed .= $event->uuid;
+            }
+        };
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'CONNECTED', 'uuid' => 'a']),
+            FakeWorker::event(['event' => 'NEW', 'uuid' => 'a']),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']),
+            FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a']),
+        );
+        $this->serve($worker, $handler);
+        self::assertSame(['welcome', '', 'bye', ''], array_column($worker->frames(), 1));
+        self::assertSame('a', $handler->closed);
+
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'CONNECTED']), FakeWorker::event(['event' => 'CLOSE']));
+        $this->serve($worker, new class {
+            public function onData(Event $event): Reply
+            {
+                return Reply::close();
+            }
+        });
+        self::assertSame(['CONTINUE', 'CONTINUE'], array_column(array_column($worker->frames(), 0), 'reply'));
+
+        $this->expectExceptionMessage('has no method onData');
+        $this->serve(new FakeWorker(), new \stdClass());
+    }
+
+    public function testWhatFailsEndsThatConnectionAlone(): void
+    {
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a', 'server' => 'smtp'], 'throw'),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'b'], 'nothing'),
+            FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a'], 'throw'),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'c'], 'echo'),
+        );
+        $handler = static fn (Event $e): ?Reply => match ($e->body) {
+            'throw' => throw new \RuntimeException('no database'),
+            'nothing' => null,
+            'echo' => Reply::write($e->body),
+        };
+        $this->serve($worker, $handler, "421\r\n");
+        self::assertSame([
+            [['reply' => 'WRITECLOSE', 'uuid' => 'a'], "421\r\n", true],
+            [['reply' => 'WRITECLOSE', 'uuid' => 'b'], "421\r\n", true],
+            [['reply' => 'CONTINUE', 'uuid' => 'a'], '', true],
+            [['reply' => 'WRITE', 'uuid' => 'c'], 'echo', true],
+        ], $worker->frames());
+        self::assertStringContainsString('rrtcp/worker: smtp a Data: RuntimeException: no database in ', $this->log);
+        self::assertStringContainsString('the handler returned null, not a Reply', $this->log);
+
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'throw'));
+        $this->serve($worker, $handler);
+        self::assertSame([[['reply' => 'CLOSE', 'uuid' => 'a'], '', true]], $worker->frames());
+
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'throw'));
+        $words = static fn (Event $e, \Throwable $t): string => "{$e->uuid}: {$t->getMessage()}";
+        $this->serve($worker, $handler, $words);
+        self::assertSame([[['reply' => 'WRITECLOSE', 'uuid' => 'a'], 'a: no database', true]], $worker->frames());
+
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'throw'));
+        $this->serve($worker, $handler, static fn (): string => throw new \LogicException('speechless'));
+        self::assertSame([[['reply' => 'CLOSE', 'uuid' => 'a'], '', true]], $worker->frames());
+        self::assertStringContainsString('speechless', $this->log);
+    }
+
+    public function testABulkIsTakenApart(): void
+    {
+        $worker = new FakeWorker(FakeWorker::bulk(['a' => 'one', 'b' => '', 'c' => "three\0"]));
+        $seen = [];
+        $this->serve($worker, static function (Event $e) use (&$seen): Reply {
+            $seen[] = "{$e->uuid} {$e->body}";
+
+            return $e->uuid === 'b' ? throw new \RuntimeException('b fails') : Reply::write("<{$e->body}>");
+        }, 'sorry');
+        self::assertSame(['a one', 'b ', "c three\0"], $seen);
+        $replies = ['a' => 'WRITE <one>', 'b' => 'WRITECLOSE sorry', 'c' => "WRITE <three\0>"];
+        self::assertSame($replies, $worker->replies());
+        self::assertStringContainsString('b fails', $this->log);
+        self::assertTrue($worker->sent[count($worker->sent) - 1]->eos);
+    }
+
+    public function testWhatIsNoEventIsAnError(): void
+    {
+        $worker = new FakeWorker(
+            new Payload('', '{'),
+            FakeWorker::event(['event' => 'BULK', 'events' => [], 'sizes' => []]),
+            FakeWorker::event(['event' => 'BULK', 'events' => [['uuid' => 'a']], 'sizes' => [1, 2]], 'abc'),
+            FakeWorker::event(['event' => 'BULK', 'events' => [['uuid' => 'a']], 'sizes' => [2]], 'abc'),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'x'),
+        );
+        $this->serve($worker, static fn (Event $e): Reply => Reply::write($e->body));
+        self::assertCount(5, $worker->sent);
+        self::assertStringStartsWith('rrtcp/worker: Syntax error', $worker->sent[0]);
+        self::assertSame('rrtcp/worker: a bulk needs events, and as many sizes', $worker->sent[1]);
+        self::assertSame($worker->sent[1], $worker->sent[2]);
+        self::assertSame('rrtcp/worker: the sizes of a bulk do not add up to its body', $worker->sent[3]);
+        self::assertSame('x', $worker->sent[4]->body);
+    }
+
+    public function testAStreamIsFrames(): void
+    {
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']));
+        $this->serve($worker, static fn (): Reply => Reply::stream(['one', '', 'two'], close: true)->withState('s'));
+        self::assertSame([
+            [['reply' => 'WRITE', 'uuid' => 'a', 'state' => 's'], 'one', false],
+            [['reply' => 'WRITE', 'uuid' => 'a'], 'two', false],
+            [['reply' => 'WRITECLOSE', 'uuid' => 'a'], '', true],
+        ], $worker->frames());
+
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']));
+        $this->serve($worker, static fn (): Reply => Reply::stream([])->withState('s'));
+        self::assertSame([[['reply' => 'WRITE', 'uuid' => 'a', 'state' => 's'], '', true]], $worker->frames());
+    }
+
+    public function testAStreamThatFailsIsEnded(): void
+    {
+        $worker = new FakeWorker(FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']));
+        $this->serve($worker, static fn (): Reply => Reply::stream((static function (): iterable {
+            yield 'one';
+            throw new \RuntimeException('disk');
+        })()), 'sorry');
+        self::assertSame([
+            [['reply' => 'WRITE', 'uuid' => 'a'], 'one', false],
+            [['reply' => 'WRITECLOSE', 'uuid' => 'a'], 'sorry', true],
+        ], $worker->frames());
+        self::assertStringContainsString('disk', $this->log);
+    }
+
+    public function testAStreamEndsWhenItsClientIsGone(): void
+    {
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'b'], 'next'),
+        );
+        $worker->pulled = [StreamStop::class];
+        $worker->pulledAfter = 3;
+        $ended = false;
+        $endless = (static function () use (&$ended): iterable {
+            try {
+                while (true) {
+                    yield 'x';
+                }
+            } finally {
+                $ended = true;
+            }
+        });
+        $this->serve($worker, static function (Event $e) use (&$ended, $endless): Reply {
+            return $e->uuid === 'a' ? Reply::stream($endless()) : Reply::write($ended ? 'ended' : 'still there');
+        });
+        self::assertSame(['x', 'x', 'x', '', 'ended'], array_column($worker->frames(), 1));
+        self::assertSame([false, false, false, true, true], array_column($worker->frames(), 2));
+    }
+
+    public function testAStopDuringAStreamIsHeeded(): void
+    {
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'b']),
+        );
+        $worker->pulled = [WorkerStop::class];
+        $this->serve($worker, static fn (): Reply => Reply::stream(['x']));
+        self::assertSame(['x', ''], array_column($worker->frames(), 1), 'the stream is ended, b is not asked for');
+    }
+
+    private function serve(FakeWorker $worker, callable|object $handler, string|\Closure $lastWords = ''): void
+    {
+        $this->log = '';
+        (new Server($worker, $lastWords, function (string $text): void {
+            $this->log .= $text;
+        }))->run($handler);
+    }
+}

@@ -1,0 +1,43 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker\Tests;
+
+use PHPUnit\Framework\TestCase;
+
+/** The stand-ins for the Spiral packages have no public member that the real ones do not have. */
+final class StandInTest extends TestCase
+{
+    public function testItsMembersAreThoseOfTheRealPackages(): void
+    {
+        $vendor = (string) getenv('RRTCP_PHP_VENDOR');
+        if ($vendor === '') {
+            self::markTestSkipped('RRTCP_PHP_VENDOR does not say where the real packages are');
+        }
+        $standIns = self::api('', []);
+        self::assertGreaterThan(15, count($standIns));
+        $real = self::api($vendor, array_keys($standIns));
+        foreach ($standIns as $class => $members) {
+            $invented = array_values(array_diff($members, $real[$class] ?? []));
+            self::assertSame([], $invented, "only the stand-in of $class has these");
+        }
+    }
+
+    /**
+     * @param list<string> $classes
+     *
+     * @return array<string, list<string>>
+     */
+    private static function api(string $vendor, array $classes): array
+    {
+        $command = [PHP_BINARY, dirname(__DIR__, 2) . '/tests/php/spiral/api.php', implode(',', $classes)];
+        $environment = ['RRTCP_PHP_VENDOR' => $vendor] + getenv();
+        $process = proc_open($command, [1 => ['pipe', 'w']], $pipes, null, $environment);
+        self::assertIsResource($process);
+        $printed = stream_get_contents($pipes[1]);
+        self::assertSame(0, proc_close($process), (string) $printed);
+
+        return json_decode((string) $printed, true, 16, JSON_THROW_ON_ERROR);
+    }
+}

@@ -1,0 +1,134 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Rrtcp\Worker\Tests;
+
+use PHPUnit\Framework\TestCase;
+use Rrtcp\Worker\Event;
+use Rrtcp\Worker\EventType;
+use Rrtcp\Worker\Framing;
+use Rrtcp\Worker\Reason;
+use Rrtcp\Worker\Reply;
+use Rrtcp\Worker\TestHost;
+
+final class TestHostTest extends TestCase
+{
+    public function testAConversation(): void
+    {
+        $host = new TestHost(static fn (Event $e): Reply => match (true) {
+            $e->type === EventType::Connected
+                => Reply::write("hello {$e->host}\r\n")->withTags(['new'])->withState('0'),
+            $e->body === "quit\r\n" => Reply::writeAndClose('bye'),
+            $e->eof => Reply::write("half: {$e->body}"),
+            default => Reply::write("{$e->state} {$e->body}")->withState((string) ((int) $e->state + 1)),
+        });
+        $client = $host->connect('[2001:db8::1]:7');
+        self::assertSame("hello 2001:db8::1\r\n", $client->received());
+        self::assertSame('', $client->send('on')->received());
+        self::assertSame("0 one\r\n1 two\r\n", $client->send("e\r\ntwo\r\nthr")->received());
+        self::assertSame(['2', ['new'], true], [$client->state(), $client->tags(), $client->isOpen()]);
+        self::assertSame("2 three\r\nbye", $client->send("ee\r\nquit\r\nnever seen\r\n")->received());
+        self::assertSame(Reason::Worker, $client->reason());
+        $types = array_map(static fn (Event $e): EventType => $e->type, $client->events());
+        $data = EventType::Data;
+        self::assertSame([EventType::Connected, $data, $data, $data, $data, EventType::Close], $types);
+        self::assertSame('3', $client->events()[5]->state);
+        self::assertCount(6, $client->replies());
+
+        $tail = $host->connect()->send('tail')->endOfFile();
+        self::assertSame("hello 192.0.2.1\r\nhalf: tail", $tail->received());
+        $last = $tail->events()[2];
+        self::assertSame([Reason::Eof, 0, 4], [$tail->reason(), $last->unfinished, $last->bytesRead]);
+
+        $idle = $host->connect();
+        $host->stop();
+        self::assertSame(Reason::Shutdown, $idle->reason());
+        $this->expectException(\LogicException::class);
+        $idle->send('x');
+    }
+
+    public function testNextChangesTheFraming(): void
+    {
+        $host = new TestHost(static fn (Event $e): Reply => match ($e->body) {
+            'MAIL' => Reply::write('go')->withNext(Framing::until("\n.\n")->once()),
+            default => Reply::write("<{$e->body}>"),
+        }, Framing::until("\n")->strip());
+        $client = $host->connect();
+        $client->received();
+        self::assertSame("go<a\nb\n.\n><c>", $client->send("MAIL\na\nb\n.\nc\n")->received());
+    }
+
+    public function testFailuresAreTheTests(): void
+    {
+        $fails = static fn (Event $e): Reply => $e->type === EventType::Data
+            ? throw new \DomainException('here')
+            : Reply::continue();
+        $host = new TestHost($fails, lastWords: 'sorry');
+        $client = $host->connect();
+        self::assertSame('sorry', $client->send("x\r\n")->received());
+        self::assertSame(Reason::Worker, $client->reason());
+        self::assertSame('here', $host->errors()[0]->getMessage());
+
+        $this->expectException(\DomainException::class);
+        (new TestHost($fails))->connect()->send("x\r\n");
+    }
+
+    public function testStreamsArriveWhole(): void
+    {
+        $client = (new TestHost(static fn (): Reply => Reply::stream(['a', 'b'], close: true)))->connect();
+        self::assertSame('ab', $client->received());
+        self::assertFalse($client->isOpen());
+
+        $breaks = static function (): iterable {
+            yield 'a';
+            throw new \DomainException('disk');
+        };
+        $client = (new TestHost(static fn (): Reply => Reply::stream($breaks()), lastWords: '!'))->connect();
+        self::assertSame('a!', $client->received());
+        self::assertFalse($client->isOpen());
+    }
+
+    /**
+     * @param list<string> $packets
+     *
+     * @dataProvider framings
+     */
+    public function testPacketsAreTheSameHoweverTheBytesAreCut(Framing $framing, string $bytes, array $packets): void
+    {
+        for ($size = 1; $size <= strlen($bytes); $size++) {
+            $client = (new TestHost(static fn (): Reply => Reply::continue(), $framing))->connect();
+            foreach (str_split($bytes, $size) as $part) {
+                $client->send($part);
+            }
+            $client->endOfFile();
+            $data = array_filter($client->events(), static fn (Event $e): bool => $e->type === EventType::Data);
+            self::assertSame($packets, array_values(array_map(static fn (Event $e): string => $e->body, $data)));
+        }
+    }
+
+    /** @return iterable<string, array{Framing, string, list<string>}> */
+    public function framings(): iterable
+    {
+        yield 'delimiters' => [Framing::until("\r\n", "\n")->strip(), "a\r\n\nb\nc", ['a', '', 'b', 'c']];
+        yield 'fixed' => [Framing::fixed(2), 'aabbc', ['aa', 'bb']];
+        yield 'two bytes' => [Framing::length(2, strip: 2), "\0\x01a\0\0\0\x02bb\0\x09c", ['a', '', 'bb']];
+        yield 'little' => [Framing::length(2, 'little'), "\x01\0a", ["\x01\0a"]];
+        yield 'offset, adjust' => [Framing::length(1, offset: 1, adjust: -2), "x\x03ax\x04bb", ["x\x03a", "x\x04bb"]];
+        yield 'digits' => [Framing::lengthInDigits(2, strip: 2), '03abc00', ['abc', '']];
+        yield 'varint' => [Framing::lengthInVarint(1), "0\x01a0\x80\x01" . str_repeat('b', 128), [
+            "0\x01a", "0\x80\x01" . str_repeat('b', 128),
+        ]];
+    }
+
+    public function testWhatHasArrived(): void
+    {
+        $echo = static fn (Event $e): Reply => Reply::write($e->type === EventType::Data ? "<{$e->body}>" : '');
+        $client = (new TestHost($echo, Framing::raw()))->connect();
+        self::assertSame('<a><bc>', $client->send('a')->send('bc')->received());
+        $client = (new TestHost($echo, Framing::until("\n")->batch()))->connect();
+        self::assertSame("<a\nb\n><c\n>", $client->send("a\nb\nc")->send("\n")->received());
+        $this->expectExceptionMessage('does not know the framing');
+        (new TestHost($echo, Framing::of(['framing' => 'new'])))->connect();
+    }
+}
