@@ -30,6 +30,7 @@ const (
 	Connected = "CONNECTED"
 	Data      = "DATA"
 	Closed    = "CLOSE"
+	Bulk      = "BULK" // of Receive alone: events of several connections, see Event.Bulk; Serve takes it apart
 )
 
 // What Reply.Context asks for.
@@ -92,6 +93,10 @@ func (r *Reply) context(uuid string) ([]byte, error) {
 	if r.Next == nil && r.State == nil && r.Tags == nil {
 		return []byte(r.Context), nil
 	}
+	return r.object(uuid)
+}
+
+func (r *Reply) object(uuid string) ([]byte, error) {
 	var tags *[]string
 	if r.Tags != nil {
 		tags = &r.Tags
@@ -106,7 +111,8 @@ func (r *Reply) context(uuid string) ([]byte, error) {
 }
 
 // Serve answers events with the handler until RoadRunner wants the worker to end. An error of the handler is the answer
-// to that one event: RoadRunner closes the connection, the worker goes on. Serve itself fails only when the pipes do.
+// to that one event: RoadRunner closes the connection, the worker goes on. Events that came together are handed over one
+// by one. Serve itself fails only when the pipes do.
 //
 // Standard output belongs to RoadRunner. While Serve runs, os.Stdout is standard error, which RoadRunner logs.
 func Serve(handler func(Event) (Reply, error)) error {
@@ -157,6 +163,9 @@ func (w *Worker) Serve(handler func(Event) (Reply, error)) error {
 }
 
 func (w *Worker) answer(e Event, handler func(Event) (Reply, error)) error {
+	if e.Event == Bulk {
+		return w.answerBulk(e, handler)
+	}
 	reply, err := handler(e)
 	var context []byte
 	if err == nil {
