@@ -1,5 +1,6 @@
 # make test is everything a change must pass. It needs Go, git, make and a C compiler (for the race detector); tests
-# that need php, haproxy, openssl, promtool or swaks skip themselves where it is missing, unless RRTCP_REQUIRE_PHP=1 and so on.
+# that need php, phpunit, phpcs, python3, haproxy, openssl, promtool or swaks skip themselves where it is missing, unless
+# RRTCP_REQUIRE_PHP=1 and so on.
 
 MODULES := . cmd/rr tests
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -12,10 +13,10 @@ MATRIX := ^Test(AllPluginsTogether|Replies|ConnectionEnds|PHPWorker|RPCClose|Add
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit alone newer-sdk rr2025 matrix fuzz bench microbench soak tidy-check cross
+.PHONY: test fmt-check vet lint unit php alone newer-sdk rr2025 matrix fuzz bench microbench soak tidy-check cross
 .NOTPARALLEL:
 
-test: fmt-check vet lint unit alone newer-sdk rr2025 matrix fuzz tidy-check cross
+test: fmt-check vet lint unit php alone newer-sdk rr2025 matrix fuzz tidy-check cross
 
 fmt-check:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -31,6 +32,15 @@ lint:
 
 unit:
 	@$(call in-modules,test,go test -race -shuffle=on ./...)
+
+# The kit for PHP: its tests and its style. RRTCP_PHP_VENDOR says where the real Spiral packages are, if not the stand-ins.
+php:
+	@if command -v phpunit >/dev/null; then cd php && phpunit; \
+	else echo "phpunit is not installed: the kit for PHP is not tested"; [ "$$RRTCP_REQUIRE_PHPUNIT" != 1 ]; fi
+	@if command -v phpcs >/dev/null; then \
+		phpcs --standard=PSR12 php && \
+		phpcs --standard=PSR12 --exclude=PSR1.Files.SideEffects,PSR1.Classes.ClassDeclaration examples/php; \
+	else echo "phpcs is not installed: the style of PHP is not checked"; [ "$$RRTCP_REQUIRE_PHPCS" != 1 ]; fi
 
 # The plugin by itself, with the lowest versions it asks for: what RoadRunner v2023.3 gives it.
 alone:
