@@ -30,6 +30,7 @@ declare(strict_types=1);
     }
     if (is_file("$vendor/autoload.php")) {
         require_once "$vendor/autoload.php";
+        interface_exists(Psr\Log\LoggerInterface::class) || require_once __DIR__ . '/psr.php';
 
         return;
     }
