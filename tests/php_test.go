@@ -177,18 +177,32 @@ func startExample(t *testing.T, name string) *host {
 
 func TestPHPExamples(t *testing.T) {
 	t.Parallel()
-	t.Run("echo", func(t *testing.T) {
+	for _, name := range []string{"echo", "direct"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := startExample(t, name)
+			for range 10 { // more than there are workers: CLOSE is answered
+				c := h.dial("echo")
+				require.Equal(t, "hello", c.ask("hello"))
+				require.Equal(t, "bye", c.ask("quit"))
+				c.requireEnd()
+			}
+			eventually(t, "all have ended", func() bool { return len(h.logged("tcp", `"reason":"worker"`)) == 10 })
+			require.Empty(t, h.ours("warn"))
+			require.Empty(t, h.ours("error"))
+		})
+	}
+
+	t.Run("are short", func(t *testing.T) {
 		t.Parallel()
-		h := startExample(t, "echo")
-		for range 10 { // more than there are workers: CLOSE is answered
-			c := h.dial("echo")
-			require.Equal(t, "hello", c.ask("hello"))
-			require.Equal(t, "bye", c.ask("quit"))
-			c.requireEnd()
+		examples, err := filepath.Glob(repository + "/examples/php/*.php")
+		require.NoError(t, err)
+		require.Len(t, examples, 7)
+		for _, file := range examples {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Less(t, strings.Count(string(content), "\n"), 60, file)
 		}
-		eventually(t, "all have ended", func() bool { return len(h.logged("tcp", `"reason":"worker"`)) == 10 })
-		require.Empty(t, h.ours("warn"))
-		require.Empty(t, h.ours("error"))
 	})
 
 	t.Run("smtp", func(t *testing.T) {
