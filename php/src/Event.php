@@ -7,70 +7,80 @@ namespace Rrtcp\Worker;
 /** One event of one connection. */
 final class Event
 {
+    public readonly EventType $type;
+
+    public readonly string $uuid;
+
+    public readonly string $server;
+
+    public readonly string $remoteAddress;
+
+    /** The address of the client without its port; "@" on a unix socket. */
+    public readonly string $host;
+
+    /** Null on a unix socket. */
+    public readonly ?int $port;
+
+    /** Of CONNECTED: the address that the client has connected to. */
+    public readonly ?string $localAddress;
+
+    /** Of DATA: the packet. */
+    public readonly string $body;
+
+    /** What the last reply with a state said; empty: none. */
+    public readonly string $state;
+
+    /** Of DATA: the end of file has ended the packet, not a delimiter. */
+    public readonly bool $eof;
+
+    /** @var array<string, mixed>|null of CONNECTED: what the TLS handshake has agreed on */
+    public readonly ?array $tls;
+
+    /** @var array<string, mixed>|null of CONNECTED: what a trusted proxy has told */
+    public readonly ?array $proxy;
+
+    /** Of CLOSE: why the connection has ended. */
+    public readonly ?Reason $reason;
+
+    /** Of CLOSE. */
+    public readonly int $bytesRead;
+
+    /** Of CLOSE. */
+    public readonly int $bytesWritten;
+
+    /** Of CLOSE: how long the connection was open. */
+    public readonly float $seconds;
+
+    /** Of CLOSE: bytes of a packet that the end of file cut off. */
+    public readonly int $unfinished;
+
     /**
-     * @param string                    $host         the address of the client without its port; "@" on a unix socket
-     * @param int|null                  $port         null on a unix socket
-     * @param string|null               $localAddress of CONNECTED: the address that the client has connected to
-     * @param string                    $body         of DATA: the packet
-     * @param string                    $state        what the last reply with a state said; empty: none
-     * @param bool                      $eof          of DATA: the end of file has ended the packet, not a delimiter
-     * @param array<string, mixed>|null $tls          of CONNECTED: what the TLS handshake has agreed on
-     * @param array<string, mixed>|null $proxy        of CONNECTED: what a trusted proxy has told
-     * @param Reason|null               $reason       of CLOSE: why the connection has ended
-     * @param int                       $bytesRead    of CLOSE
-     * @param int                       $bytesWritten of CLOSE
-     * @param float                     $seconds      of CLOSE: how long the connection was open
-     * @param int                       $unfinished   of CLOSE: bytes of a packet that the end of file cut off
-     * @param array<string, mixed>      $context      all keys, as they were sent
+     * @param array<string, mixed> $context all keys, as they were sent
      */
-    private function __construct(
-        public readonly EventType $type,
-        public readonly string $uuid,
-        public readonly string $server,
-        public readonly string $remoteAddress,
-        public readonly string $host,
-        public readonly ?int $port,
-        public readonly ?string $localAddress,
-        public readonly string $body,
-        public readonly string $state,
-        public readonly bool $eof,
-        public readonly ?array $tls,
-        public readonly ?array $proxy,
-        public readonly ?Reason $reason,
-        public readonly int $bytesRead,
-        public readonly int $bytesWritten,
-        public readonly float $seconds,
-        public readonly int $unfinished,
-        public readonly array $context,
-    ) {
+    private function __construct(public readonly array $context, string $body)
+    {
+        $this->type = EventType::fromWire($context['event'] ?? '');
+        $this->uuid = $context['uuid'] ?? '';
+        $this->server = $context['server'] ?? '';
+        $this->remoteAddress = $context['remote_addr'] ?? '';
+        [$this->host, $this->port] = self::split($this->remoteAddress);
+        $this->localAddress = $context['local_addr'] ?? null;
+        $this->body = $body;
+        $this->state = $context['state'] ?? '';
+        $this->eof = $context['eof'] ?? false;
+        $this->tls = $context['tls'] ?? null;
+        $this->proxy = $context['proxy'] ?? null;
+        $this->reason = isset($context['reason']) ? Reason::tryFrom($context['reason']) ?? Reason::Unknown : null;
+        $this->bytesRead = $context['bytes_read'] ?? 0;
+        $this->bytesWritten = $context['bytes_written'] ?? 0;
+        $this->seconds = $context['seconds'] ?? 0.0;
+        $this->unfinished = $context['unfinished'] ?? 0;
     }
 
     /** @param array<string, mixed> $context */
     public static function fromContext(array $context, string $body): self
     {
-        $remote = (string) ($context['remote_addr'] ?? '');
-        [$host, $port] = self::split($remote);
-
-        return new self(
-            EventType::fromWire((string) ($context['event'] ?? '')),
-            (string) ($context['uuid'] ?? ''),
-            (string) ($context['server'] ?? ''),
-            $remote,
-            $host,
-            $port,
-            $context['local_addr'] ?? null,
-            $body,
-            $context['state'] ?? '',
-            $context['eof'] ?? false,
-            $context['tls'] ?? null,
-            $context['proxy'] ?? null,
-            isset($context['reason']) ? Reason::tryFrom($context['reason']) ?? Reason::Unknown : null,
-            $context['bytes_read'] ?? 0,
-            $context['bytes_written'] ?? 0,
-            (float) ($context['seconds'] ?? 0),
-            $context['unfinished'] ?? 0,
-            $context,
-        );
+        return new self($context, $body);
     }
 
     /**

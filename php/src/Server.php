@@ -31,7 +31,7 @@ final class Server
         private readonly string|\Closure $lastWords = '',
         ?\Closure $log = null,
     ) {
-        $this->worker = $worker ?? Worker::create();
+        $this->worker = $worker ?? self::createWorker();
         $this->log = $log ?? static function (string $text): void {
             fwrite(STDERR, $text);
         };
@@ -76,6 +76,14 @@ final class Server
             $header = json_encode($reply->toArray($event->uuid), JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
             $this->worker->respond(new Payload($reply->body, $header));
         }
+    }
+
+    private static function createWorker(): WorkerInterface
+    {
+        // As much as a pipe holds. With PHP's 8 KiB a bulk of 256 KiB takes a third more time.
+        stream_set_chunk_size(STDIN, 64 << 10);
+
+        return Worker::create();
     }
 
     private function report(Event $event, \Throwable $e): void

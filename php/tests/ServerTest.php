@@ -81,18 +81,21 @@ final class ServerTest extends TestCase
         $worker = new FakeWorker(
             FakeWorker::event(['event' => 'DATA', 'uuid' => 'a', 'server' => 'smtp'], 'throw'),
             FakeWorker::event(['event' => 'DATA', 'uuid' => 'b'], 'nothing'),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'd'], 'divide'),
             FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a'], 'throw'),
             FakeWorker::event(['event' => 'DATA', 'uuid' => 'c'], 'echo'),
         );
         $handler = static fn (Event $e): ?Reply => match ($e->body) {
             'throw' => throw new \RuntimeException('no database'),
             'nothing' => null,
+            'divide' => Reply::write((string) intdiv(1, strlen($e->server))),
             'echo' => Reply::write($e->body),
         };
         $this->serve($worker, $handler, "421\r\n");
         self::assertSame([
             [['reply' => 'WRITECLOSE', 'uuid' => 'a'], "421\r\n", true],
             [['reply' => 'WRITECLOSE', 'uuid' => 'b'], "421\r\n", true],
+            [['reply' => 'WRITECLOSE', 'uuid' => 'd'], "421\r\n", true],
             [['reply' => 'CONTINUE', 'uuid' => 'a'], '', true],
             [['reply' => 'WRITE', 'uuid' => 'c'], 'echo', true],
         ], $worker->frames());

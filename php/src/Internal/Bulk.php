@@ -34,7 +34,10 @@ final class Bulk
     /** @var list<int> */
     private array $sizes = [];
 
-    private string $bodies = '';
+    /** @var list<string> */
+    private array $bodies = [];
+
+    private int $bytes = 0;
 
     /** @var \Closure(): int */
     private readonly \Closure $clock;
@@ -86,7 +89,7 @@ final class Bulk
             $this->add($event, $this->whole($event, $this->handler->handle($event)));
             $now = ($this->clock)();
             $this->isSlow = $this->isSlow || $now - $begin > self::MAX_WAIT;
-            $isDue = $wasSlow || $now - $flushed > self::MAX_WAIT || strlen($this->bodies) > self::MAX_BYTES;
+            $isDue = $wasSlow || $now - $flushed > self::MAX_WAIT || $this->bytes > self::MAX_BYTES;
             if ($isDue && $i < $last) {
                 $this->flush(false);
                 $flushed = $now;
@@ -98,17 +101,18 @@ final class Bulk
     private function add(Event $event, Reply $reply): void
     {
         $this->replies[] = $reply->toArray($event->uuid);
-        $this->sizes[] = strlen($reply->body);
-        $this->bodies .= $reply->body;
+        $this->sizes[] = $size = strlen($reply->body);
+        $this->bodies[] = $reply->body;
+        $this->bytes += $size;
     }
 
     private function flush(bool $isLast): void
     {
         $context = ['replies' => $this->replies, 'sizes' => $this->sizes];
         $header = json_encode($context, JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
-        $bodies = $this->bodies;
-        $this->replies = $this->sizes = [];
-        $this->bodies = '';
+        $bodies = implode('', $this->bodies);
+        $this->replies = $this->sizes = $this->bodies = [];
+        $this->bytes = 0;
         $this->worker->respond(new Payload($bodies, $header, $isLast));
     }
 
