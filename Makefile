@@ -9,7 +9,7 @@ BENCHTIME ?= 1s
 
 # What each RoadRunner line must do with the plugin: start, serve workers in Go and PHP, list, close by RPC, reset, stop. The
 # other tests are of code that is the same on every line; they run with v2024.1.5.
-MATRIX := ^Test(AllPluginsTogether|Replies|ConnectionEnds|PHPWorker|RPCClose|AddAndRemoveWorkers|ResetKeepsConnections|Velox)$$
+MATRIX := ^Test(AllPluginsTogether|Replies|ConnectionEnds|PHPWorker|PHPKit|RPCClose|AddAndRemoveWorkers|ResetKeepsConnections|Velox)$$
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
