@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -109,12 +111,15 @@ func decodeKitReply(t *testing.T, context []byte, body string) kitReply {
 	return kitReply{reply.Reply, reply.UUID, body}
 }
 
-// sendBulk sends DATA of several connections, named a, b, c and so on.
+// kitConnection names connections a, b, c and so on.
+func kitConnection(i int) string { return strconv.FormatInt(int64(10+i), 36) }
+
+// sendBulk sends DATA of several connections.
 func (p *peer) sendBulk(bodies ...string) {
 	p.t.Helper()
 	contexts, sizes := make([]string, len(bodies)), make([]int, len(bodies))
 	for i, body := range bodies {
-		contexts[i], sizes[i] = contextOf(string(rune('a'+i)), "DATA"), len(body)
+		contexts[i], sizes[i] = contextOf(kitConnection(i), "DATA"), len(body)
 	}
 	list, err := json.Marshal(sizes)
 	require.NoError(p.t, err)
@@ -150,6 +155,23 @@ func (p *peer) allReplies() (all []kitReply) {
 			return all
 		}
 	}
+}
+
+// randomBulk are the bodies of 1 to 64 events, some of which the handler fails, and what they are answered with.
+func randomBulk(random *rand.Rand, failed kitReply) (bodies []string, want []kitReply) {
+	for i := range 1 + random.Intn(64) {
+		uuid := kitConnection(i)
+		body := make([]byte, 1+random.Intn(300)*random.Intn(40))
+		_, _ = random.Read(body)
+		reply := kitReply{"WRITE", uuid, "." + string(body)} // the point: no command
+		if random.Intn(10) == 0 {
+			reply, body = kitReply{failed.Word, uuid, failed.Body}, []byte("!throw")
+		} else {
+			body = []byte(reply.Body)
+		}
+		bodies, want = append(bodies, string(body)), append(want, reply)
+	}
+	return bodies, want
 }
 
 // stop asks the worker to end.
@@ -215,6 +237,12 @@ func TestKits(t *testing.T) {
 			p.sendBulk(binary, "!throw", "", large)
 			want := []kitReply{{"WRITE", "a", binary}, kit.failed, {"WRITE", "c", ""}, {"WRITE", "d", large}}
 			require.Equal(t, want, p.allReplies())
+
+			for n := range 200 {
+				bodies, want := randomBulk(rand.New(rand.NewSource(int64(n))), kit.failed)
+				p.sendBulk(bodies...)
+				require.Equal(t, want, p.allReplies(), "seed %d", n)
+			}
 
 			p.send(0, frame.STOP, -1, "") // comes too late: nobody streams any more
 			fifo := filepath.Join(shortDir(t), "gate")
