@@ -63,7 +63,7 @@ final class EventTest extends TestCase
     }
 
     /** @return iterable<array{string, string, int|null}> */
-    public function addresses(): iterable
+    public static function addresses(): iterable
     {
         yield ['127.0.0.1:50124', '127.0.0.1', 50124];
         yield ['[::1]:50124', '::1', 50124];

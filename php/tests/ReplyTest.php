@@ -22,7 +22,7 @@ final class ReplyTest extends TestCase
     }
 
     /** @return iterable<string, array{0: Reply, 1: array<string, mixed>, 2?: string}> */
-    public function replies(): iterable
+    public static function replies(): iterable
     {
         yield 'write' => [Reply::write("a\0"), ['reply' => 'WRITE', 'uuid' => 'u'], "a\0"];
         yield 'continue' => [Reply::continue(), ['reply' => 'CONTINUE', 'uuid' => 'u']];
@@ -53,7 +53,7 @@ final class ReplyTest extends TestCase
     }
 
     /** @return iterable<string, array{\Closure}> */
-    public function mistakes(): iterable
+    public static function mistakes(): iterable
     {
         yield 'a state that is no text' => [static fn () => Reply::continue()->withState("\xff")];
         yield 'a large state' => [static fn () => Reply::continue()->withState(str_repeat('x', (64 << 10) + 1))];
@@ -83,7 +83,7 @@ final class ReplyTest extends TestCase
     }
 
     /** @return iterable<array{Framing, array<string, mixed>}> */
-    public function framings(): iterable
+    public static function framings(): iterable
     {
         yield [
             Framing::until("\r\n", "\n")->strip(),

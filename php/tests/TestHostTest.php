@@ -108,7 +108,7 @@ final class TestHostTest extends TestCase
     }
 
     /** @return iterable<string, array{Framing, string, list<string>}> */
-    public function framings(): iterable
+    public static function framings(): iterable
     {
         yield 'delimiters' => [Framing::until("\r\n", "\n")->strip(), "a\r\n\nb\nc", ['a', '', 'b', 'c']];
         yield 'fixed' => [Framing::fixed(2), 'aabbc', ['aa', 'bb']];
