@@ -35,7 +35,7 @@ func (*configPlugin) Init() error { return nil }
 func (*configPlugin) Name() string { return "config" }
 
 // Has is the plugin's Configurer.
-func (c *configPlugin) Has(string) bool { return c.tcp != nil }
+func (c *configPlugin) Has(name string) bool { return name == "tcp" && c.tcp != nil }
 
 var jsonKey = regexp.MustCompile(`"[^"]*":`)
 
