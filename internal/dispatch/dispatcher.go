@@ -34,6 +34,7 @@ type Dispatcher struct {
 	resetDuration time.Duration
 	empty         atomic.Bool // the last reset failed, and the pool has no workers
 	closeWarned   atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
+	bulkWarned    atomic.Bool // that workers do not know bulks; once for each generation of workers
 	destroyed     sync.Once   // a second Destroy of the pool may panic
 }
 
@@ -42,6 +43,7 @@ type Call struct {
 	Event        wire.Event
 	CloseTimeout time.Duration     // for the answer to CLOSE; 0: none
 	Stats        *telemetry.Server // nil: nothing is counted
+	Shares       bool              // the event may go to a worker together with those of other connections
 }
 
 // Answer is one frame of a worker's answer.
@@ -112,7 +114,7 @@ func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
 func (d *Dispatcher) offer(ctx context.Context, c *Call, cancel <-chan struct{}, p Payload, limit time.Duration) (Answer, error) {
 	for {
 		pauses := d.Queue.pauses.Load()
-		a, err := d.admitted(ctx, c, cancel, p, limit)
+		answer, err := d.attempt(ctx, c, cancel, p, limit)
 		// The pool counts the time of a Reset against an exchange that is between the queue and a worker.
 		if stderrors.Is(err, errNoFree) && d.Queue.pauses.Load() != pauses {
 			continue
@@ -120,69 +122,83 @@ func (d *Dispatcher) offer(ctx context.Context, c *Call, cancel <-chan struct{},
 		if err != nil && FailureOf(err).Reason == wire.ReasonOverload {
 			d.Queue.noFreeWorkers.Add(1)
 		}
-		return a, err
+		return answer, err
 	}
 }
 
-// attempt is the memory that one exchange needs. It is used again, so that a connection that waits for its client has none.
-type attempt struct {
-	waiter  *waiter
-	payload Payload
-	stop    chan struct{} // closed to end a streamed answer; never used again then
-}
-
-var attempts = sync.Pool{New: func() any { return &attempt{waiter: newWaiter(), stop: make(chan struct{})} }}
-
-// admitted makes an exchange inside of the queue. Its place is free again when the worker is: with the last frame.
-func (d *Dispatcher) admitted(ctx context.Context, c *Call, cancel <-chan struct{}, p Payload, limit time.Duration) (got Answer, err error) {
+// attempt waits in the queue and makes the exchange when it is admitted, unless another one has taken it along.
+func (d *Dispatcher) attempt(ctx context.Context, c *Call, cancel <-chan struct{}, p Payload, limit time.Duration) (Answer, error) {
 	a := attempts.Get().(*attempt)
-	if err := d.Queue.enter(a.waiter, cancel, cancel == nil); err != nil {
-		attempts.Put(a)
+	defer a.release()
+	a.call, a.payload, a.ctx, a.limit, a.shares, a.noTimeout = c, p, ctx, limit, c.Shares, cancel == nil
+	switch err := d.Queue.enter(a, cancel); {
+	case err == nil:
+		d.perform(a)
+	case !stderrors.Is(err, errAnswered):
 		return Answer{}, queueFailure(err)
 	}
-	a.payload = p
-	got, err = d.exec(ctx, c, a, limit)
-	if got.More != nil {
+	if a.answer.More == nil && (a.err == nil || FailureOf(a.err).Reached) {
+		c.Stats.Exchanged(c.Event, time.Since(a.admitted))
+	}
+	return a.answer, a.err
+}
+
+// perform makes the exchange of a, which the queue has admitted, and of those that it has taken along. Its place is free again
+// when the worker is: with the last frame.
+func (d *Dispatcher) perform(a *attempt) {
+	if d.Queue.Bulk.MaxEvents > 0 {
+		d.Queue.events.Observe(float64(a.bulk.len()))
+	}
+	first, results, err := d.exec(a)
+	var rest *poolFrames // nil: first is the whole answer
+	if err == nil && first.Flags&wire.FlagStream != 0 {
+		rest = &poolFrames{dispatcher: d, results: results, stop: a.stop}
 		a.stop = make(chan struct{})
 	} else {
 		d.Queue.leave()
-		if err == nil || FailureOf(err).Reached {
-			c.Stats.Exchanged(c.Event, time.Since(a.waiter.admitted))
+	}
+	switch {
+	case a.bulk != nil:
+		d.answerBulk(a.bulk, first, rest, err)
+	case err != nil:
+		a.err = err
+	default:
+		a.answer = Answer{Context: first.Context, Body: first.Body, Codec: first.Codec}
+		if rest != nil {
+			rest.stats, rest.event, rest.begin = a.call.Stats, a.call.Event, a.admitted
+			a.answer.More = rest
 		}
 	}
-	a.payload = Payload{}
-	attempts.Put(a)
-	return got, err
 }
 
-func (d *Dispatcher) exec(ctx context.Context, c *Call, a *attempt, limit time.Duration) (got Answer, err error) {
+// exec hands the event of a, or its bulk, to a worker and waits for the first frame of the answer.
+func (d *Dispatcher) exec(a *attempt) (first *Payload, results Results, err error) {
 	defer func() {
 		if p := recover(); p != nil { // ends this exchange, not the process
 			err = &Failure{Reason: wire.ReasonError, Reached: true, Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 		}
 	}()
 	// Exec with a context that has ended takes a healthy worker and kills it.
-	if ctx.Err() != nil {
-		return Answer{}, &Failure{Reason: wire.ReasonShutdown, Err: errQueueClosed}
+	if a.ctx.Err() != nil {
+		return nil, nil, &Failure{Reason: wire.ReasonShutdown, Err: errQueueClosed}
 	}
-	execCtx := ctx
-	if limit > 0 {
-		deadline, stop := newDeadlineContext(ctx, limit, d.WorkerPerExec)
+	request, ctx := &a.payload, a.ctx
+	if a.bulk != nil {
+		request = a.bulk.payload()
+	}
+	if a.limit > 0 {
+		deadline, stop := newDeadlineContext(ctx, a.limit*time.Duration(a.bulk.len()), d.WorkerPerExec)
 		defer stop()
-		execCtx = deadline
+		ctx = deadline
 	}
 
-	results, err := d.Pool.Exec(execCtx, &a.payload, a.stop)
+	results, err = d.Pool.Exec(ctx, request, a.stop)
 	if err != nil {
-		return Answer{}, poolFailure(err, ctx.Err() != nil)
+		return nil, nil, poolFailure(err, a.ctx.Err() != nil)
 	}
-	first, err := results.Next(nil)
+	first, err = results.Next(nil)
 	if err != nil {
-		return Answer{}, &Failure{Reason: wire.ReasonError, Reached: true, Err: err}
+		return nil, nil, &Failure{Reason: wire.ReasonError, Reached: true, Err: err}
 	}
-	got = Answer{Context: first.Context, Body: first.Body, Codec: first.Codec}
-	if first.Flags&wire.FlagStream != 0 {
-		got.More = &poolFrames{dispatcher: d, call: c, begin: a.waiter.admitted, results: results, stop: a.stop}
-	}
-	return got, nil
+	return first, results, nil
 }

@@ -36,6 +36,8 @@ func (f *Failure) Kind() telemetry.Failure {
 		return telemetry.FailureOverload
 	case f.Reason == wire.ReasonShutdown, f.Reason == wire.ReasonNone:
 		return telemetry.FailureNone
+	case f.Reason == wire.ReasonReply:
+		return telemetry.FailureReply
 	case errors.Is(errors.SoftJob, f.Err):
 		return telemetry.FailureError
 	case errors.Is(errors.ExecTTL, f.Err):
@@ -49,9 +51,10 @@ func (f *Failure) Kind() telemetry.Failure {
 var ErrCanceled = stderrors.New("the connection was closed while it waited for a worker")
 
 var (
-	errNotSent = stderrors.New("the worker was gone before the event could be sent")
-	errNoFree  = stderrors.New("the pool had no free worker within allocate_timeout")
-	errBroken  = stderrors.New("the answer broke off between two frames")
+	errNotSent   = stderrors.New("the worker was gone before the event could be sent")
+	errNoFree    = stderrors.New("the pool had no free worker within allocate_timeout")
+	errNoReplies = stderrors.New("the worker answered a bulk with a frame without replies")
+	errBroken    = stderrors.New("the answer broke off between two frames")
 )
 
 // queueFailure is the Failure of an exchange that the queue did not admit.

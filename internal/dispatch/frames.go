@@ -21,7 +21,8 @@ type Frames interface {
 // the wait for each.
 type poolFrames struct {
 	dispatcher *Dispatcher
-	call       *Call
+	stats      *telemetry.Server // nil: nothing is counted
+	event      wire.Event
 	begin      time.Time // when the pool got the event
 	results    Results
 	stop       chan struct{} // closed by End
@@ -50,7 +51,7 @@ func (f *poolFrames) End() {
 	f.ended = true
 	d := f.dispatcher
 	defer d.Queue.leave()
-	defer func() { f.call.Stats.Exchanged(f.call.Event, time.Since(f.begin)) }()
+	defer func() { f.stats.Exchanged(f.event, time.Since(f.begin)) }()
 	close(f.stop)
 	if f.drain(d.ExchangeCtx.Done()) {
 		return

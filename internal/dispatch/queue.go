@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
@@ -23,6 +25,8 @@ const Unlimited = math.MaxInt
 // Queue admits as many exchanges to the pool at once as that has workers, first come, first served. The pool has a queue of
 // its own, but a caller that waits there can't be cancelled, and blocks Reset and Destroy.
 type Queue struct {
+	Bulk BulkLimits // set before the first exchange
+
 	timeout time.Duration // the longest wait: allocate_timeout
 	maxSize int           // exchanges that are admitted or wait: max_queue_size; 0: no limit
 
@@ -30,20 +34,21 @@ type Queue struct {
 	width    int
 	admitted int
 	waiting  waitList
-	paused   bool        // nobody is admitted
-	closed   bool        // nobody is admitted or waits any more
+	paused   bool        // nothing is admitted
+	closed   bool        // nothing is admitted or waits any more
 	resumed  time.Time   // when a pause ended last: waits are measured from there
 	timer    *time.Timer // calls expire when the first waiter's time is over, or earlier
 	timing   bool        // timer runs
 
-	pauses        atomic.Uint64       // how often the queue was paused
-	waits         telemetry.Histogram // of the exchanges that were admitted
-	noFreeWorkers atomic.Int64        // exchanges that ended because no worker was free in time
+	pauses        atomic.Uint64        // how often the queue was paused
+	waits         telemetry.Histogram  // of the exchanges that were admitted
+	noFreeWorkers atomic.Int64         // exchanges that ended because no worker was free in time
+	events        prometheus.Histogram // how many events went to a worker at once; only where Bulk is set
 }
 
 // NewQueue returns the queue of a pool with width workers, or Unlimited. maxSize 0 is no limit.
 func NewQueue(width int, timeout time.Duration, maxSize int) *Queue {
-	return &Queue{width: width, timeout: timeout, maxSize: maxSize}
+	return &Queue{width: width, timeout: timeout, maxSize: maxSize, events: telemetry.NewExchangeEvents()}
 }
 
 // Waiting returns how many exchanges wait for a worker.
@@ -55,6 +60,9 @@ func (q *Queue) Waiting() int {
 
 // Waits returns how long the exchanges that were admitted had waited.
 func (q *Queue) Waits() *telemetry.Histogram { return &q.waits }
+
+// Events returns how many events went to a worker at once. Without Bulk nothing is counted.
+func (q *Queue) Events() prometheus.Histogram { return q.events }
 
 // NoFreeWorkers counts the exchanges that ended because no worker was free in time.
 func (q *Queue) NoFreeWorkers() int64 { return q.noFreeWorkers.Load() }
@@ -75,36 +83,22 @@ func (q *Queue) Close() {
 	}
 }
 
-// waiter is one place in the queue. It is used again, for one wait at a time.
-type waiter struct {
-	ready     chan error // cap 1; receives the end of the wait, unless withdraw came first
-	noTimeout bool       // neither allocate_timeout nor max_queue_size counts
-	arrived   time.Time
-	admitted  time.Time
-
-	queued     bool // in the wait list; guarded, as what follows, by the queue's mu
-	prev, next *waiter
-}
-
-func newWaiter() *waiter { return &waiter{ready: make(chan error, 1)} }
-
 // enter waits until the caller may call the pool; leave must follow, unless enter returns an error. Closing cancel ends the
-// wait with ErrCanceled.
-func (q *Queue) enter(w *waiter, cancel <-chan struct{}, noTimeout bool) error {
-	w.noTimeout = noTimeout
-	if admitted, err := q.join(w); err != nil || admitted {
+// wait with ErrCanceled, but not where a's exchange is that of others, too.
+func (q *Queue) enter(a *attempt, cancel <-chan struct{}) error {
+	if admitted, err := q.join(a); err != nil || admitted {
 		return err
 	}
 	select {
-	case err := <-w.ready:
+	case err := <-a.ready:
 		return err
 	case <-cancel:
 	}
-	if q.withdraw(w) {
+	if q.withdraw(a) {
 		return ErrCanceled
 	}
-	err := <-w.ready
-	if err == nil {
+	err := <-a.ready
+	if err == nil && a.bulk == nil {
 		q.leave()
 		return ErrCanceled
 	}
@@ -126,7 +120,7 @@ func (q *Queue) admittedCount() int {
 	return q.admitted
 }
 
-// IsPaused reports whether nobody is admitted for now, as during a reset.
+// IsPaused reports whether nothing is admitted for now, as during a reset.
 func (q *Queue) IsPaused() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -163,7 +157,7 @@ func (q *Queue) narrow() bool {
 	return true
 }
 
-// pause admits nobody until resume. Exchanges that are admitted go on.
+// pause admits nothing until resume. Exchanges that are admitted go on.
 func (q *Queue) pause() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -178,55 +172,83 @@ func (q *Queue) resume() {
 	q.admit()
 }
 
-// join admits w, or appends it to the wait list.
-func (q *Queue) join(w *waiter) (admitted bool, err error) {
+// join admits a, or appends it to the wait list.
+func (q *Queue) join(a *attempt) (admitted bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
 		return false, errQueueClosed
-	case q.maxSize > 0 && !w.noTimeout && q.admitted+q.waiting.length >= q.maxSize:
+	case q.maxSize > 0 && !a.noTimeout && q.admitted+q.waiting.length >= q.maxSize:
 		return false, errQueueFull
-	case !q.paused && q.admitted < q.width: // then nobody waits
+	case !q.paused && q.admitted < q.width: // then nothing waits
 		q.admitted++
 		q.waits.Observe(0)
-		w.admitted = time.Now()
+		a.admitted = time.Now()
 		return true, nil
 	}
-	w.arrived = time.Now()
-	q.waiting.add(w)
-	if !w.noTimeout && !q.timing {
+	a.arrived = time.Now()
+	q.waiting.add(a)
+	if !a.noTimeout && !q.timing {
 		q.startTimer(q.timeout)
 	}
 	return false, nil
 }
 
-// admit lets in the waiters for whom there is a place. q.mu is held.
+// admit lets in the attempts for which there is a place. q.mu is held.
 func (q *Queue) admit() {
 	for !q.paused && q.admitted < q.width && q.waiting.first != nil {
 		q.admitted++
-		q.finish(q.waiting.first, nil)
+		first := q.waiting.first
+		q.share(first)
+		q.take(first)
+		first.ready <- nil
 	}
 }
 
-// finish ends the wait of w. q.mu is held.
-func (q *Queue) finish(w *waiter, err error) {
-	q.waiting.remove(w)
-	if err == nil {
-		w.admitted = time.Now()
-		q.waits.Observe(w.admitted.Sub(w.arrived))
+// share takes those that wait along with a, which is to be admitted: a's part of the wait list, where every worker gets one as
+// large, within the limits of a bulk. q.mu is held.
+func (q *Queue) share(a *attempt) {
+	most := min(q.Bulk.MaxEvents, (q.waiting.length-1)/q.width+1)
+	bytes := a.size()
+	for next := a.next; next != nil && a.bulk.len() < most; {
+		other := next
+		next = other.next
+		if !a.goesWith(other) {
+			continue
+		}
+		if bytes += other.size(); bytes > q.Bulk.MaxBytes {
+			return
+		}
+		if a.bulk == nil {
+			a.bulk = &bulk{waiting: append(make([]*attempt, 0, most), a)}
+		}
+		q.take(other)
+		a.bulk.waiting = append(a.bulk.waiting, other)
 	}
-	w.ready <- err
 }
 
-// withdraw takes w out of the wait list; false: its wait has ended meanwhile.
-func (q *Queue) withdraw(w *waiter) bool {
+// take takes a, which is admitted, out of the wait list. q.mu is held.
+func (q *Queue) take(a *attempt) {
+	q.waiting.remove(a)
+	a.admitted = time.Now()
+	q.waits.Observe(a.admitted.Sub(a.arrived))
+}
+
+// finish ends the wait of a, which is not admitted. q.mu is held.
+func (q *Queue) finish(a *attempt, err error) {
+	q.waiting.remove(a)
+	a.ready <- err
+}
+
+// withdraw takes a out of the wait list; false: its wait has ended meanwhile.
+func (q *Queue) withdraw(a *attempt) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !w.queued {
+	if !a.queued {
 		return false
 	}
-	q.waiting.remove(w)
+	q.waiting.remove(a)
 	return true
 }
 
@@ -235,32 +257,32 @@ func (q *Queue) expire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.timing = false
-	for w := q.waiting.first; w != nil && !q.closed; {
-		next := w.next
-		if !w.noTimeout {
-			if left := q.timeLeft(w); left > 0 { // those behind have more
+	for a := q.waiting.first; a != nil && !q.closed; {
+		next := a.next
+		if !a.noTimeout {
+			if left := q.timeLeft(a); left > 0 { // those behind have more
 				q.startTimer(left)
 				return
 			}
-			q.finish(w, errNoWorker)
+			q.finish(a, errNoWorker)
 		}
-		w = next
+		a = next
 	}
 }
 
-// timeLeft returns how much longer w waits. A pause does not count. q.mu is held.
-func (q *Queue) timeLeft(w *waiter) time.Duration {
+// timeLeft returns how much longer a waits. A pause does not count. q.mu is held.
+func (q *Queue) timeLeft(a *attempt) time.Duration {
 	if q.paused {
 		return q.timeout
 	}
-	since := w.arrived
+	since := a.arrived
 	if q.resumed.After(since) {
 		since = q.resumed
 	}
 	return q.timeout - time.Since(since)
 }
 
-// startTimer serves all waiters: a timer of each would be started and stopped for every packet. q.mu is held.
+// startTimer serves all attempts: a timer of each would be started and stopped for every packet. q.mu is held.
 func (q *Queue) startTimer(d time.Duration) {
 	q.timing = true
 	if q.timer == nil {
@@ -270,34 +292,34 @@ func (q *Queue) startTimer(d time.Duration) {
 	}
 }
 
-// waitList is a doubly linked list whose links are in the waiters.
+// waitList is a doubly linked list whose links are in the attempts.
 type waitList struct {
-	first, last *waiter
+	first, last *attempt
 	length      int
 }
 
-func (l *waitList) add(w *waiter) {
-	w.queued, w.prev = true, l.last
+func (l *waitList) add(a *attempt) {
+	a.queued, a.prev = true, l.last
 	if l.last == nil {
-		l.first = w
+		l.first = a
 	} else {
-		l.last.next = w
+		l.last.next = a
 	}
-	l.last = w
+	l.last = a
 	l.length++
 }
 
-func (l *waitList) remove(w *waiter) {
-	if w.prev == nil {
-		l.first = w.next
+func (l *waitList) remove(a *attempt) {
+	if a.prev == nil {
+		l.first = a.next
 	} else {
-		w.prev.next = w.next
+		a.prev.next = a.next
 	}
-	if w.next == nil {
-		l.last = w.prev
+	if a.next == nil {
+		l.last = a.prev
 	} else {
-		w.next.prev = w.prev
+		a.next.prev = a.prev
 	}
-	w.queued, w.prev, w.next = false, nil, nil
+	a.queued, a.prev, a.next = false, nil, nil
 	l.length--
 }

@@ -18,7 +18,7 @@ func lineUp(t *testing.T, q *Queue, n int, cancel <-chan struct{}, noTimeout boo
 	for i := range ends {
 		before := q.Waiting()
 		ends[i] = make(chan error, 1)
-		go func() { ends[i] <- q.enter(newWaiter(), cancel, noTimeout) }()
+		go func() { ends[i] <- q.enter(&attempt{ready: make(chan error, 1), noTimeout: noTimeout}, cancel) }()
 		require.Eventually(t, func() bool { return q.Waiting() == before+1 }, time.Minute, 10*time.Microsecond)
 	}
 	return ends
@@ -36,8 +36,8 @@ func requireWaiting(t *testing.T, ends ...chan error) {
 
 func TestQueueFirstComeFirstServed(t *testing.T) {
 	q := testQueue(2)
-	require.NoError(t, q.enter(newWaiter(), nil, false))
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	ends := lineUp(t, q, 5, nil, false)
 	for i, end := range ends {
 		requireWaiting(t, ends[i:]...)
@@ -48,7 +48,7 @@ func TestQueueFirstComeFirstServed(t *testing.T) {
 
 func TestQueueCancel(t *testing.T) {
 	q := testQueue(1)
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	cancel := make(chan struct{})
 	gone := lineUp(t, q, 1, cancel, false)[0]
 	next := lineUp(t, q, 1, nil, false)[0]
@@ -61,11 +61,11 @@ func TestQueueCancel(t *testing.T) {
 func TestQueueTimeout(t *testing.T) {
 	q := testQueue(1)
 	q.timeout = 5 * time.Millisecond
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	noTimeout := lineUp(t, q, 1, nil, true)[0]
-	waiter := newWaiter()
+	waiter := newAttempt()
 	for range 3 { // a waiter is used again and again
-		require.ErrorIs(t, q.enter(waiter, nil, false), errNoWorker)
+		require.ErrorIs(t, q.enter(waiter, nil), errNoWorker)
 	}
 	requireWaiting(t, noTimeout)
 	q.leave()
@@ -75,22 +75,22 @@ func TestQueueTimeout(t *testing.T) {
 func TestQueueMaxSize(t *testing.T) {
 	q := testQueue(1)
 	q.maxSize = 2
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	second := lineUp(t, q, 1, nil, false)[0]
-	require.ErrorIs(t, q.enter(newWaiter(), nil, false), errQueueFull)
+	require.ErrorIs(t, q.enter(newAttempt(), nil), errQueueFull)
 	noTimeout := lineUp(t, q, 1, nil, true)[0]
 	q.leave()
 	require.NoError(t, <-second)
 	q.leave()
 	require.NoError(t, <-noTimeout)
 	q.leave()
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 }
 
 func TestQueuePause(t *testing.T) {
 	q := testQueue(2)
 	q.timeout = 20 * time.Millisecond
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	q.pause()
 	ends := lineUp(t, q, 3, nil, false)
 	q.leave() // somebody inside ends meanwhile
@@ -106,7 +106,7 @@ func TestQueuePause(t *testing.T) {
 
 func TestQueueWidth(t *testing.T) {
 	q := testQueue(1)
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	require.False(t, q.narrow(), "the last place stays")
 	ends := lineUp(t, q, 2, nil, false)
 	q.widen(1)
@@ -120,19 +120,19 @@ func TestQueueWidth(t *testing.T) {
 	q.widen(1)
 	require.False(t, q.narrow())
 	for range 100 {
-		require.NoError(t, q.enter(newWaiter(), nil, false))
+		require.NoError(t, q.enter(newAttempt(), nil))
 	}
 }
 
 func TestQueueClose(t *testing.T) {
 	q := testQueue(1)
-	require.NoError(t, q.enter(newWaiter(), nil, false))
+	require.NoError(t, q.enter(newAttempt(), nil))
 	ends := append(lineUp(t, q, 2, nil, false), lineUp(t, q, 1, nil, true)...)
 	q.Close()
 	for _, end := range ends {
 		require.ErrorIs(t, <-end, errQueueClosed)
 	}
-	require.ErrorIs(t, q.enter(newWaiter(), nil, true), errQueueClosed)
+	require.ErrorIs(t, q.enter(&attempt{noTimeout: true}, nil), errQueueClosed)
 	q.leave()
 }
 
@@ -146,13 +146,14 @@ func TestQueueKeepsPlaces(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			rnd, waiter := rand.New(rand.NewSource(int64(i))), newWaiter()
+			rnd, waiter := rand.New(rand.NewSource(int64(i))), newAttempt()
 			for range 500 {
 				cancel := make(chan struct{})
 				if rnd.Intn(3) == 0 {
 					time.AfterFunc(time.Duration(rnd.Intn(100))*time.Microsecond, func() { close(cancel) })
 				}
-				if q.enter(waiter, cancel, rnd.Intn(4) == 0) != nil {
+				waiter.noTimeout = rnd.Intn(4) == 0
+				if q.enter(waiter, cancel) != nil {
 					continue
 				}
 				for n := inside.Add(1); n > most.Load(); {
@@ -169,6 +170,6 @@ func TestQueueKeepsPlaces(t *testing.T) {
 	require.Zero(t, q.admitted)
 	require.Zero(t, q.Waiting())
 	for range width {
-		require.NoError(t, q.enter(newWaiter(), nil, false))
+		require.NoError(t, q.enter(newAttempt(), nil))
 	}
 }

@@ -13,7 +13,7 @@ import (
 // ErrNotServing says that there are no workers to change.
 var ErrNotServing = stderrors.New("tcp: there are no workers: the plugin does not serve yet or any more")
 
-var errLastWorker = stderrors.New("the last worker can't be removed: nobody would answer")
+var errLastWorker = stderrors.New("the last worker can't be removed: no worker would be left to answer")
 
 // reapInterval lies between two looks at workers that keep Reset or Destroy waiting. It is shorter than the start of a worker:
 // the pool would count a dead worker and the one that replaces it as two idle ones, and end one that is at work.
@@ -59,6 +59,7 @@ func (d *Dispatcher) Reset() error {
 		d.Queue.resume()
 	}()
 	d.closeWarned.Store(false)
+	d.bulkWarned.Store(false)
 	d.waitForHandoff()
 
 	defer every(reapInterval, d.reapWorkers)()
@@ -190,13 +191,13 @@ func (d *Dispatcher) AddWorker() error {
 	return err
 }
 
-// RemoveWorker waits for a worker to be free and stops it. locked calls its argument while nobody else changes the workers.
+// RemoveWorker waits for a worker to be free and stops it. locked calls its argument while nothing else changes the workers.
 func (d *Dispatcher) RemoveWorker(ctx context.Context, locked func(func(*Dispatcher) error) error) error {
 	if d.Queue.limit() == Unlimited { // the pool makes and removes workers itself
 		return locked(func(d *Dispatcher) error { return d.Pool.RemoveWorker(ctx) })
 	}
 	for {
-		if err := d.Queue.enter(newWaiter(), ctx.Done(), false); err != nil {
+		if err := d.Queue.enter(newAttempt(), ctx.Done()); err != nil {
 			return err
 		}
 		err := locked(func(d *Dispatcher) error { return d.removeAdmitted(ctx) })

@@ -66,7 +66,7 @@ const abortBit = 1 << 8
 func (l *listener) newConnection(conn net.Conn) *connection {
 	c := &connection{
 		listener: l, uuid: uuid.NewString(), conn: conn, remote: conn.RemoteAddr(), countedByIP: l.proxyProtocol == nil,
-		call: dispatch.Call{CloseTimeout: l.settings.CloseTimeout, Stats: l.stats}, opened: time.Now(), aborted: make(chan struct{}),
+		call: dispatch.Call{CloseTimeout: l.settings.CloseTimeout, Stats: l.stats, Shares: true}, opened: time.Now(), aborted: make(chan struct{}),
 	}
 	c.contexts = l.newContexts(c.remote, c.uuid)
 	c.opening.Store(l.hasPreamble())

@@ -76,6 +76,10 @@ func Init(s *Server, o Options) {
 	s.options = o
 	s.counters = telemetry.NewServers(o.Config.Names())
 	s.queue = dispatch.NewQueue(o.Workers, o.AllocateTimeout, o.MaxQueueSize)
+	s.queue.Bulk.MaxEvents, s.queue.Bulk.MaxBytes = o.Config.BulkLimits()
+	if s.queue.Bulk.MaxEvents > 0 && o.Workers == dispatch.Unlimited {
+		o.Log.Warn("tcp.bulk has no effect: with pool.debug or pool.dynamic_allocator no event waits for a worker before the pool")
+	}
 	s.limiter = newConnLimiter(o.Config.MaxConnections)
 	s.reads = stream.NewReadLimiter()
 	s.memory = stream.NewMemory(o.Config.MemoryLimitBytes())
@@ -209,7 +213,7 @@ func (s *Server) metricsSource() *telemetry.Source {
 		return nil // no Init yet
 	}
 	return &telemetry.Source{
-		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), Waiting: s.queue.Waiting,
+		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), ExchangeEvents: s.queue.Events(), Waiting: s.queue.Waiting,
 		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used,
 	}
 }

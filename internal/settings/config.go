@@ -25,7 +25,9 @@ type Config struct {
 	// MaxConnections bounds the open connections of all servers together; 0, the default, is no limit. More clients
 	// wait in the system's queue of the listening socket.
 	MaxConnections int `mapstructure:"max_connections"`
-	Limits         `mapstructure:",squash"`
+	// Bulk lets events go to a worker together; nil, the default, sends each alone.
+	Bulk   *Bulk `mapstructure:"bulk"`
+	Limits `mapstructure:",squash"`
 
 	warnings []string
 }
@@ -74,6 +76,7 @@ func (c *Config) checkGlobals() (errs []error) {
 
 	errs = append(errs, checkNumber("tcp.max_connections", c.MaxConnections), checkSize("tcp.memory_limit", c.MemoryLimit))
 	errs = append(errs, c.checkLimits(sectionName)...)
+	errs = append(errs, c.Bulk.check()...)
 
 	if c.ReadBufferSize == 0 {
 		c.ReadBufferSize = 1

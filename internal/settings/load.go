@@ -25,6 +25,9 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 		return errors.New("tcp: is no section; want keys of its own below it, servers among them")
 	}
 	decodeErr := from.UnmarshalKey(sectionName, section) // decodes what it can
+	if c.Bulk == nil && from.Has(sectionName+".bulk") {
+		c.Bulk = new(Bulk) // bulk: {}, which UnmarshalKey leaves out: the configuration library drops empty sections
+	}
 	found := validateKeys(raw, reflect.TypeOf(section).Elem())
 	c.warnings = append(c.warnings, found.warnings...)
 	errs := found.errs

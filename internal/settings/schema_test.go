@@ -18,13 +18,14 @@ func TestSchemaHasAllKeys(t *testing.T) {
 func TestSchemaHasTheDefaults(t *testing.T) {
 	schema := settingstest.ReadSchema(t, repository)
 	server := &settings.Server{Addr: ":0", TLS: &settings.TLS{}, ProxyProtocol: &settings.ProxyProtocol{}}
-	c := &settings.Config{Servers: map[string]*settings.Server{"a": server}}
+	c := &settings.Config{Servers: map[string]*settings.Server{"a": server}, Bulk: &settings.Bulk{}}
 	require.NotEmpty(t, c.Check(), "TLS and the PROXY protocol have keys without a default")
 	effective := server.Effective()
 	schema.RequireDefaults(t, map[string]any{
 		"read_buf_size":                  c.ReadBufferSize,
 		"dialect":                        c.Dialect,
 		"max_connections":                c.MaxConnections,
+		"bulk.max_events":                c.Bulk.MaxEvents,
 		"max_connections_per_ip":         effective.MaxConnectionsPerIP,
 		"idle_timeout":                   effective.IdleTimeout,
 		"packet_timeout":                 effective.PacketTimeout,
@@ -46,9 +47,13 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 
 	size := func(key string) settings.Size { return settings.Size(schema.Default(t, key).(string)) }
 	same := &settings.Server{Addr: ":0", Limits: settings.Limits{MaxPacketSize: size("max_packet_size"), PushQueue: size("push_queue")}}
-	explicit := &settings.Config{Servers: map[string]*settings.Server{"a": same}, MemoryLimit: size("memory_limit")}
+	explicit := &settings.Config{Servers: map[string]*settings.Server{"a": same}, MemoryLimit: size("memory_limit"),
+		Bulk: &settings.Bulk{MaxBytes: size("bulk.max_bytes")}}
 	require.Empty(t, explicit.Check())
 	require.Equal(t, c.MemoryLimitBytes(), explicit.MemoryLimitBytes())
+	_, bulkBytes := c.BulkLimits()
+	_, explicitBulkBytes := explicit.BulkLimits()
+	require.Equal(t, bulkBytes, explicitBulkBytes)
 	require.Equal(t, effective.MaxPacketSize, same.Effective().MaxPacketSize)
 	require.Equal(t, effective.PushQueue, same.Effective().PushQueue)
 }

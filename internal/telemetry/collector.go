@@ -16,6 +16,8 @@ type Source struct {
 	Waiting       func() int   // exchanges that wait for a worker now
 	NoFreeWorkers func() int64 // exchanges for which no worker was free in time
 	Buffered      func() int64 // bytes that count against memory_limit
+	// ExchangeEvents is how many events went to a worker at once; of NewExchangeEvents.
+	ExchangeEvents prometheus.Histogram
 }
 
 // collector shows what a plugin has counted, and its workers.
@@ -48,10 +50,12 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
+const namePrefix = "rr_tcp_"
+
 var described []*prometheus.Desc
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
-	d := prometheus.NewDesc("rr_tcp_"+name, help, labels, nil)
+	d := prometheus.NewDesc(namePrefix+name, help, labels, nil)
 	described = append(described, d)
 	return d
 }
@@ -82,7 +86,20 @@ var (
 	descStarved     = describe("no_free_workers_total", "Events for which no worker was free in time.")
 	descBuffered    = describe("buffered_bytes", "What connections hold of memory_limit.")
 	descPushes      = describe("pushes_total", "Pushes to connections, by result.", "result")
+	_               = describe(exchangeEvents, exchangeEventsHelp)
 )
+
+const (
+	exchangeEvents     = "exchange_events"
+	exchangeEventsHelp = "Events that went to a worker at once; with tcp.bulk only."
+)
+
+// NewExchangeEvents returns the histogram for Source.ExchangeEvents.
+func NewExchangeEvents() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: namePrefix + exchangeEvents, Help: exchangeEventsHelp, Buckets: prometheus.ExponentialBuckets(1, 2, 9), // to 256
+	})
+}
 
 func collectWorkers(out sink, workers []*Worker) {
 	var ready, working, memory float64
@@ -117,6 +134,7 @@ func (s *Source) collect(out sink) {
 	out.histogram(descQueue, s.QueueWait)
 	out.gauge(descWaiting, float64(s.Waiting()))
 	out.count(descStarved, s.NoFreeWorkers())
+	out <- s.ExchangeEvents
 	out.gauge(descBuffered, float64(s.Buffered()))
 }
 

@@ -16,9 +16,9 @@ import (
 // newSource returns the source of a plugin with the servers a and b on which nothing has happened.
 func newSource() *Source {
 	return &Source{
-		Servers:       NewServers([]string{"a", "b"}),
-		Pushes:        func() (accepted, gone, full int64) { return 0, 0, 0 },
-		QueueWait:     new(Histogram),
+		Servers:   NewServers([]string{"a", "b"}),
+		Pushes:    func() (accepted, gone, full int64) { return 0, 0, 0 },
+		QueueWait: new(Histogram), ExchangeEvents: NewExchangeEvents(),
 		Waiting:       func() int { return 0 },
 		NoFreeWorkers: func() int64 { return 0 },
 		Buffered:      func() int64 { return 0 },
@@ -71,6 +71,7 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_connections_total counter {server} Connections that were opened.",
 		"rr_tcp_exchange_duration_seconds histogram {event,server} Time that a worker had an event.",
 		"rr_tcp_exchange_errors_total counter {kind,server} Events that brought no reply, by what went wrong.",
+		"rr_tcp_exchange_events histogram {} Events that went to a worker at once; with tcp.bulk only.",
 		"rr_tcp_exchanges_waiting gauge {} Events that wait for a worker to be free.",
 		"rr_tcp_no_free_workers_total counter {} Events for which no worker was free in time.",
 		"rr_tcp_packets_total counter {server} DATA events: packets, or batches of them.",
@@ -106,6 +107,7 @@ func TestCollectorBeginsAtZero(t *testing.T) {
 	add("workers_working")
 	add("workers_invalid")
 	add("queue_duration_seconds")
+	add("exchange_events")
 	add("exchanges_waiting")
 	add("no_free_workers_total")
 	add("buffered_bytes")
@@ -140,6 +142,7 @@ func TestCollectorShowsCounts(t *testing.T) {
 	source.NoFreeWorkers = func() int64 { return 5 }
 	source.Buffered = func() int64 { return 6 }
 	source.QueueWait.Observe(time.Second)
+	source.ExchangeEvents.Observe(3)
 	b := source.Servers.Of("b")
 	b.Opened.Add(10)
 	b.Packets.Add(11)
@@ -160,7 +163,7 @@ func TestCollectorShowsCounts(t *testing.T) {
 	}
 	require.Equal(t, map[string]float64{
 		"pushes_total{result=accepted}": 1, "pushes_total{result=gone}": 2, "pushes_total{result=full}": 3,
-		"exchanges_waiting{}": 4, "no_free_workers_total{}": 5, "buffered_bytes{}": 6, "queue_duration_seconds{}": 1,
+		"exchange_events{}": 1, "exchanges_waiting{}": 4, "no_free_workers_total{}": 5, "buffered_bytes{}": 6, "queue_duration_seconds{}": 1,
 		"connections{server=b}": 9, "connections_total{server=b}": 10, "packets_total{server=b}": 11,
 		"received_bytes_total{server=b}": 12, "sent_bytes_total{server=b}": 13, "closed_total{reason=too_long,server=b}": 1,
 		"refused_total{reason=tls,server=b}": 1, "exchange_errors_total{kind=died,server=b}": 1,

@@ -9,6 +9,8 @@ const (
 	EventData      = "DATA"
 	EventClose     = "CLOSE"
 	EventClosed    = "CLOSED"
+	// EventBulk is several events of different connections, with tcp.bulk.
+	EventBulk = "BULK"
 )
 
 // Event is what the plugin tells a worker.

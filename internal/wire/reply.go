@@ -114,22 +114,28 @@ func NotReply(err error) error {
 }
 
 func decodeObject(context []byte) (o replyObject, err error) {
+	err = decodeStrictly(context, &o)
+	return o, err
+}
+
+// decodeStrictly decodes a JSON object into the struct out, without unknown keys and with nothing behind it.
+func decodeStrictly(context []byte, out any) error {
 	if !utf8.Valid(context) {
-		return o, errors.New("is not UTF-8, as JSON has to be")
+		return errors.New("is not UTF-8, as JSON has to be")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(context))
 	decoder.DisallowUnknownFields()
 	var wrong *json.UnmarshalTypeError
-	switch err := decoder.Decode(&o); {
+	switch err := decoder.Decode(out); {
 	case errors.As(err, &wrong):
-		return o, fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", strings.ToLower(wrong.Field), wrong.Value)
+		return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", strings.ToLower(wrong.Field), wrong.Value)
 	case err != nil:
-		return o, errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return o, errors.New("more comes behind it")
+		return errors.New("more comes behind it")
 	}
-	return o, nil
+	return nil
 }
 
 func (o *replyObject) check(uuid string) error {

@@ -1,0 +1,115 @@
+package dispatch
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// BulkLimits bound what goes to a worker at once. The zero value sends each event alone.
+type BulkLimits struct {
+	MaxEvents int
+	MaxBytes  int // of contexts and bodies
+}
+
+// bulk is several events of different connections that are one exchange. The queue puts it together where a worker becomes free
+// and more wait than there are workers.
+type bulk struct {
+	waiting []*attempt // whose replies are still to come, in the order of events; the first one made the exchange
+}
+
+// len returns how many events go together; without a bulk that is one.
+func (b *bulk) len() int {
+	if b == nil {
+		return 1
+	}
+	return len(b.waiting)
+}
+
+// payload returns what the worker gets.
+func (b *bulk) payload() *Payload {
+	var events wire.Bulk
+	for _, a := range b.waiting {
+		events.Add(a.payload.Context, a.payload.Body)
+	}
+	p := new(Payload)
+	p.Context, p.Body = events.Encode()
+	return p
+}
+
+// answerBulk gives each event of b its reply, and does not wait for those of the frames behind the first.
+func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err error) {
+	leader := b.waiting[0]
+	if err == nil {
+		err = b.reply(first, rest == nil)
+	}
+	switch {
+	case err != nil:
+		d.failBulk(b, err)
+		if rest != nil {
+			go rest.End() // ends with the worker's answer, or the worker
+		}
+	case rest != nil:
+		go d.answerRest(b, rest) // ends with the worker's answer, or the worker
+	}
+	<-leader.ready //nolint:errcheck // it is errAnswered: the first event is the first to get its reply
+}
+
+// answerRest gives the rest of the events their replies.
+func (d *Dispatcher) answerRest(b *bulk, rest *poolFrames) {
+	defer rest.End()
+	for last := false; !last; {
+		var frame Answer
+		var err error
+		if frame, last, err = rest.Next(nil); err == nil {
+			err = b.reply(&Payload{Context: frame.Context, Body: frame.Body}, last)
+		}
+		if err != nil {
+			d.failBulk(b, err)
+			return
+		}
+	}
+}
+
+// reply hands on the replies of one frame. With the last frame there must be one for each event.
+func (b *bulk) reply(frame *Payload, last bool) error {
+	replies, err := wire.DecodeBulk(frame.Context, frame.Body)
+	switch {
+	case err != nil:
+	case len(replies) > len(b.waiting):
+		err = fmt.Errorf("the worker answered %d events of a bulk, but %d were left", len(replies), len(b.waiting))
+	case last && len(replies) < len(b.waiting):
+		err = fmt.Errorf("the worker ended its answer to a bulk, but %d events have no reply", len(b.waiting)-len(replies))
+	case len(replies) == 0:
+		err = errNoReplies
+	}
+	if err != nil {
+		return &Failure{Reason: wire.ReasonReply, Reached: true, Err: err}
+	}
+	for _, r := range replies {
+		b.finish(Answer{Context: r.Context, Body: r.Body, Codec: frame.Codec}, nil)
+	}
+	return nil
+}
+
+// finish ends the exchange of the first event that has no reply yet.
+func (b *bulk) finish(answer Answer, err error) {
+	a := b.waiting[0]
+	b.waiting = b.waiting[1:]
+	a.answer, a.err = answer, err
+	a.ready <- errAnswered // from here on a belongs to its connection
+}
+
+// failBulk ends the exchanges of all events that have no reply.
+func (d *Dispatcher) failBulk(b *bulk, err error) {
+	f := FailureOf(err)
+	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkWarned.CompareAndSwap(false, true) {
+		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: tcp.bulk needs workers that know the event "+
+			"BULK, as those with the PHP kit do (said once until the workers are reset)",
+			slog.Int("events", len(b.waiting)), slog.Any("error", f.Err))
+	}
+	for len(b.waiting) > 0 {
+		b.finish(Answer{}, err)
+	}
+}

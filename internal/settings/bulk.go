@@ -1,0 +1,39 @@
+package settings
+
+import "fmt"
+
+// Bulk is the section bulk: events that wait for a worker go together, as one exchange. Workers have to know the event BULK.
+type Bulk struct {
+	// MaxEvents bounds how many events a worker gets at once; 64 by default.
+	MaxEvents int `mapstructure:"max_events"`
+	// MaxBytes bounds how large they are together; 256 KB by default. A larger event goes alone.
+	MaxBytes Size `mapstructure:"max_bytes"`
+}
+
+const (
+	defaultBulkEvents = 64
+	defaultBulkBytes  = 256 << 10
+)
+
+// check fills in the defaults and returns every mistake.
+func (b *Bulk) check() []error {
+	if b == nil {
+		return nil
+	}
+	if b.MaxEvents == 0 {
+		b.MaxEvents = defaultBulkEvents
+	}
+	var events error
+	if b.MaxEvents < 2 {
+		events = fmt.Errorf("tcp.bulk.max_events: is %d; want 2 or more, or no section bulk to send each event alone", b.MaxEvents)
+	}
+	return []error{events, checkSize("tcp.bulk.max_bytes", b.MaxBytes)}
+}
+
+// BulkLimits returns how many events, and how many bytes of them, go to a worker at once; zero events: each goes alone.
+func (c *Config) BulkLimits() (events, bytes int) {
+	if c.Bulk == nil {
+		return 0, 0
+	}
+	return c.Bulk.MaxEvents, int(sizeOr(defaultBulkBytes, c.Bulk.MaxBytes))
+}

@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// Bulk puts several events into one payload, whose context is {"event":"BULK","events":[…],"sizes":[…]}: the contexts that the
+// events would have alone, and the sizes in bytes of their bodies, which follow each other in the body.
+type Bulk struct{ events, sizes, body []byte }
+
+// Add appends an event.
+func (b *Bulk) Add(context, body []byte) {
+	if b.sizes != nil {
+		b.events, b.sizes = append(b.events, ','), append(b.sizes, ',')
+	}
+	b.events = append(b.events, context...)
+	b.sizes = strconv.AppendInt(b.sizes, int64(len(body)), 10)
+	b.body = append(b.body, body...)
+}
+
+// Encode returns the payload. b must not be used any more.
+func (b *Bulk) Encode() (context, body []byte) {
+	const head, middle, tail = `{"event":"` + EventBulk + `","events":[`, `],"sizes":[`, `]}`
+	context = make([]byte, 0, len(head)+len(b.events)+len(middle)+len(b.sizes)+len(tail))
+	context = append(append(context, head...), b.events...)
+	context = append(append(context, middle...), b.sizes...)
+	return append(context, tail...), b.body
+}
+
+// BulkReply is the reply to one event of a bulk: what a worker would answer to that event alone.
+type BulkReply struct{ Context, Body []byte }
+
+// bulkReplies is the context of an answer to a bulk.
+type bulkReplies struct {
+	Replies []json.RawMessage `json:"replies"`
+	Sizes   []int             `json:"sizes"`
+}
+
+// DecodeBulk reads one frame of an answer to a bulk. Its context is {"replies":[…],"sizes":[…]}: words or objects, and the sizes
+// in bytes of their bodies, which follow each other in the body. What it returns refers to body and context.
+func DecodeBulk(context, body []byte) ([]BulkReply, error) {
+	if text := bytes.TrimLeft(context, " \t\r\n"); len(text) == 0 || text[0] != '{' {
+		return nil, fmt.Errorf("the worker answered a bulk with %s; want an object with the keys replies and sizes", excerpt(context))
+	}
+	var frame bulkReplies
+	if err := decodeStrictly(context, &frame); err != nil {
+		return nil, NotReply(err)
+	}
+	if len(frame.Sizes) != len(frame.Replies) {
+		return nil, fmt.Errorf("the worker answered a bulk with %d replies and %d sizes; want one size for each reply",
+			len(frame.Replies), len(frame.Sizes))
+	}
+	replies := make([]BulkReply, len(frame.Replies))
+	rest := body
+	for i, size := range frame.Sizes {
+		if size < 0 || size > len(rest) {
+			return nil, fmt.Errorf("the worker answered a bulk with sizes of more than the %d bytes of the body", len(body))
+		}
+		replies[i] = BulkReply{word(frame.Replies[i]), rest[:size:size]}
+		rest = rest[size:]
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("the worker answered a bulk with sizes of %d bytes, but the body has %d", len(body)-len(rest), len(body))
+	}
+	return replies, nil
+}
+
+// word returns the text of a JSON string, and other values as they are.
+func word(value json.RawMessage) []byte {
+	if len(value) >= 2 && value[0] == '"' && !bytes.Contains(value, []byte{'\\'}) {
+		return value[1 : len(value)-1]
+	}
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return value
+	}
+	return []byte(text)
+}
