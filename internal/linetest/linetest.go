@@ -202,7 +202,7 @@ func (f *fixture) pids() (pids []int64) {
 	return pids
 }
 
-// direct calls f at once: nobody else changes the workers.
+// direct calls f at once: nothing else changes the workers.
 func (f *fixture) direct(change func(*dispatch.Dispatcher) error) error { return change(f.Dispatcher) }
 
 func receive[T any](t *testing.T, from <-chan T) (v T) {

@@ -57,8 +57,8 @@ type pushQueue struct {
 	err    error         // what made a push fail
 }
 
-// Push puts body behind what the connection writes now, and returns at once. last ends the connection behind it. Nobody may
-// change body afterwards. Any goroutine may call it.
+// Push puts body behind what the connection writes now, and returns at once. last ends the connection behind it. The
+// caller must not change body afterwards. Any goroutine may call Push.
 func (w *Writer) Push(body []byte, last bool) PushResult {
 	p, q := push{body, last}, &w.pushes
 	q.mu.Lock()

@@ -64,13 +64,13 @@ type warnings struct{ log *zap.Logger }
 func (w warnings) NamedLogger(string) *zap.Logger { return w.log }
 
 // elsewhere are sections of RoadRunner's other plugins, which this program doesn't have. A config may have them, for a
-// RoadRunner that does; nobody looks into them here.
+// RoadRunner that does; they are not looked into here.
 var elsewhere = []string{
 	"amqp", "app", "beanstalk", "boltdb", "centrifuge", "fileserver", "google_pub_sub", "grpc", "http", "jobs", "kafka", "kv",
 	"lock", "memcached", "memory", "nats", "otel", "redis", "reload", "service", "sqs", "temporal",
 }
 
-// inSections finds sections that nobody reads, and in those of the host what can't be read.
+// inSections finds sections that nothing reads, and in those of the host what can't be read.
 func (l Line) inSections(c Config) (found []string) {
 	all := make(map[string]any)
 	if err := c.Unmarshal(&all); err != nil {
@@ -113,7 +113,7 @@ func (l Line) sections() map[string]Section {
 	return all
 }
 
-// mistakes decodes the section, and finds keys that nobody reads.
+// mistakes decodes the section, and finds keys that nothing reads.
 func (s Section) mistakes(c Config, name string) (found []string) {
 	for _, key := range unknown(name, c.Get(name), reflect.TypeOf(s.Into)) {
 		found = append(found, key+": unknown key, ignored")
