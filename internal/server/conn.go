@@ -42,6 +42,7 @@ type connection struct {
 
 	reason      wire.Reason     // why it ended
 	err         error           // what ended it, where there is an error
+	unwritable  error           // what a write of an answer failed with when the client was gone; nil: none has
 	more        dispatch.Frames // of the answer that is being written; nil: it is complete
 	connected   bool            // a worker may know of it: CLOSE is owed
 	countedByIP bool            // for max_connections_per_ip
@@ -107,7 +108,7 @@ func (c *connection) run() {
 	}
 	for state == wire.Reading {
 		c.state.Store(uint32(wire.Reading))
-		packet, tail, err := c.reader.Next()
+		packet, tail, err := c.next()
 		if err != nil || c.isAborted() { // an abort ends the stream, too, but what is left is no packet
 			c.stoppedReading(err)
 			return
@@ -161,10 +162,20 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 	if effect.End != wire.ReasonNone { // an answer that was not written has set the reason
 		c.end(effect.End, err)
 	}
-	if state == wire.Reading && c.interruption() != wire.ReasonNone { // the reply that was owed is out
-		return c.end(c.interruption(), nil)
+	if why := c.interruption(); state == wire.Reading && why != wire.ReasonNone && why != wire.ReasonReset {
+		return c.end(why, nil) // the reply that was owed is out
 	}
 	return state
+}
+
+// next returns the next packet. Behind a push that has failed there are those that have arrived.
+func (c *connection) next() (packet []byte, tail bool, err error) {
+	packet, tail, err = c.reader.Next()
+	if err != nil && c.interruption() == wire.ReasonReset {
+		c.reader.StopWaiting(c.writer.PushErr())
+		return c.reader.Next()
+	}
+	return packet, tail, err
 }
 
 // unanswered ends the connection after an exchange without a reply.

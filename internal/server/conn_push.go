@@ -46,10 +46,16 @@ func (c *connection) IsOpening() bool { return c.opening.Load() }
 // DrainForPush ends the connection behind a last push.
 func (c *connection) DrainForPush() { c.drain(wire.ReasonRPC) }
 
-// PushFailed ends the connection: a push is written whole, or nothing is written after it.
+// PushFailed ends the connection: a push is written whole, or nothing is written after it. Where the client is gone it ends
+// behind the packets that have arrived.
 func (c *connection) PushFailed(err error) {
+	why := reasonOf(err)
+	if why == wire.ReasonReset {
+		c.drain(why)
+		return
+	}
 	c.dropUnsent(err)
-	c.abort(reasonOf(err))
+	c.abort(why)
 }
 
 // CloseWrite tells the client that nothing more comes. The connection's goroutine may be in an exchange.

@@ -43,11 +43,25 @@ func (c *connection) setState(state string) bool {
 	return true
 }
 
-// write sends the body of an answer, or of a frame of one, to the client.
+// write sends the body of an answer, or of a frame of one, to the client. What a client that is gone can't take is dropped: what
+// it has sent before is handed over all the same.
 func (c *connection) write(body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
+	if c.unwritable == nil {
+		err := c.send(body)
+		if err == nil || reasonOf(err) != wire.ReasonReset || c.isAborted() {
+			return err
+		}
+		c.unwritable, c.linger = err, 0
+		c.reader.StopWaiting(err)
+	}
+	c.stats.Dropped.Add(int64(len(body)))
+	return nil
+}
+
+func (c *connection) send(body []byte) error {
 	c.linger = maxLinger
 	c.reader.Release() // a buffer is not to be held while the client is waited for
 	held := c.reader.Held() + c.reader.Extra()
@@ -60,7 +74,7 @@ func (c *connection) write(body []byte) error {
 // writeFrames writes the frames that follow the first. The reply of the first counts for all, but the last one may close.
 // Where nothing is to be written, the answer is ended.
 func (c *connection) writeFrames(state wire.State, write bool) wire.State {
-	for write {
+	for write && c.unwritable == nil {
 		frame, last, err := c.more.Next(c.aborted)
 		switch {
 		case err != nil:

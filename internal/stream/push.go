@@ -150,7 +150,7 @@ func (w *Writer) pushFailed(err error) {
 		return // the abort made the write fail
 	}
 	w.pushes.mu.Lock()
-	w.pushes.err = err
+	w.pushes.err, w.pushes.closed = err, true
 	w.pushes.mu.Unlock()
 	w.Owner.PushFailed(err)
 }
@@ -171,7 +171,11 @@ func (w *Writer) waitTurn() error {
 		return nil
 	}
 	w.pushes.mu.Lock()
-	if w.pushes.closed {
+	switch {
+	case w.pushes.err != nil:
+		defer w.pushes.mu.Unlock()
+		return w.pushes.err
+	case w.pushes.closed:
 		w.pushes.mu.Unlock()
 		return ErrPushClosed
 	}

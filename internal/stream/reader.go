@@ -40,6 +40,7 @@ type Reader struct {
 	seen       int          // how many of those bytes Split need not see again
 	lastSize   int          // the size of what was handed over last: the next is expected to be as large
 	readErr    error        // why nothing more arrives: io.EOF, or what broke the connection
+	stopped    error        // of StopWaiting; nil: Next waits
 	begun      time.Time    // when the wait for the rest of the packet began; zero: it has not
 	extra      int          // bytes that the connection holds elsewhere
 	total      atomic.Int64 // bytes that have arrived
@@ -57,6 +58,8 @@ func (r *Reader) Next() (packet []byte, tail bool, err error) {
 			return packet, false, err
 		case r.isTooLong(r.Unfinished()):
 			return nil, false, framing.ErrTooLong
+		case r.stopped != nil && r.readErr != nil:
+			return nil, false, r.stopped
 		case r.EOF():
 			return r.cutTail()
 		case r.readErr != nil:
@@ -81,6 +84,10 @@ func (r *Reader) fillBatch() {
 
 // Use cuts what is not handed over yet, and what comes, by another framing: once, or from now on. It comes between packets.
 func (r *Reader) Use(f framing.Framing, once bool) { r.replaced, r.once = f, once }
+
+// StopWaiting makes Next return the packets that have arrived, and err when there are no more. The unfinished packet behind them
+// is no tail. It must not be called while Next runs.
+func (r *Reader) StopWaiting(err error) { r.stopped = err }
 
 // rule is the framing in force.
 func (r *Reader) rule() *framing.Framing {
@@ -107,6 +114,9 @@ func (r *Reader) Extra() int { return r.extra }
 
 // await waits for bytes, within the time limits.
 func (r *Reader) await() error {
+	if r.stopped != nil {
+		return r.takeArrived()
+	}
 	r.limitWait()
 	err := r.fill(true)
 	switch {
@@ -117,6 +127,16 @@ func (r *Reader) await() error {
 	default:
 		return ErrIdle
 	}
+}
+
+// takeArrived reads what has arrived; an error where nothing has.
+func (r *Reader) takeArrived() error {
+	before := r.Total()
+	err := r.fill(false)
+	if r.Total() == before && !errors.Is(err, ErrMemory) {
+		return r.stopped
+	}
+	return err
 }
 
 // limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline.

@@ -79,6 +79,7 @@ var (
 	descPackets     = describe("packets_total", "DATA events: packets, or batches of them.", "server")
 	descReceived    = describe("received_bytes_total", "Bytes received from clients.", "server")
 	descSent        = describe("sent_bytes_total", "Bytes sent to clients.", "server")
+	descDropped     = describe("dropped_bytes_total", "Bytes of answers that were dropped, as their clients were gone.", "server")
 	descExchange    = describe("exchange_duration_seconds", "Time that a worker had an event.", "server", "event")
 	descFailed      = describe("exchange_errors_total", "Events that brought no reply, by what went wrong.", "server", "kind")
 	descQueue       = describe("queue_duration_seconds", "Time that an event waited for a worker to be free.")
@@ -148,6 +149,7 @@ func (s *Server) collect(out sink) {
 	out.count(descPackets, s.Packets.Load(), s.Name)
 	out.count(descReceived, s.Received.Load(), s.Name)
 	out.count(descSent, s.Sent.Load(), s.Name)
+	out.count(descDropped, s.Dropped.Load(), s.Name)
 	for why := Refusal(0); why < numRefusals; why++ {
 		out.count(descRefused, s.Refusals(why), s.Name, why.String())
 	}

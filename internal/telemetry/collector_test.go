@@ -69,6 +69,7 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_closed_total counter {reason,server} Connections that were closed, by reason.",
 		"rr_tcp_connections gauge {server} Open connections.",
 		"rr_tcp_connections_total counter {server} Connections that were opened.",
+		"rr_tcp_dropped_bytes_total counter {server} Bytes of answers that were dropped, as their clients were gone.",
 		"rr_tcp_exchange_duration_seconds histogram {event,server} Time that a worker had an event.",
 		"rr_tcp_exchange_errors_total counter {kind,server} Events that brought no reply, by what went wrong.",
 		"rr_tcp_exchange_events histogram {} Events that went to a worker at once; with tcp.bulk only.",
@@ -114,7 +115,7 @@ func TestCollectorBeginsAtZero(t *testing.T) {
 	add("pushes_total", "result=accepted", "result=gone", "result=full")
 	for _, server := range []string{"a", "b"} {
 		on := "server=" + server
-		for _, name := range []string{"connections", "connections_total", "packets_total", "received_bytes_total", "sent_bytes_total"} {
+		for _, name := range []string{"connections", "connections_total", "packets_total", "received_bytes_total", "sent_bytes_total", "dropped_bytes_total"} {
 			add(name, on)
 		}
 		for _, reason := range []string{
@@ -148,6 +149,7 @@ func TestCollectorShowsCounts(t *testing.T) {
 	b.Packets.Add(11)
 	b.Received.Add(12)
 	b.Sent.Add(13)
+	b.Dropped.Add(14)
 	b.Closed(wire.ReasonTooLong)
 	b.Refused(RefusedTLS)
 	b.Failed(FailureDied)
@@ -165,7 +167,7 @@ func TestCollectorShowsCounts(t *testing.T) {
 		"pushes_total{result=accepted}": 1, "pushes_total{result=gone}": 2, "pushes_total{result=full}": 3,
 		"exchange_events{}": 1, "exchanges_waiting{}": 4, "no_free_workers_total{}": 5, "buffered_bytes{}": 6, "queue_duration_seconds{}": 1,
 		"connections{server=b}": 9, "connections_total{server=b}": 10, "packets_total{server=b}": 11,
-		"received_bytes_total{server=b}": 12, "sent_bytes_total{server=b}": 13, "closed_total{reason=too_long,server=b}": 1,
+		"received_bytes_total{server=b}": 12, "sent_bytes_total{server=b}": 13, "dropped_bytes_total{server=b}": 14, "closed_total{reason=too_long,server=b}": 1,
 		"refused_total{reason=tls,server=b}": 1, "exchange_errors_total{kind=died,server=b}": 1,
 		"exchange_duration_seconds{event=CLOSE,server=b}": 1,
 	}, changed)

@@ -37,6 +37,7 @@ type Server struct {
 	Packets  atomic.Int64 // DATA events
 	Received atomic.Int64 // bytes
 	Sent     atomic.Int64 // bytes
+	Dropped  atomic.Int64 // bytes of answers to clients that were gone
 
 	closed    [wire.NumReasons]atomic.Int64
 	refused   [numRefusals]atomic.Int64
