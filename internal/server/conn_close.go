@@ -62,11 +62,15 @@ func (c *connection) logEnd() {
 	c.log.LogAttrs(ctx, level, "connection ended", attrs...)
 }
 
-// endLevel is error for faults of workers and of the plugin. What clients do is for the access log.
+// endLevel is error for faults of workers and of the plugin, and info for clients that are turned away, so many a second. What
+// clients do otherwise is for the access log.
 func (c *connection) endLevel() slog.Level {
 	level := slog.LevelDebug
-	if c.reason.IsFault() && c.faults.Allows() {
+	switch {
+	case c.reason.IsFault() && c.faults.Allows():
 		level = slog.LevelError
+	case c.reason == wire.ReasonHandshake && c.handshakes.Allows():
+		level = slog.LevelInfo
 	}
 	if c.accessLog {
 		level = max(level, slog.LevelInfo)

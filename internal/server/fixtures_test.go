@@ -111,7 +111,7 @@ func testListener(w workers) *listener {
 	return &listener{
 		server: "s", settings: c.Servers["s"].Effective(), log: logtest.Discard(), stats: new(telemetry.Server), workers: w,
 		registry: new(registry), memory: stream.NewMemory(c.MemoryLimitBytes()),
-		faults: telemetry.NewLogLimiter(func(int) {}), ended: func(wire.Reason) {},
+		faults: telemetry.NewLogLimiter(func(int) {}), handshakes: telemetry.NewLogLimiter(func(int) {}), ended: func(wire.Reason) {},
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -79,20 +82,60 @@ func isPrefixOf(begin, signature []byte) bool {
 }
 
 func parseProxyHeader(header []byte) (net.Addr, error) {
-	isV2 := bytes.HasPrefix(header, signatureV2)
-	if isV2 && proxyproto.ProtocolVersionAndCommand(header[len(signatureV2)]).IsLocal() {
+	if !bytes.HasPrefix(header, signatureV2) {
+		return parseProxyV1(string(header))
+	}
+	command, family := header[len(signatureV2)], header[len(signatureV2)+1]
+	if proxyproto.ProtocolVersionAndCommand(command).IsLocal() || command == commandProxyV2 && family == familyUnspec {
 		return nil, nil // the rest must be ignored
 	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadHeader, err)
-	case h.Command.IsLocal():
-		return nil, nil
 	}
 	switch a := h.SourceAddr.(type) {
 	case *net.TCPAddr, *net.UnixAddr:
 		return a, nil
 	}
 	return nil, fmt.Errorf("%w: its client is of no stream", errBadHeader)
+}
+
+// Bytes of a header of version 2.
+const (
+	commandProxyV2 = 0x21
+	familyUnspec   = 0x00
+)
+
+// parseProxyV1 reads "PROXY TCP6 2001:db8::1 127.0.0.1 1234 8083\r\n". The family is that of the client: nginx behind another
+// proxy names its own address of another one.
+func parseProxyV1(header string) (net.Addr, error) {
+	line, ok := strings.CutSuffix(header, "\r\n")
+	field := strings.Split(line, " ")
+	switch {
+	case ok && field[1] == "UNKNOWN":
+		return nil, nil // the rest must be ignored
+	case !ok || len(field) != 6:
+		return nil, fmt.Errorf("%w: want PROXY, TCP4 or TCP6, two addresses, two ports and CRLF", errBadHeader)
+	}
+	client, clientErr := parseAddrPort(field[2], field[4])
+	_, proxyErr := parseAddrPort(field[3], field[5])
+	switch {
+	case clientErr != nil || proxyErr != nil:
+		return nil, fmt.Errorf("%w: %w", errBadHeader, errors.Join(clientErr, proxyErr))
+	case field[1] != "TCP4" && field[1] != "TCP6", (field[1] == "TCP4") != client.Addr().Is4():
+		return nil, fmt.Errorf("%w: its client's address is of another family", errBadHeader)
+	}
+	return net.TCPAddrFromAddrPort(client), nil
+}
+
+func parseAddrPort(address, port string) (netip.AddrPort, error) {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Zone() != "" {
+		return netip.AddrPort{}, errors.New("an address is none")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, errors.New("a port is none")
+	}
+	return netip.AddrPortFrom(ip, uint16(n)), nil
 }

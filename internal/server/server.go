@@ -53,10 +53,10 @@ type Server struct {
 	reads    *stream.ReadLimiter
 	limiter  *connLimiter // max_connections
 	// overloads reports connections that ended because no worker was free; faults bounds the lines about connections that
-	// ended with an error.
-	overloads *telemetry.ThrottledLog
-	faults    *telemetry.LogLimiter
-	registry  registry
+	// ended with an error, handshakes those about connections that ended before CONNECTED.
+	overloads          *telemetry.ThrottledLog
+	faults, handshakes *telemetry.LogLimiter
+	registry           registry
 
 	// exchangeCtx ends the exchanges that still run, and their workers; closeCtx those of CLOSE, too.
 	exchangeCtx, closeCtx         context.Context
@@ -88,6 +88,9 @@ func Init(s *Server, o Options) {
 	})
 	s.faults = telemetry.NewLogLimiter(func(times int) {
 		o.Log.Error("more connections ended with an error; the level debug has each", slog.Int("connections", times))
+	})
+	s.handshakes = telemetry.NewLogLimiter(func(times int) {
+		o.Log.Info("more connections ended before CONNECTED; the level debug has each", slog.Int("connections", times))
 	})
 	s.closeCtx, s.cancelCloses = context.WithCancel(context.Background())
 	s.exchangeCtx, s.cancelExchanges = context.WithCancel(s.closeCtx)

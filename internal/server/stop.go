@@ -79,6 +79,7 @@ func (s *Server) awaitEnd(d *dispatch.Dispatcher) {
 	s.changing.Wait()
 	s.overloads.Close()
 	s.faults.Close()
+	s.handshakes.Close()
 }
 
 // gracePeriod is how much time there is, and how much of it exchanges leave for what comes after them: five seconds, or a
