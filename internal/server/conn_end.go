@@ -25,6 +25,7 @@ func (c *connection) end(why wire.Reason, err error) wire.State {
 // endedBy notes that a read or a write failed. An interruption that made it fail has the reason, but a limit that is reached
 // while a drained connection waits for the end of an answer is the reason all the same.
 func (c *connection) endedBy(err error) wire.State {
+	err = explain(c.conn, err)
 	why := reasonOf(err)
 	wokenUp := c.isAborted() || errors.Is(err, stream.ErrIdle) || errors.Is(err, stream.ErrPacketTimeout) || !why.IsLimit()
 	if interrupted := c.interruption(); interrupted != wire.ReasonNone && wokenUp {

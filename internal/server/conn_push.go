@@ -49,6 +49,7 @@ func (c *connection) DrainForPush() { c.drain(wire.ReasonRPC) }
 // PushFailed ends the connection: a push is written whole, or nothing is written after it. Where the client is gone it ends
 // behind the packets that have arrived.
 func (c *connection) PushFailed(err error) {
+	err = explain(c.conn, err)
 	why := reasonOf(err)
 	if why == wire.ReasonReset {
 		c.drain(why)

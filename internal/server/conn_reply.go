@@ -50,7 +50,7 @@ func (c *connection) write(body []byte) error {
 		return nil
 	}
 	if c.unwritable == nil {
-		err := c.send(body)
+		err := explain(c.conn, c.send(body))
 		if err == nil || reasonOf(err) != wire.ReasonReset || c.isAborted() {
 			return err
 		}

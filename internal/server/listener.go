@@ -28,10 +28,11 @@ type listener struct {
 	registry *registry
 	memory   *stream.Memory
 	reads    *stream.ReadLimiter
-	// accessLog logs the end of each connection at the level info or above; faults bounds the lines at the level error.
-	accessLog bool
-	faults    *telemetry.LogLimiter
-	ended     func(wire.Reason) // called at the end of each connection
+	// accessLog logs the end of each connection at the level info or above; faults bounds the lines at the level error, handshakes
+	// those about connections that ended before CONNECTED.
+	accessLog          bool
+	faults, handshakes *telemetry.LogLimiter
+	ended              func(wire.Reason) // called at the end of each connection
 
 	socket   net.Listener
 	limiters [2]*connLimiter // of the server, then of all servers
@@ -47,7 +48,7 @@ func (s *Server) newListener(name string, config *settings.Server, socket net.Li
 	log := s.options.Log
 	l := &listener{
 		server: name, settings: config.Effective(), dialect: s.options.Config.Dialect, log: log, stats: s.counters.Of(name),
-		registry: &s.registry, memory: s.memory, reads: s.reads, accessLog: config.AccessLog, faults: s.faults, ended: s.ended,
+		registry: &s.registry, memory: s.memory, reads: s.reads, accessLog: config.AccessLog, faults: s.faults, handshakes: s.handshakes, ended: s.ended,
 		socket: socket, limiters: [2]*connLimiter{newConnLimiter(config.MaxConnections), s.limiter},
 		proxyProtocol: config.ProxyProtocol, tls: config.TLS,
 	}
@@ -142,7 +143,7 @@ func (l *listener) admit(conn net.Conn) {
 			return
 		}
 	}
-	l.setKeepAlive(conn)
+	l.setOptions(conn)
 	c := l.newConnection(conn)
 	if !l.registry.add(c) {
 		_ = conn.Close()
@@ -167,10 +168,18 @@ func (l *listener) serve(c *connection) {
 	l.ended(c.reason)
 }
 
-func (l *listener) setKeepAlive(conn net.Conn) {
-	if c, ok := conn.(*net.TCPConn); ok && l.settings.Keepalive > 0 {
+// setOptions sets what the system does about a client that is gone or does not read.
+func (l *listener) setOptions(conn net.Conn) {
+	c, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if l.settings.Keepalive > 0 {
 		_ = c.SetKeepAlive(true)
 		_ = c.SetKeepAlivePeriod(l.settings.Keepalive)
+	}
+	if l.settings.WriteTimeout > 0 {
+		setUserTimeout(c, l.settings.WriteTimeout)
 	}
 }
 

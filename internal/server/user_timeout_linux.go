@@ -1,0 +1,43 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rrtcp/tcp/internal/stream"
+)
+
+// setUserTimeout makes the system end the connection when the client does not acknowledge for d what the system has taken of an
+// answer (TCP_USER_TIMEOUT of tcp(7)); it measures from the last progress.
+func setUserTimeout(conn *net.TCPConn, d time.Duration) {
+	control(conn, func(fd int) {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(d.Milliseconds(), math.MaxInt32)))
+	})
+}
+
+// explain returns err, or an ErrWriteTimeout where setUserTimeout is the cause. Keepalive ends a connection with the same error,
+// but then all that was sent has arrived.
+func explain(conn net.Conn, err error) error {
+	c, ok := conn.(*net.TCPConn)
+	if !ok || !errors.Is(err, syscall.ETIMEDOUT) {
+		return err
+	}
+	unacknowledged := 0
+	control(c, func(fd int) { unacknowledged, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQ) })
+	if unacknowledged == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %w", stream.ErrWriteTimeout, err)
+}
+
+func control(conn *net.TCPConn, f func(fd int)) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { f(int(fd)) })
+	}
+}

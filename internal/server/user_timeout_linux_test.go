@@ -1,0 +1,42 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// The system has taken the answer, so that no write waits, but the client does not read it.
+func TestWriteTimeoutCoversWhatSystemHasTaken(t *testing.T) {
+	server, client := tcpPair(t)
+	const size = 512 << 10
+	require.NoError(t, client.SetReadBuffer(4<<10))
+	require.NoError(t, server.(*net.TCPConn).SetWriteBuffer(2*size))
+	l := testListener(answers(replyOf("WRITE", size)))
+	l.settings.WriteTimeout = second
+	l.setOptions(server)
+	begin := time.Now()
+	c, ended := l.serveConn(server)
+	requireEventually(t, func() bool { return c.writer.Total() == size && c.state.Load() == uint32(wire.Reading) })
+	receive(t, ended)
+	require.Equal(t, wire.ReasonSlow, c.reason)
+	require.ErrorIs(t, c.err, stream.ErrWriteTimeout)
+	require.GreaterOrEqual(t, time.Since(begin), second)
+}
+
+// Without anything on its way it is the client, or the network, that is gone.
+func TestExplainLeavesOtherTimeouts(t *testing.T) {
+	server, _ := tcpPair(t)
+	require.Equal(t, syscall.ETIMEDOUT, explain(server, syscall.ETIMEDOUT))
+	other := errors.New("of a test")
+	require.Equal(t, other, explain(server, other))
+	pipe, _ := net.Pipe()
+	require.Equal(t, syscall.ETIMEDOUT, explain(pipe, syscall.ETIMEDOUT))
+}
