@@ -21,7 +21,7 @@ type line struct {
 	major   string // of the host plugins' modules
 
 	quietEndure bool // Endure can be told to log nothing
-	lastWorker  bool // the pool keeps its last worker, and makes workers for exchanges that find none: see dynamic_allocator
+	dynamic     bool // the pool has a dynamic_allocator
 }
 
 var lines = map[string]line{
@@ -33,11 +33,11 @@ var lines = map[string]line{
 	},
 	"v2024.3.5": {
 		folder: "rr2025/cmd/rr", mod: "v2024.3.5.mod", plugin: "github.com/rrtcp/tcp/rr2025", release: "2025.1.15", major: "v5",
-		lastWorker: true,
+		dynamic: true,
 	},
 	"v2025.1.15": {
 		folder: "rr2025/cmd/rr", mod: "go.mod", plugin: "github.com/rrtcp/tcp/rr2025", release: "2025.1.15", major: "v5",
-		lastWorker: true,
+		dynamic: true,
 	},
 }
 
