@@ -16,7 +16,7 @@ func TestDynamicAllocator(t *testing.T) {
 	h := start(t, `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 1, allocate_timeout: 300ms, dynamic_allocator: {max_workers: 2, spawn_rate: 1}}
+  pool: {num_workers: 1, allocate_timeout: 10s, dynamic_allocator: {max_workers: 2, spawn_rate: 1}}
 `, at)
 	var clients []*client
 	for range 4 {

@@ -28,7 +28,8 @@ type host struct {
 
 	servers map[string]address // where each listens
 	exited  chan struct{}      // closed when the process has ended
-	stopped bool               // it has got a SIGTERM; a second one would cut the end short
+	grace   time.Duration      // its grace period
+	stopped time.Time          // when it got a SIGTERM; a second one would cut the end short
 	err     error              // what it ended with; to be read when it has
 
 	mu   sync.Mutex
@@ -52,7 +53,7 @@ func start(t *testing.T, yaml string, worker ...string) *host {
 
 // newHost is a host that does not run yet.
 func newHost(t *testing.T, dir string) *host {
-	return &host{t: t, dir: dir, record: newRecord(recordFile(dir)), log: filepath.Join(dir, "log")}
+	return &host{t: t, dir: dir, record: newRecord(recordFile(dir)), log: filepath.Join(dir, "log"), grace: 30 * time.Second}
 }
 
 // serve runs the host with this program as its workers.
@@ -113,16 +114,24 @@ rpc: {listen: "unix://DIR/rpc"}
 	whole := strings.ReplaceAll(strings.Replace(head, "COMMAND", string(list), 1)+text, "DIR", h.dir)
 	file = filepath.Join(h.dir, ".rr.yaml")
 	require.NoError(h.t, os.WriteFile(file, []byte(whole), 0o600))
-	return file, countServers(whole)
+	h.grace, servers = readConfig(whole)
+	return file, servers
 }
 
-// countServers is how many servers a configuration has; 0 if it can't be read.
-func countServers(text string) int {
+// readConfig returns the grace period of a configuration, and how many servers it has; 0 if it can't be read.
+func readConfig(text string) (grace time.Duration, servers int) {
 	var config struct {
+		Endure struct {
+			GracePeriod string `yaml:"grace_period"`
+		}
 		TCP struct{ Servers map[string]any }
 	}
 	_ = yaml.Unmarshal([]byte(text), &config)
-	return len(config.TCP.Servers)
+	grace, err := time.ParseDuration(config.Endure.GracePeriod)
+	if err != nil {
+		grace = 30 * time.Second // RoadRunner's own
+	}
+	return grace, len(config.TCP.Servers)
 }
 
 // run starts a program that says where its servers listen, and waits until it has.
@@ -184,7 +193,7 @@ func (h *host) addr(server string) address {
 // terminate sends a SIGTERM.
 func (h *host) terminate() {
 	h.t.Helper()
-	h.stopped = true
+	h.stopped = time.Now()
 	if err := h.cmd.Process.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
 		require.NoError(h.t, err)
 	}
@@ -193,21 +202,31 @@ func (h *host) terminate() {
 // stop stops it and waits for its end.
 func (h *host) stop() {
 	h.t.Helper()
-	if !h.stopped {
+	if h.stopped.IsZero() {
 		h.terminate()
 	}
 	h.requireExit()
 }
 
-// requireExit waits for its end, which must be a good one.
+// requireExit waits for its end, which must be a good one, and after a SIGTERM in time.
 func (h *host) requireExit() {
 	h.t.Helper()
 	select {
 	case <-h.exited:
 		require.NoError(h.t, h.err, h.stderr())
+		if !h.stopped.IsZero() {
+			require.Less(h.t, time.Since(h.stopped), h.grace+atOnce, "it took longer than the grace period")
+		}
 	case <-time.After(patience):
 		require.Fail(h.t, "it still runs", h.stderr())
 	}
+}
+
+// requireCleanExit is requireExit where no worker hangs or was killed: the host may wait for those in vain, and is cut off then.
+func (h *host) requireCleanExit() {
+	h.t.Helper()
+	h.requireExit()
+	require.NotContains(h.t, h.stderr(), "the end of the grace period cut the clean-up")
 }
 
 // hasExited reports whether it has ended.

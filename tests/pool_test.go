@@ -175,7 +175,7 @@ func TestIdleWorkerKilled(t *testing.T) {
 	const yaml = `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 2, reset_timeout: 8s}
+  pool: {num_workers: 2, reset_timeout: 1m}
 `
 	kill := func(t *testing.T, h *host) int {
 		pid := h.workers()[0]
@@ -290,7 +290,7 @@ func TestRemoveWorkerDuringRepair(t *testing.T) {
 func TestResetAfterFailedAddWorker(t *testing.T) {
 	t.Parallel()
 	broken := shortDir(t) + "/broken"
-	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 3, allocate_timeout: 2s", 1), "broken="+broken)
+	h := start(t, strings.Replace(withRPC, "num_workers: 1", "num_workers: 3, allocate_timeout: 10s", 1), "broken="+broken)
 	require.NoError(t, os.WriteFile(broken, nil, 0o600))
 	require.Error(t, h.addWorker())
 	require.NoError(t, os.Remove(broken))
@@ -346,22 +346,30 @@ func TestUnwritableWorkerRetried(t *testing.T) {
 	require.Len(t, h.logged("server", "sync_worker_send_frame"), 3)
 }
 
+// The time of a reset does not count against allocate_timeout.
 func TestResetOutlastsAllocateTimeout(t *testing.T) {
 	t.Parallel()
+	const allocateTimeout = 10 * time.Second // workers must start within it
+	g, at := newGate(t)
 	h := start(t, `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 2, allocate_timeout: 1s}
-`)
+  pool: {num_workers: 2, allocate_timeout: 10s}
+`, at)
 	busy, waiting := h.dial("echo"), h.dial("echo")
 	require.Equal(t, "hello", waiting.ask("hello"))
-	busy.send("!sleep 1800ms echo")
-	busy.awaitRead()
+	busy.send("!gate echo")
+	v := g.next()
 	reset := make(chan error, 1) // receives once
 	go func() { reset <- h.tryReset() }()
 	eventually(t, "the reset has begun", func() bool { return len(h.logged("tcp", "reset")) > 0 })
-	require.Equal(t, "hello", waiting.ask("hello"))
-	require.Equal(t, "!sleep 1800ms echo", busy.receive())
+	waiting.send("hello")
+	eventually(t, "an exchange waits", func() bool { return h.stats().ExchangesWaiting == 1 })
+
+	time.Sleep(allocateTimeout + time.Second) // that is what must not matter
+	v.release()
+	require.Equal(t, "hello", waiting.receive())
+	require.Equal(t, "!gate echo", busy.receive())
 	require.NoError(t, <-reset)
 	require.Empty(t, h.ours("warn"))
 }

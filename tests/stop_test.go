@@ -35,7 +35,7 @@ func TestStop(t *testing.T) {
 			for _, c := range clients {
 				c.requireEnd()
 			}
-			h.requireExit()
+			h.requireCleanExit()
 			require.Less(t, time.Since(begin), atOnce)
 			for _, s := range h.record.all(t, len(clients)) {
 				require.Equal(t, []string{"CONNECTED", "DATA", "CLOSE"}, s.events)
@@ -59,7 +59,7 @@ func TestStop(t *testing.T) {
 		v.release()
 		require.Equal(t, "!gate echo\r\n", c.rest())
 		require.NoError(t, c.Close())
-		h.requireExit()
+		h.requireCleanExit()
 		s := h.record.of(t, c)
 		require.Equal(t, []string{"!gate echo\r\n"}, s.bodies())
 		require.Equal(t, "shutdown", s.Reason)
@@ -68,7 +68,7 @@ func TestStop(t *testing.T) {
 	for name, packet := range map[string]string{"a hung worker": "!hang", "a hung CLOSE": "hello"} {
 		t.Run(name+" is cut off within the grace period", func(t *testing.T) {
 			t.Parallel()
-			h := start(t, stopsWithin("6s", minimal), "close=hang")
+			h := start(t, stopsWithin("12s", minimal), "close=hang")
 			c := h.dial("echo")
 			c.send(packet)
 			c.awaitRead()
@@ -76,14 +76,14 @@ func TestStop(t *testing.T) {
 
 			begin := time.Now()
 			h.stop()
-			require.Less(t, time.Since(begin), 6*time.Second+atOnce)
+			require.Less(t, time.Since(begin), 12*time.Second+atOnce)
 			require.Equal(t, []string{"CONNECTED", "DATA", "CLOSE"}, h.record.closedOf(t, c).events)
 		})
 	}
 
 	t.Run("clients that wait for a worker are cut off", func(t *testing.T) {
 		t.Parallel()
-		h := start(t, stopsWithin("6s", strings.Replace(minimal, "num_workers: 2", "num_workers: 1", 1)))
+		h := start(t, stopsWithin("12s", strings.Replace(minimal, "num_workers: 2", "num_workers: 1", 1)))
 		var clients []*client
 		for range 20 {
 			c := h.dial("echo")
@@ -96,7 +96,7 @@ func TestStop(t *testing.T) {
 		}
 		begin := time.Now()
 		h.stop()
-		require.Less(t, time.Since(begin), 6*time.Second+atOnce)
+		require.Less(t, time.Since(begin), 12*time.Second+atOnce)
 		served := 0
 		for _, c := range clients {
 			line, _ := c.r.ReadString('\n')
@@ -203,7 +203,7 @@ func TestStopUnderLoad(t *testing.T) {
 		require.Equal(t, "!sleep 100ms echo\r\n", c.rest())
 		require.NoError(t, c.Close())
 	}
-	h.requireExit()
+	h.requireCleanExit()
 	for _, s := range h.record.all(t, idle+busy) {
 		require.Equal(t, "shutdown", s.Reason)
 	}
@@ -212,7 +212,7 @@ func TestStopUnderLoad(t *testing.T) {
 func TestStopDuringReset(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
-	h := start(t, stopsWithin("6s", minimal), at)
+	h := start(t, stopsWithin("12s", minimal), at)
 	c := h.dial("echo")
 	c.send("!gate echo")
 	g.next()
@@ -221,7 +221,7 @@ func TestStopDuringReset(t *testing.T) {
 	eventually(t, "the reset has begun", func() bool { return len(h.logged("tcp", "reset")) > 0 })
 	begin := time.Now()
 	h.stop()
-	require.Less(t, time.Since(begin), 6*time.Second+atOnce, "the reset waits for a worker that does not answer")
+	require.Less(t, time.Since(begin), 12*time.Second+atOnce, "the reset waits for a worker that does not answer")
 	<-reset
 }
 

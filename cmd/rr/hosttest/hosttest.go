@@ -80,6 +80,7 @@ func Run(t *testing.T, l Line) {
 		{"StopBeforeServe", testStopBeforeServe},
 		{"StopTwice", testStopTwice},
 		{"StopWithEndedContext", testStopWithEndedContext},
+		{"StopCutsHungWorkers", testStopCutsHungWorkers},
 		{"StopOfAllPlugins", testStopOfAllPlugins},
 		{"StopHandsOverClose", testStopHandsOverClose},
 		{"StopDuringReset", testStopDuringReset},

@@ -2,8 +2,9 @@ package hosttest
 
 import (
 	"context"
-	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,8 +61,27 @@ func testStopWithEndedContext(t *testing.T, l Line) {
 	cancel()
 	begin := time.Now()
 	_ = h.plugin.Stop(ctx) // an error if something still runs
-	require.Less(t, time.Since(begin), grace/2)
+	require.Less(t, time.Since(begin), atOnce)
 	require.Empty(t, c.rest())
+}
+
+// A worker that does not answer is ended so early that Stop is not late. CLOSE is handed over before the workers end.
+func testStopCutsHungWorkers(t *testing.T, l Line) {
+	t.Parallel()
+	for name, packet := range map[string]string{"a hung worker": "!hang", "a hung CLOSE": "!hang later"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const within = 20 * time.Second
+			h := startWith(t, l, strings.Replace(minimal, "num_workers: 2", "num_workers: 1", 1), within)
+			c := h.dial()
+			c.send(packet)
+			h.awaitEvents(2)
+			begin := time.Now()
+			require.NoError(t, h.stopPlugin(within))
+			require.Less(t, time.Since(begin), within)
+			h.requireSentences(1)
+		})
+	}
 }
 
 // All plugins stop at once, in no order, as RoadRunner has it.
@@ -86,9 +106,17 @@ func testStopOfAllPlugins(t *testing.T, l Line) {
 	require.NoError(t, c.Close())
 	<-stopped
 	if !l.HostDestroysPool {
-		for _, events := range h.sentences() {
-			require.Equal(t, "CONNECTED DATA CLOSE", events)
-		}
+		h.requireSentences(1)
+	}
+}
+
+// requireSentences requires that the workers have heard of so many connections, and each to its end.
+func (h *host) requireSentences(n int) {
+	h.t.Helper()
+	all := h.sentences()
+	require.Len(h.t, all, n)
+	for _, events := range all {
+		require.Equal(h.t, "CONNECTED DATA CLOSE", events)
 	}
 }
 
@@ -98,7 +126,7 @@ func testStopHandsOverClose(t *testing.T, l Line) {
 	if l.HostDestroysPool {
 		connections = 500
 	}
-	h := start(t, l, minimal)
+	h := startWith(t, l, minimal, 30*time.Second)
 	var clients []*client
 	for range connections {
 		clients = append(clients, h.dial())
@@ -110,46 +138,48 @@ func testStopHandsOverClose(t *testing.T, l Line) {
 		require.NoError(t, h.stopPlugin(grace))
 	}
 	h.stop()
-	all := h.sentences()
-	require.Len(t, all, connections)
-	for _, events := range all {
-		require.Equal(t, "CONNECTED DATA CLOSE", events)
-	}
+	h.requireSentences(connections)
 }
 
 func testStopDuringReset(t *testing.T, l Line) {
 	t.Parallel()
-	begin := func(t *testing.T, after time.Duration) (*host, <-chan error) {
-		h := start(t, l, minimal)
+	const within = 12 * time.Second // the grace period
+	begin := func(t *testing.T, until func(h *host) bool) (*host, <-chan error) {
+		h := startWith(t, l, minimal, within)
 		require.Equal(t, "hello", h.dial().ask("hello"))
+		h.before = h.pids()
 		reset := make(chan error, 1) // receives once
 		go func() { reset <- h.plugin.Reset() }()
-		time.Sleep(after)
+		eventually(t, "the reset is so far", func() bool { return until(h) })
 		return h, reset
 	}
-	for _, delay := range []int{0, 1, 4, 16, 128} { // a whole Reset is about as long as the longest of them
-		after := time.Duration(delay) * time.Millisecond
-		t.Run(fmt.Sprintf("after %s: the plugin first, as the program does", after), func(t *testing.T) {
+	for name, until := range stagesOfReset {
+		t.Run(name+": the plugin first, as the program does", func(t *testing.T) {
 			t.Parallel()
-			h, reset := begin(t, after)
-			require.NoError(t, h.stopPlugin(grace))
+			h, reset := begin(t, until)
+			stopping := time.Now()
+			require.NoError(t, h.stopPlugin(within))
 			h.stop()
+			require.Less(t, time.Since(stopping), atOnce, "nothing is there to wait for")
 			t.Log("the reset, which may be cut off:", <-reset)
 			h.requireNoWorkers()
 		})
-		t.Run(fmt.Sprintf("after %s: all plugins at once", after), func(t *testing.T) {
+		t.Run(name+": all plugins at once", func(t *testing.T) {
 			t.Parallel()
-			h, reset := begin(t, after)
+			h, reset := begin(t, until)
+			stopping := time.Now()
 			h.serving = false
-			// The pool's Reset and its Destroy may stop the same worker and wait ten seconds for each other.
+			// The pool's Reset and its Destroy may stop the same worker and wait ten seconds for each other. Then Stop is an
+			// error, but in time.
 			_ = h.container.Stop()
+			require.Less(t, time.Since(stopping), within+atOnce)
 			t.Log("the reset, which may be cut off:", <-reset)
 			h.requireNoWorkers()
 		})
 	}
 	t.Run("a reset that waits for a hung worker", func(t *testing.T) {
 		t.Parallel()
-		h := startWith(t, l, minimal, 8*time.Second)
+		h := startWith(t, l, minimal, within)
 		c := h.dial()
 		c.send("!hang")
 		h.awaitEvents(2)
@@ -158,12 +188,31 @@ func testStopDuringReset(t *testing.T, l Line) {
 		eventually(t, "the reset has begun", func() bool { return h.logged("reset") })
 
 		begin := time.Now()
-		require.NoError(t, h.stopPlugin(4*time.Second))
-		require.Less(t, time.Since(begin), grace/2, "it does not wait for reset_timeout")
+		require.NoError(t, h.stopPlugin(within))
+		require.Less(t, time.Since(begin), within, "it does not wait for reset_timeout")
 		h.stop()
 		t.Log("the reset, which may be cut off:", <-reset)
 		h.requireNoWorkers()
 	})
+}
+
+// stagesOfReset are the points of a reset at which Stop comes.
+var stagesOfReset = map[string]func(h *host) bool{
+	"a reset that has been asked for": func(*host) bool { return true },
+	"a reset that has begun":          func(h *host) bool { return h.logged("reset") },
+	"the first worker is gone":        func(h *host) bool { return h.left() < len(h.before) },
+	"all workers are gone":            func(h *host) bool { return h.left() == 0 },
+	"a worker has started":            func(h *host) bool { return len(h.pids()) > h.left() },
+}
+
+// left counts the workers from before the reset that are alive.
+func (h *host) left() (n int) {
+	for _, pid := range h.pids() {
+		if slices.Contains(h.before, pid) {
+			n++
+		}
+	}
+	return n
 }
 
 // Connections of every kind are open when the host stops; Main finds the goroutines that are left of them.

@@ -16,9 +16,10 @@ import (
 
 // work is a worker: it appends every event to DIR/events and sends packets back, but for those that are commands:
 //
-//	!hang   it never answers
-//	!gate   it waits until the test lets it answer
-//	!error  it answers with an error
+//	!hang         it never answers
+//	!hang later   it answers, but not CLOSE
+//	!gate         it waits until the test lets it answer
+//	!error        it answers with an error
 func work() int {
 	dir := os.Getenv("RRTCP_HOST")
 	events, err := os.OpenFile(dir+"/events", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -35,13 +36,20 @@ func work() int {
 	return 0
 }
 
+var hangsLater bool // the worker has got "!hang later"
+
 func answer(dir string, e worker.Event) (worker.Reply, error) {
+	if e.Event == worker.Closed && hangsLater {
+		select {}
+	}
 	if e.Event != worker.Data {
 		return worker.Reply{Context: worker.Continue}, nil
 	}
 	switch strings.TrimSpace(string(e.Body)) {
 	case "!hang":
 		select {}
+	case "!hang later":
+		hangsLater = true
 	case "!error":
 		return worker.Reply{}, io.ErrUnexpectedEOF
 	case "!gate":
