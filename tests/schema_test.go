@@ -154,16 +154,20 @@ func TestSchemaMistakes(t *testing.T) {
 		"an order of bytes of decimal digit": `{servers: {a: {addr: ":1", framing: length, length: {ascii: 5, endian: big}}}}`,
 		"an unknown key of tls":              `{servers: {a: {addr: ":1", tls: {cert: x, key: x, min: "1.2"}}}}`,
 		"an unknown key of certs":            `{servers: {a: {addr: ":1", tls: {certs: [{cert: x, key: x, name: x}]}}}}`,
+		"an empty tls":                       `{servers: {a: {addr: ":1", tls: {}}}}`,
 		"a certificate without its key":      `{servers: {a: {addr: ":1", tls: {cert: x}}}}`,
 		"an unknown version of TLS":          `{servers: {a: {addr: ":1", tls: {cert: x, key: x, min_version: "1.1"}}}}`,
 		"an unknown client_auth_type":        `{servers: {a: {addr: ":1", tls: {cert: x, key: x, client_auth_type: all}}}}`,
 		"verifying without a root_ca":        `{servers: {a: {addr: ":1", tls: {cert: x, key: x, client_auth_type: verify_client_cert_if_given}}}}`,
 		"an unknown key of proxy_protocol":   `{servers: {a: {addr: ":1", proxy_protocol: {trusted: ["10.0.0.0/8"], version: 2}}}}`,
+		"an empty proxy_protocol":            `{servers: {a: {addr: ":1", proxy_protocol: {}}}}`,
 		"a proxy by name":                    `{servers: {a: {addr: ":1", proxy_protocol: {trusted: [proxy.local]}}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Error(t, schema.Validate(fromYAML(t, section)))
-			require.NotEmpty(t, mistakes(t, "tcp: "+section), "the plugin takes it")
+			if !strings.Contains(section, ": {}}}}") { // the config plugin drops that from a file: hosttest tests it in other ways
+				require.NotEmpty(t, mistakes(t, "tcp: "+section), "the plugin takes it")
+			}
 		})
 	}
 }
