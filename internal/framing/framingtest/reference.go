@@ -15,7 +15,7 @@ import (
 // begin a packet.
 func Cut(p framing.Packets, stream string, maxPacketSize int) (packets []string, isTail bool, left int, isBad bool) {
 	for stream != "" {
-		n, packet, isBad := first(p, stream, maxPacketSize)
+		n, packet, isBad := First(p, stream, maxPacketSize)
 		switch {
 		case isBad:
 			return packets, false, len(stream), true
@@ -31,8 +31,8 @@ func Cut(p framing.Packets, stream string, maxPacketSize int) (packets []string,
 
 func isDelimited(p framing.Packets) bool { return p.Framing == "delimiter" }
 
-// first returns the first packet of stream, and how many bytes it takes; 0 if it is not complete.
-func first(p framing.Packets, stream string, maxPacketSize int) (n int, packet string, isBad bool) {
+// First returns the first packet of stream, and how many bytes it takes; 0 if it is not complete.
+func First(p framing.Packets, stream string, maxPacketSize int) (n int, packet string, isBad bool) {
 	isTooLong := maxPacketSize > 0 && len(stream) > maxPacketSize
 	switch p.Framing {
 	case "fixed":

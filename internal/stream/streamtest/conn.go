@@ -74,6 +74,12 @@ func (c *Conn) Reset() {
 	c.out.set(func() { c.out.err = broken })
 }
 
+// StallRead makes nothing arrive on this end any more, not even the end.
+func (c *Conn) StallRead() { c.in.set(func() { c.in.stalled = true }) }
+
+// StallWrite makes the other end take nothing any more.
+func (c *Conn) StallWrite() { c.out.set(func() { c.out.size = 0 }) }
+
 // SetReadDeadline sets when Read gives up.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.in.setDeadline(&c.in.readBy, &c.in.readTimer, t)
@@ -100,6 +106,7 @@ type direction struct {
 	bytes   []byte
 	eof     bool  // the writer has closed it
 	gone    bool  // the reader has closed it
+	stalled bool  // nothing comes out
 	err     error // it is broken, once what it holds is read
 
 	readBy, writeBy       time.Time // deadlines
@@ -123,6 +130,7 @@ func (d *direction) read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		case isPast(d.readBy):
 			return 0, os.ErrDeadlineExceeded
+		case d.stalled:
 		case len(d.bytes) > 0:
 			n := copy(p, d.bytes)
 			d.bytes = d.bytes[n:]
@@ -151,7 +159,7 @@ func (d *direction) write(p []byte) (n int, err error) {
 		case isPast(d.writeBy):
 			return n, os.ErrDeadlineExceeded
 		}
-		some := min(len(p)-n, d.size-len(d.bytes))
+		some := max(0, min(len(p)-n, d.size-len(d.bytes)))
 		d.bytes = append(d.bytes, p[n:n+some]...)
 		if some > 0 {
 			d.changed.Broadcast()
