@@ -46,7 +46,7 @@ const (
 type model struct {
 	script playedScript
 	rule   framing.Packets // in force
-	once   bool    // for one packet
+	once   bool            // for one packet
 	state  string
 
 	streaming struct{ on, last, close bool } // of the answer; last: of the frame that is written
@@ -60,9 +60,9 @@ type model struct {
 	aborted   bool
 	hog       bool
 
-	stream            string  // sent by the client, not handed over
-	eof, reset, close bool    // of the client
-	tail              bool    // the end of file was met
+	stream            string          // sent by the client, not handed over
+	eof, reset, close bool            // of the client
+	tail              bool            // the end of file was met
 	cutBy             framing.Packets // of the last packet
 	offered           []string
 	pending           int // bytes of the answer that are not out yet
@@ -279,4 +279,3 @@ func (m *model) clientReads(s step, now time.Time, client *streamtest.Conn) {
 	}
 	m.settle(now)
 }
-
