@@ -1,0 +1,163 @@
+package tests
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  idle_timeout: 800ms
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2}
+`)
+	for name, talk := range map[string]func(*client) time.Time{ // which tells when the clock may begin
+		"a packet now and then": func(c *client) (last time.Time) {
+			for i := range 8 {
+				time.Sleep(200 * time.Millisecond)
+				last = time.Now()
+				require.Equal(c.t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
+			}
+			return last
+		},
+		"a worker that takes long": func(c *client) time.Time {
+			begin := time.Now()
+			require.Equal(c.t, "!sleep 1600ms echo", c.ask("!sleep 1600ms echo"))
+			return begin.Add(1600 * time.Millisecond)
+		},
+		"a packet that takes long": func(c *client) time.Time {
+			write(c, "half ")
+			time.Sleep(1600 * time.Millisecond)
+			end := time.Now()
+			require.Equal(c.t, "half a packet", c.ask("a packet"))
+			return end
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := h.dialFrom(t, "echo")
+			begin := talk(c)
+			c.requireEnd()
+			require.GreaterOrEqual(t, time.Since(begin), 800*time.Millisecond)
+			require.Equal(t, "idle", h.record.of(t, c).Reason)
+		})
+	}
+}
+
+func TestPacketTimeout(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  packet_timeout: 800ms
+  servers: {echo: {addr: "127.0.0.1:0"}, batch: {addr: "127.0.0.1:0", batch: true}}
+  pool: {num_workers: 4}
+`)
+	for _, server := range []string{"echo", "batch"} {
+		t.Run(server+": a reply is owed while the next packet is begun", func(t *testing.T) {
+			t.Parallel()
+			c := h.dialFrom(t, server)
+			for range 2 {
+				write(c, "!sleep 1600ms echo\r\nbeg")
+				require.Equal(t, "!sleep 1600ms echo", c.receive())
+				require.Equal(t, "begun", c.ask("un"))
+			}
+			write(c, "beg")
+			c.requireEnd()
+			require.Equal(t, "slow", h.record.of(t, c).Reason)
+		})
+	}
+	t.Run("bytes now and then do not help", func(t *testing.T) {
+		t.Parallel()
+		c := h.dialFrom(t, "echo")
+		begin := time.Now()
+		for err := error(nil); err == nil; time.Sleep(50 * time.Millisecond) {
+			_, err = c.Write([]byte("."))
+			require.Less(t, time.Since(begin), 800*time.Millisecond+atOnce)
+		}
+		s := h.record.of(t, c)
+		require.Equal(t, "slow", s.Reason)
+		require.Empty(t, s.packets)
+	})
+	t.Run("a client that does nothing is not slow", func(t *testing.T) {
+		t.Parallel()
+		c := h.dialFrom(t, "echo")
+		require.Equal(t, "hello", c.ask("hello"))
+		time.Sleep(1600 * time.Millisecond)
+		require.Equal(t, "hello", c.ask("hello"))
+	})
+}
+
+func TestSteadyReaderServed(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  write_timeout: 800ms
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2}
+`)
+	const size = 12 << 20
+	c := h.dial("echo")
+	require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(64<<10))
+	c.send(fmt.Sprintf("!bytes WRITECLOSE %d", size))
+	var got strings.Builder
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		n, err := io.CopyN(&got, c.r, 128<<10)
+		if n == 0 || err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			require.Greater(t, time.Since(begin), 4*800*time.Millisecond)
+			break
+		}
+	}
+	require.True(t, string(pattern(size)) == got.String(), "%d bytes", got.Len())
+	require.NoError(t, c.Close())
+	require.Equal(t, "worker", h.record.of(t, c).Reason)
+}
+
+func TestCloseTimeoutPerServer(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  close_timeout: 300ms
+  servers:
+    general: {addr: "127.0.0.1:0"}
+    own: {addr: "127.0.0.1:0", close_timeout: 1200ms}
+    off: {addr: "127.0.0.1:0", close_timeout: 0}
+  pool: {num_workers: 3, supervisor: {exec_ttl: 3s}}
+`, "close=hang")
+	type lived func() (fromEnd, fromEvent time.Duration)
+	lives := func(server string) lived {
+		c := h.dial(server)
+		require.Equal(t, "hello", c.ask("hello"))
+		end := time.Now()
+		require.NoError(t, c.Close())
+		s := h.record.closedOf(t, c)
+		pid := s.pids[len(s.pids)-1]
+		at := s.inFlight.At // the worker may have noticed late that it has it
+		return func() (fromEnd, fromEvent time.Duration) {
+			eventually(t, "the worker that does not answer is replaced", func() bool {
+				return !slices.Contains(h.workers(), pid)
+			})
+			return time.Since(end), time.Duration(time.Now().UnixNano() - at)
+		}
+	}
+	off, own, general := lives("off"), lives("own"), lives("general")
+	for _, want := range []struct {
+		lived
+		least time.Duration
+	}{{general, 300 * time.Millisecond}, {own, 1200 * time.Millisecond}, {off, 3 * time.Second}} {
+		fromEnd, fromEvent := want.lived()
+		require.GreaterOrEqual(t, fromEnd, want.least)
+		require.Less(t, fromEvent, want.least+1500*time.Millisecond)
+	}
+	require.Equal(t, "hello", h.dial("own").ask("hello"), "there are workers again")
+	require.Len(t, h.ours("warn"), 1)
+}
