@@ -2,7 +2,7 @@
 # that need php, phpunit, phpcs, python3, haproxy, openssl, promtool or swaks skip themselves where it is missing, unless
 # RRTCP_REQUIRE_PHP=1 and so on.
 
-MODULES := . cmd/rr tests
+MODULES := . cmd/rr tests tests/bench
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20000x
 BENCHTIME ?= 1s
@@ -49,10 +49,10 @@ alone:
 	GOWORK=off go vet ./...
 	GOWORK=off go test ./...
 
-# The plugin by itself with the sdk of RoadRunner v2024.1, whose hashes tests/go.sum has.
+# The plugin by itself with the sdk of RoadRunner v2024.1, whose hashes tests/bench/go.sum has.
 newer-sdk:
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
-	cp go.mod "$$tmp/go.mod" && sort -u go.sum tests/go.sum >"$$tmp/go.sum" && \
+	cp go.mod "$$tmp/go.mod" && sort -u go.sum tests/bench/go.sum >"$$tmp/go.sum" && \
 	go mod edit -require=github.com/roadrunner-server/sdk/v4@v4.7.3 "$$tmp/go.mod" && \
 	export GOWORK=off GOFLAGS="$$GOFLAGS -mod=mod -modfile=$$tmp/go.mod" && \
 	go list -m github.com/roadrunner-server/sdk/v4 && go build ./... && go vet ./...
@@ -86,7 +86,7 @@ soak:
 
 # The whole: cmd/rr as a process, beside the pool alone. BENCH=quick ends within a minute. See BENCHMARKS.md.
 bench:
-	@cd tests && go run ./bench
+	@cd tests/bench && go run .
 
 # The parts, beside their code.
 microbench:

@@ -1,5 +1,6 @@
 // Command bench measures cmd/rr as a process of its own, with real workers and real sockets, and prints Markdown tables.
 // Beside it, in the same run, stand the pool without TCP and TCP without a pool: what the plugin adds is what counts.
+// It runs in its own folder, from which it builds cmd/rr.
 //
 //	BENCH=quick  ends within a minute; BENCH=smoke tries everything once and measures nothing
 //	BENCH_RR     another program in place of cmd/rr, which is built otherwise
@@ -27,6 +28,8 @@ func run() int {
 	switch role := os.Getenv(roleKey); role {
 	case "pool":
 		err = servePool(os.Args[1:])
+	case "bursts":
+		err = serveBursts(os.Args[1:])
 	case "bare":
 		err = serveBare(os.Args[1:])
 	case "floor":
@@ -62,7 +65,8 @@ func measure(mode, rr string) error {
 	b := &bench{plan: p, dir: dir, rr: rr}
 	if b.rr == "" {
 		b.rr = filepath.Join(dir, "rr")
-		build := exec.Command("go", "build", "-o", b.rr, "github.com/rrtcp/tcp/cmd/rr")
+		build := exec.Command("go", "build", "-o", b.rr, ".")
+		build.Dir, build.Env = "../../cmd/rr", append(os.Environ(), "GOWORK=off")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build cmd/rr: %w: %s", err, out)
 		}
@@ -71,7 +75,7 @@ func measure(mode, rr string) error {
 
 	fmt.Printf("%s, %s/%s, %d cores, %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		time.Now().UTC().Format(time.DateOnly))
-	for _, part := range []func(*bench) error{throughput, systemCalls, idle, startAndStop} {
+	for _, part := range []func(*bench) error{throughput, bursts, systemCalls, idle, startAndStop} {
 		if err := part(b); err != nil {
 			return err
 		}
@@ -85,6 +89,7 @@ type plan struct {
 	warmUp  time.Duration // before it
 	rounds  int           // of which the median counts
 	loads   []load
+	bursts  []burst
 	traced  []load
 	idle    []int         // connections; 0: as many as the limit of descriptors allows
 	rest    time.Duration // in which a process that has nothing to do gives memory back
@@ -111,6 +116,7 @@ var plans = map[string]plan{
 			{connections: 16, size: 64, depth: 16, batch: true}, {connections: 16, size: 64, depth: 64, batch: true},
 			{connections: 16, size: 64, churn: true},
 		},
+		bursts:  []burst{{1, 1}, {1, 16}, {16, 1}, {16, 16}, {64, 4}, {256, 1}},
 		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}, {connections: 1, size: 64 * kib}},
 		idle:    []int{1000, 10000, 0},
 		rest:    time.Second,
@@ -123,6 +129,7 @@ var plans = map[string]plan{
 			{connections: 1, size: 64 * kib}, {connections: 16, size: 64, depth: 64, batch: true},
 			{connections: 16, size: 64, churn: true},
 		},
+		bursts:  []burst{{1, 1}, {16, 16}, {256, 1}},
 		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}},
 		idle:    []int{1000, 10000},
 		rest:    time.Second,
@@ -134,6 +141,7 @@ var plans = map[string]plan{
 			{connections: 2, size: 64}, {connections: 1, size: mib}, {connections: 2, size: 64, depth: 16},
 			{connections: 2, size: 64, depth: 64, batch: true}, {connections: 2, size: 64, churn: true},
 		},
+		bursts:  []burst{{2, 3}},
 		traced:  []load{{connections: 2, size: 64}},
 		idle:    []int{10, 20},
 		stopped: 10,
