@@ -159,7 +159,11 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 	} else if state == wire.Reading || effect.Write { // otherwise the stream ends with the connection
 		state = c.writeFrames(state, effect.Write)
 	}
-	if effect.End != wire.ReasonNone { // an answer that was not written has set the reason
+	switch effect.End { // an answer that was not written has set the reason
+	case wire.ReasonNone:
+	case wire.ReasonWorker:
+		c.closedByWorker()
+	default:
 		c.end(effect.End, err)
 	}
 	if why := c.interruption(); state == wire.Reading && why != wire.ReasonNone && why != wire.ReasonReset {
@@ -172,7 +176,7 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 func (c *connection) next() (packet []byte, tail bool, err error) {
 	packet, tail, err = c.reader.Next()
 	if err != nil && c.interruption() == wire.ReasonReset {
-		c.reader.StopWaiting(c.writer.PushErr())
+		c.reader.StopWaiting(c.writer.PushErr(), c.boundRead)
 		return c.reader.Next()
 	}
 	return packet, tail, err

@@ -51,7 +51,12 @@ func (c *connection) stoppedReading(err error) {
 		c.end(c.interruption(), nil)
 		return
 	}
-	if errors.Is(err, stream.ErrTruncated) && c.reader.Unfinished() == 0 {
+	switch {
+	case c.unwritable != nil:
+		err = c.unwritable // since then only what had arrived was read
+	case c.interruption() == wire.ReasonReset:
+		err = c.writer.PushErr()
+	case errors.Is(err, stream.ErrTruncated) && c.reader.Unfinished() == 0:
 		err = io.EOF // no packet was cut off
 	}
 	c.endedBy(err)
@@ -60,6 +65,17 @@ func (c *connection) stoppedReading(err error) {
 	}
 	if c.reason == wire.ReasonShutdown {
 		c.linger = min(c.linger, idleLinger)
+	}
+}
+
+// goneTimeout bounds a read from a client that is gone: the system says so at once, but some other failure may look alike.
+const goneTimeout = 100 * time.Millisecond
+
+// boundRead sets the deadline for one read from a client that is gone.
+func (c *connection) boundRead() {
+	_ = c.conn.SetReadDeadline(time.Now().Add(goneTimeout))
+	if c.isAborted() {
+		_ = c.conn.SetReadDeadline(aLongTimeAgo)
 	}
 }
 

@@ -55,7 +55,7 @@ func (c *connection) write(body []byte) error {
 			return err
 		}
 		c.unwritable, c.linger = err, 0
-		c.reader.StopWaiting(err)
+		c.reader.StopWaiting(err, c.boundRead)
 	}
 	c.stats.Dropped.Add(int64(len(body)))
 	return nil
@@ -87,7 +87,7 @@ func (c *connection) writeFrames(state wire.State, write bool) wire.State {
 		}
 		if last {
 			if reply, _, _ := wire.DecodeReply(frame.Context, c.uuid); reply == wire.ReplyWriteClose {
-				state = c.end(wire.ReasonWorker, nil)
+				state = c.closedByWorker()
 			}
 			break
 		}
@@ -95,6 +95,14 @@ func (c *connection) writeFrames(state wire.State, write bool) wire.State {
 	c.writer.Release()
 	c.endFrames()
 	return state
+}
+
+// closedByWorker ends the connection as the worker asks; the client may have been gone first.
+func (c *connection) closedByWorker() wire.State {
+	if c.unwritable != nil {
+		return c.endedBy(c.unwritable)
+	}
+	return c.end(wire.ReasonWorker, nil)
 }
 
 // endFrames returns when the worker of a streamed answer is free.

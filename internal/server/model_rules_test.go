@@ -36,7 +36,7 @@ func (m *model) replied(s step, now time.Time) {
 	case "WRITECLOSE":
 		body = s.size
 	case "CLOSE":
-		m.ends(wire.ReasonWorker, now)
+		m.ends(m.workerEnds(), now)
 		return
 	}
 	m.streaming.on, m.streaming.last = s.more.stream && s.text != "CONTINUE", false
@@ -52,10 +52,10 @@ func (m *model) framed(s step, now time.Time) {
 }
 
 func (m *model) writesOut(body int, now time.Time) {
-	if body > 0 {
+	if body > 0 && !m.broken {
 		m.linger = maxLinger
 	}
-	if m.hog && body > guaranteedSize {
+	if m.hog && body > guaranteedSize && !m.broken {
 		m.stopped(wire.ReasonMemory, now)
 		return
 	}
@@ -132,10 +132,24 @@ func (m *model) settle(now time.Time) {
 	}
 }
 
+// workerEnds is why a connection ends that a worker closes: the client may have been gone first.
+func (m *model) workerEnds() wire.Reason {
+	if m.broken {
+		return cmp.Or(m.asked, wire.ReasonReset)
+	}
+	return wire.ReasonWorker
+}
+
 func (m *model) writes(now time.Time) {
+	if m.broken { // what is to be written is dropped, with the rest of a stream
+		m.pending, m.streaming.on = 0, false
+	}
 	if m.pending > 0 && (m.reset || m.close) {
-		m.ends(cmp.Or(m.asked, wire.ReasonReset), now)
-		return
+		if m.asked != wire.ReasonNone || m.streaming.close {
+			m.ends(cmp.Or(m.asked, wire.ReasonReset), now)
+			return
+		}
+		m.broken, m.linger, m.pending, m.streaming.on = true, 0, 0, false
 	}
 	some := min(m.pending, modelRoom-(m.out-m.got))
 	m.pending -= some
@@ -148,7 +162,7 @@ func (m *model) writes(now time.Time) {
 		return
 	}
 	if m.streaming.close && m.why == wire.ReasonNone {
-		m.why = wire.ReasonWorker
+		m.why = m.workerEnds()
 	}
 	m.streaming.on = false
 	switch {
@@ -170,6 +184,8 @@ func (m *model) reads(now time.Time) {
 	}
 	n, packet, bad := framingtest.First(rule, m.stream, modelLongest)
 	switch {
+	case m.broken && (bad || n == 0):
+		m.ends(wire.ReasonReset, now)
 	case bad:
 		m.linger = 0
 		m.ends(wire.ReasonTooLong, now)

@@ -62,6 +62,7 @@ type model struct {
 
 	stream            string          // sent by the client, not handed over
 	eof, reset, close bool            // of the client
+	broken            bool            // a write has failed since the client is gone
 	tail              bool            // the end of file was met
 	cutBy             framing.Packets // of the last packet
 	offered           []string

@@ -217,16 +217,6 @@ func TestFaultsAreLogged(t *testing.T) {
 	require.Equal(t, connections, logged+summed)
 }
 
-func TestKeepalive(t *testing.T) {
-	p := newPlugin(t, servers("a"))
-	l := p.newListener("a", p.options.Config.Servers["a"], nil)
-	server, _ := tcpPair(t)
-	l.settings.Keepalive = time.Hour
-	l.setKeepAlive(server)
-	closeAll(nil)
-	require.NoError(t, p.Stop(context.Background()))
-}
-
 func TestMetricsAtAnyTime(t *testing.T) {
 	require.Nil(t, new(Server).metricsSource(), "before Init")
 	p := startPlugin(t, servers("a"))

@@ -40,3 +40,20 @@ func TestExplainLeavesOtherTimeouts(t *testing.T) {
 	pipe, _ := net.Pipe()
 	require.Equal(t, syscall.ETIMEDOUT, explain(pipe, syscall.ETIMEDOUT))
 }
+
+func TestKeepalive(t *testing.T) {
+	l := testListener(nil)
+	for _, want := range []time.Duration{0, 77 * time.Second} {
+		server, _ := tcpPair(t)
+		require.NoError(t, server.(*net.TCPConn).SetKeepAlive(false))
+		l.settings.Keepalive = want
+		l.setOptions(server)
+		raw, err := server.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			on, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
+			require.NoError(t, err)
+			require.Equal(t, want > 0, on != 0)
+		}))
+	}
+}

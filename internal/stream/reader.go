@@ -35,12 +35,13 @@ type Reader struct {
 	replaced framing.Framing // in place of Framing; no Split: none
 	once     bool            // replaced is for one packet
 
-	buffer     *Buffer      // nil: none
-	start, end int          // buffer.Bytes[start:end] has arrived and is not handed over yet
-	seen       int          // how many of those bytes Split need not see again
-	lastSize   int          // the size of what was handed over last: the next is expected to be as large
-	readErr    error        // why nothing more arrives: io.EOF, or what broke the connection
-	stopped    error        // of StopWaiting; nil: Next waits
+	buffer     *Buffer // nil: none
+	start, end int     // buffer.Bytes[start:end] has arrived and is not handed over yet
+	seen       int     // how many of those bytes Split need not see again
+	lastSize   int     // the size of what was handed over last: the next is expected to be as large
+	readErr    error   // why nothing more arrives: io.EOF, or what broke the connection
+	stopped    error   // of StopWaiting, as is boundRead; nil: Next waits
+	boundRead  func()
 	begun      time.Time    // when the wait for the rest of the packet began; zero: it has not
 	extra      int          // bytes that the connection holds elsewhere
 	total      atomic.Int64 // bytes that have arrived
@@ -85,9 +86,11 @@ func (r *Reader) fillBatch() {
 // Use cuts what is not handed over yet, and what comes, by another framing: once, or from now on. It comes between packets.
 func (r *Reader) Use(f framing.Framing, once bool) { r.replaced, r.once = f, once }
 
-// StopWaiting makes Next return the packets that have arrived, and err when there are no more. The unfinished packet behind them
-// is no tail. It must not be called while Next runs.
-func (r *Reader) StopWaiting(err error) { r.stopped = err }
+// StopWaiting makes Next return the packets that have arrived, and err when a read brings nothing; setDeadline, which is called
+// before each read, bounds it. The unfinished packet behind them is no tail. It must not be called while Next runs.
+func (r *Reader) StopWaiting(err error, setDeadline func()) {
+	r.stopped, r.boundRead = err, setDeadline
+}
 
 // rule is the framing in force.
 func (r *Reader) rule() *framing.Framing {
@@ -129,10 +132,11 @@ func (r *Reader) await() error {
 	}
 }
 
-// takeArrived reads what has arrived; an error where nothing has.
+// takeArrived is await after StopWaiting.
 func (r *Reader) takeArrived() error {
 	before := r.Total()
-	err := r.fill(false)
+	r.boundRead()
+	err := r.fill(true)
 	if r.Total() == before && !errors.Is(err, ErrMemory) {
 		return r.stopped
 	}
