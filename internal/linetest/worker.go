@@ -1,14 +1,11 @@
 package linetest
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
 	"os"
 	"strings"
 	"time"
-
-	"github.com/roadrunner-server/goridge/v3/pkg/frame"
-	"github.com/roadrunner-server/goridge/v3/pkg/pipe"
 )
 
 // What the environment tells a worker.
@@ -20,25 +17,18 @@ const (
 // work answers DATA with its own packet, unless that says what to do instead, and everything else with CONTINUE.
 func work() {
 	boot()
-	relay := pipe.NewPipeRelay(os.Stdin, os.Stdout)
+	in := bufio.NewReader(os.Stdin)
 	for {
-		f := frame.NewFrame()
-		if relay.Receive(f) != nil {
+		f, err := receiveFrame(in)
+		switch {
+		case err != nil, f.flags&flagControl != 0 && strings.Contains(f.body, "stop"):
 			return
-		}
-		if f.ReadFlags()&frame.CONTROL != 0 {
-			if bytes.Contains(f.Payload(), []byte("stop")) {
-				return
-			}
-			send(relay, frame.CONTROL|frame.CodecJSON, 0, "", fmt.Sprintf(`{"pid":%d}`, os.Getpid()))
+		case f.flags&flagControl != 0:
+			send(flagControl|flagJSON, 0, "", fmt.Sprintf(`{"pid":%d}`, os.Getpid()))
 			closeOnce()
-			continue
+		case f.stream&streamStop == 0: // else a stream is to stop that has ended already
+			answer(f.context, f.body)
 		}
-		if f.Header()[10]&frame.STOP != 0 {
-			continue // of a stream that has ended already
-		}
-		split := f.ReadOptions(f.Header())[0]
-		answer(relay, string(f.Payload()[:split]), string(f.Payload()[split:]))
 	}
 }
 
@@ -70,13 +60,13 @@ func closeOnce() {
 
 func hang() { time.Sleep(10 * time.Minute) }
 
-func answer(relay *pipe.Relay, context, body string) {
+func answer(context, body string) {
 	command, argument, _ := strings.Cut(strings.TrimRight(body, "\r\n"), " ")
 	switch {
 	case strings.Contains(context, `"hang"`), command == "hang":
 		hang()
 	case strings.Contains(context, `"CONNECTED"`), strings.Contains(context, `"CLOSE"`):
-		send(relay, 0, 0, "CONTINUE", "")
+		send(0, 0, "CONTINUE", "")
 	case command == "until": // a file exists
 		for {
 			if _, err := os.Stat(argument); err == nil {
@@ -84,41 +74,25 @@ func answer(relay *pipe.Relay, context, body string) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		send(relay, 0, 0, "WRITE", body)
+		send(0, 0, "WRITE", body)
 	case command == "reply":
-		send(relay, 0, 0, argument, body)
+		send(0, 0, argument, body)
 	case command == "error":
-		send(relay, frame.ERROR, 0, "", "no good")
+		send(flagError, 0, "", "no good")
 	case command == "exit":
 		os.Exit(3)
 	case command == "stream":
 		for range 5 {
-			send(relay, 0, frame.STREAM, "WRITE", body)
+			send(0, streamMore, "WRITE", body)
 		}
-		send(relay, 0, 0, "WRITE", body)
+		send(0, 0, "WRITE", body)
 	case command == "silent": // after the first frame
-		send(relay, 0, frame.STREAM, "WRITE", body)
+		send(0, streamMore, "WRITE", body)
 		hang()
 	case command == "break":
-		send(relay, 0, frame.STREAM, "WRITE", body)
+		send(0, streamMore, "WRITE", body)
 		os.Exit(3)
 	default:
-		send(relay, 0, 0, "WRITE", body)
-	}
-}
-
-func send(relay *pipe.Relay, flags, stream byte, context, body string) {
-	f := frame.NewFrame()
-	f.WriteVersion(f.Header(), frame.Version1)
-	f.WriteFlags(f.Header(), flags)
-	f.Header()[10] = stream
-	if flags&(frame.CONTROL|frame.ERROR) == 0 {
-		f.WriteOptions(f.HeaderPtr(), uint32(len(context)))
-	}
-	f.WritePayloadLen(f.Header(), uint32(len(context)+len(body)))
-	f.WritePayload([]byte(context + body))
-	f.WriteCRC(f.Header())
-	if relay.Send(f) != nil {
-		os.Exit(1)
+		send(0, 0, "WRITE", body)
 	}
 }
