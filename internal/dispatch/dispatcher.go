@@ -27,8 +27,12 @@ type Dispatcher struct {
 	WorkerPerExec bool
 	// HostDestroysPool says that the host, not the plugin, destroys the pool when RoadRunner stops.
 	HostDestroysPool bool
-	DestroyTimeout   time.Duration
-	Log              *slog.Logger
+	// RetryNoFree says that the pool, where an exchange finds no free worker, starts more but fails that exchange.
+	RetryNoFree bool
+	// FailedAddKeepsCount says that the pool does not count one worker less after an AddWorker that failed.
+	FailedAddKeepsCount bool
+	DestroyTimeout      time.Duration
+	Log                 *slog.Logger
 
 	lastReset     time.Time // one reset runs at a time
 	resetDuration time.Duration
@@ -112,12 +116,18 @@ func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.
 // Without cancel the wait for a worker has no end.
 func (d *Dispatcher) offer(ctx context.Context, c *Call, cancel <-chan struct{}, p Payload, limit time.Duration) (Answer, error) {
-	for {
+	for retried := false; ; {
 		pauses := d.Queue.pauses.Load()
 		answer, err := d.attempt(ctx, c, cancel, p, limit)
-		// The pool counts the time of a Reset against an exchange that is between the queue and a worker.
-		if stderrors.Is(err, errNoFree) && d.Queue.pauses.Load() != pauses {
-			continue
+		if stderrors.Is(err, errNoFree) {
+			// The pool counts the time of a Reset against an exchange that is between the queue and a worker.
+			if d.Queue.pauses.Load() != pauses {
+				continue
+			}
+			if d.RetryNoFree && !retried {
+				retried = true
+				continue
+			}
 		}
 		if err != nil && FailureOf(err).Reason == wire.ReasonOverload {
 			d.Queue.noFreeWorkers.Add(1)

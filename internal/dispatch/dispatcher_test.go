@@ -122,6 +122,21 @@ func TestExchangeOvertakenByReset(t *testing.T) {
 	require.Zero(t, d.Queue.NoFreeWorkers())
 }
 
+func TestExchangeRetriedWherePoolStartsWorkersForOthers(t *testing.T) {
+	for retries, want := range map[bool]int{false: 1, true: 2} {
+		attempts := 0
+		d := newDispatcher(func(context.Context, *Payload) (Results, error) {
+			attempts++
+			return nil, errors.E(errors.NoFreeWorkers, errors.Str("x"))
+		})
+		d.RetryNoFree = retries
+		_, err := d.Exchange(new(Call), nil, []byte("{}"), nil)
+		require.Equal(t, wire.ReasonOverload, FailureOf(err).Reason)
+		require.Equal(t, want, attempts)
+		require.Equal(t, int64(1), d.Queue.NoFreeWorkers())
+	}
+}
+
 func TestCloseRetried(t *testing.T) {
 	attempts := 0
 	d := newDispatcher(func(context.Context, *Payload) (Results, error) {

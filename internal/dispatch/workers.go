@@ -185,7 +185,7 @@ func (d *Dispatcher) AddWorker() error {
 	switch {
 	case err == nil:
 		d.Queue.widen(1)
-	case raisedBy(err, "worker_watcher_allocate_new") && d.Queue.limit() > 1:
+	case !d.FailedAddKeepsCount && raisedBy(err, "worker_watcher_allocate_new") && d.Queue.limit() > 1:
 		d.Queue.widen(-1) // the pool counts one less then; Maintain ends it
 	}
 	return err

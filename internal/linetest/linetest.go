@@ -37,6 +37,8 @@ type Line struct {
 	NewPlugin func() Plugin
 	NewLogger func() any
 	NewServer func(command func([]string) *exec.Cmd) any
+	// HasAllocator says that the pool can make more workers for exchanges that find none.
+	HasAllocator bool
 }
 
 // PoolConfig is what the tests set of a pool's configuration. Zero is the default.
@@ -98,6 +100,8 @@ func Run(t *testing.T, line Line) {
 		"plugin disabled":       testPluginDisabled,
 		"plugin bad config":     testPluginBadConfig,
 		"plugin workers fail":   testPluginWorkersFail,
+		"plugin worker missing": testPluginWorkerMissing,
+		"plugin allocator":      testPluginAllocator,
 		"plugin stop any time":  testPluginStopAnyTime,
 		"plugin stop in reset":  testPluginStopInReset,
 		"plugin stop deadline":  testPluginStopDeadline,

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,6 +151,52 @@ func testPluginWorkersFail(t *testing.T, line Line) {
 	_, err := startHost(t, line, oneServer("unix://"+path), func([]string) *exec.Cmd { return exec.Command("/nowhere") })
 	require.ErrorContains(t, err, "start the workers (server.command or tcp.pool.command)")
 	require.NoFileExists(t, path, "nothing stays bound")
+}
+
+// A worker that can't be added is not waited for by resets.
+func testPluginWorkerMissing(t *testing.T, line Line) {
+	var missing atomic.Bool
+	command := worker()
+	tcp := oneServer("127.0.0.1:0")
+	tcp["pool"] = map[string]any{"num_workers": 2, "allocate_timeout": 3 * time.Second, "reset_timeout": time.Hour}
+	h, err := startHost(t, line, tcp, func(args []string) *exec.Cmd {
+		if missing.Load() {
+			return exec.Command("/nowhere")
+		}
+		return command(args)
+	})
+	require.NoError(t, err)
+	missing.Store(true)
+	require.Error(t, h.AddWorker())
+	missing.Store(false)
+	reset := make(chan error, 1)
+	go func() { reset <- h.Reset() }()
+	require.NoError(t, receive(t, reset))
+	requireEcho(t, h.dial(t), "hello\r\n")
+}
+
+// An exchange that finds no free worker within allocate_timeout gets one of those that the pool starts then.
+func testPluginAllocator(t *testing.T, line Line) {
+	if !line.HasAllocator {
+		t.Skip("the pool of this line makes no more workers")
+	}
+	tcp := oneServer("127.0.0.1:0")
+	tcp["pool"] = map[string]any{
+		"num_workers": 1, "allocate_timeout": 3 * time.Second,
+		"dynamic_allocator_opts": map[string]any{"max_workers": 1}, // by the field's name: see configPlugin
+	}
+	h, err := startHost(t, line, tcp, worker())
+	require.NoError(t, err)
+	done := filepath.Join(t.TempDir(), "done")
+	working := h.dial(t)
+	requireEcho(t, working, "x\r\n")
+	_, err = io.WriteString(working, "until "+done+"\r\n")
+	require.NoError(t, err)
+	awaitState(t, h, "replying")
+	requireEcho(t, h.dial(t), "x\r\n")
+	touch(t, done)
+	_, err = working.Read(make([]byte, 1))
+	require.NoError(t, err)
 }
 
 func testPluginStopAnyTime(t *testing.T, line Line) {

@@ -38,9 +38,13 @@ type Options struct {
 	WorkerPerExec bool
 	// HostDestroysPool says that RoadRunner destroys the pool when it stops, not the plugin.
 	HostDestroysPool bool
-	AllocateTimeout  time.Duration
-	DestroyTimeout   time.Duration
-	MaxQueueSize     int // 0: no limit
+	// RetryNoFree says that the pool, where an exchange finds no free worker, starts more but fails that exchange.
+	RetryNoFree bool
+	// FailedAddKeepsCount says that the pool does not count one worker less after an AddWorker that failed.
+	FailedAddKeepsCount bool
+	AllocateTimeout     time.Duration
+	DestroyTimeout      time.Duration
+	MaxQueueSize        int // 0: no limit
 }
 
 // Server is the part of the plugin that all RoadRunner lines share. The zero value answers as a plugin that does not serve.
@@ -124,7 +128,8 @@ func (s *Server) start(errCh chan<- error) error {
 	}
 	d := &dispatch.Dispatcher{
 		Pool: pool, Queue: s.queue, ExchangeCtx: s.exchangeCtx, CloseCtx: s.closeCtx, Log: s.options.Log,
-		WorkerPerExec: s.options.WorkerPerExec, HostDestroysPool: s.options.HostDestroysPool, DestroyTimeout: s.options.DestroyTimeout,
+		WorkerPerExec: s.options.WorkerPerExec, HostDestroysPool: s.options.HostDestroysPool, RetryNoFree: s.options.RetryNoFree,
+		FailedAddKeepsCount: s.options.FailedAddKeepsCount, DestroyTimeout: s.options.DestroyTimeout,
 	}
 	if !s.accept(listeners, d, errCh) {
 		closeAll(listeners)
