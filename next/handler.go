@@ -1,0 +1,69 @@
+package tcp
+
+import (
+	"context"
+	"io"
+
+	"github.com/roadrunner-server/pool/v2/payload"
+	staticPool "github.com/roadrunner-server/pool/v2/pool/static_pool"
+	"github.com/roadrunner-server/pool/v2/state/process"
+	"github.com/roadrunner-server/pool/v2/worker"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+var (
+	_ dispatch.Pool    = workerPool{}
+	_ dispatch.Worker  = workerProcess{}
+	_ dispatch.Results = results(nil)
+)
+
+// workerPool is RoadRunner's pool as internal/dispatch calls it.
+type workerPool struct{ *staticPool.Pool }
+
+func (p workerPool) Workers() []dispatch.Worker {
+	processes := p.Pool.Workers()
+	workers := make([]dispatch.Worker, len(processes))
+	for i, w := range processes {
+		workers[i] = workerProcess{w}
+	}
+	return workers
+}
+
+func (p workerPool) Exec(ctx context.Context, request *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
+	frames, err := p.Pool.Exec(ctx, (*payload.Payload)(request), stop)
+	return results(frames), err
+}
+
+// results are the frames of an answer. The pool closes the channel when the worker is free.
+type results chan *staticPool.PExec
+
+func (r results) Next(cancel <-chan struct{}) (*dispatch.Payload, error) {
+	select {
+	case frame, ok := <-r:
+		switch {
+		case !ok:
+			return nil, io.EOF
+		case frame.Error() != nil:
+			return nil, frame.Error()
+		}
+		return (*dispatch.Payload)(frame.Payload()), nil
+	case <-cancel:
+		return nil, dispatch.ErrCanceled
+	}
+}
+
+// workerProcess is a worker as internal/dispatch looks after it.
+type workerProcess struct{ *worker.Process }
+
+func (w workerProcess) Is(state int64) bool { return w.State().Compare(state) }
+
+func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
+
+func (w workerProcess) Reap() { w.Callback() }
+
+func (w workerProcess) Stats() (*telemetry.Worker, error) {
+	state, err := process.WorkerProcessState(w.Process)
+	return (*telemetry.Worker)(state), err
+}
