@@ -15,10 +15,10 @@ MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit RPCClose.* 
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit php alone newer-sdk rr2025 matrix fuzz bench microbench soak tidy-check cross
+.PHONY: test fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz bench microbench soak tidy-check cross
 .NOTPARALLEL:
 
-test: fmt-check vet lint unit php alone newer-sdk rr2025 matrix fuzz tidy-check cross
+test: fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz tidy-check cross
 
 fmt-check:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -31,6 +31,7 @@ lint:
 	@$(call in-modules,lint,$(GOLANGCI_LINT) run)
 	cd rr2025 && GOWORK=off $(GOLANGCI_LINT) run
 	cd rr2025/cmd/rr && GOWORK=off $(GOLANGCI_LINT) run
+	cd next && GOWORK=off $(GOLANGCI_LINT) run
 
 unit:
 	@$(call in-modules,test,go test -race -shuffle=on ./...)
@@ -60,6 +61,10 @@ newer-sdk:
 # The plugin for RoadRunner v2024.3 and v2025.1 by itself, with the lowest versions it asks for.
 rr2025:
 	cd rr2025 && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
+# The plugin for RoadRunner's next major by itself: that RoadRunner's other plugins can't be had yet.
+next:
+	cd next && GOWORK=off go vet ./... && GOWORK=off go test ./...
 
 # The program's own tests on each line, and MATRIX. Not under the race detector: that has run over the same code.
 matrix:
@@ -94,7 +99,7 @@ microbench:
 
 tidy-check:
 	@$(call in-modules,tidy,GOWORK=off go mod tidy -diff)
-	@for mod in cmd/rr/v2023.3.12.mod rr2025/go.mod rr2025/cmd/rr/go.mod rr2025/cmd/rr/v2024.3.5.mod; do \
+	@for mod in cmd/rr/v2023.3.12.mod rr2025/go.mod rr2025/cmd/rr/go.mod rr2025/cmd/rr/v2024.3.5.mod next/go.mod; do \
 		echo "== tidy: $$mod" && \
 		(cd $$(dirname $$mod) && GOWORK=off go mod tidy -diff -modfile=$$(basename $$mod)) || exit 1; \
 	done
@@ -103,5 +108,5 @@ cross:
 	@for target in windows/amd64 darwin/arm64 linux/arm64; do \
 		echo "== build: $$target" && \
 		export GOWORK=off CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} && \
-		go build ./... && (cd rr2025 && go build ./...) || exit 1; \
+		go build ./... && (cd rr2025 && go build ./...) && (cd next && go build ./...) || exit 1; \
 	done

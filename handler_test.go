@@ -22,6 +22,8 @@ func TestLine(t *testing.T) {
 		NewLogger: func() any { return new(loggerPlugin) },
 		NewPlugin: func() linetest.Plugin { return new(Plugin) },
 		NewServer: func(command func([]string) *exec.Cmd) any { return &serverPlugin{command: command} },
+
+		Modules: []string{"github.com/roadrunner-server/sdk/v4", "github.com/roadrunner-server/goridge/v3", "go.uber.org/zap"},
 	})
 }
 

@@ -75,8 +75,8 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 		workers = dispatch.Unlimited
 	}
 	return server.Options{
-		Config: &c.Config, Log: log, Workers: workers, WorkerPerExec: cfg.Debug, FailedAddKeepsCount: true,
-		RetryNoFree: cfg.DynamicAllocatorOpts != nil,
+		Config: &c.Config, Log: log, Workers: workers, WorkerPerExec: cfg.Debug,
+		RetryNoFree: cfg.DynamicAllocatorOpts != nil, FailedAddKeepsCount: true,
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
 		NewPool: func(ctx context.Context) (dispatch.Pool, error) {
 			p, err := pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log)

@@ -43,7 +43,7 @@ func TestSchemaMatchesConfig(t *testing.T) {
 // section is RoadRunner's config plugin with one section, which is not decoded into structs.
 type section map[string]any
 
-func (s section) Has(string) bool { return true }
+func (s section) Has(name string) bool { return name == PluginName }
 
 func (s section) UnmarshalKey(_ string, out any) error {
 	if raw, ok := out.(*map[string]any); ok {

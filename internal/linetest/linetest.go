@@ -39,6 +39,8 @@ type Line struct {
 	NewServer func(command func([]string) *exec.Cmd) any
 	// HasAllocator says that the pool can make more workers for exchanges that find none.
 	HasAllocator bool
+	// Modules are the pool, the goridge and the logger of the line, where that is not log/slog.
+	Modules []string
 }
 
 // PoolConfig is what the tests set of a pool's configuration. Zero is the default.
@@ -96,6 +98,7 @@ func Run(t *testing.T, line Line) {
 		"remove while starting": testRemoveWhileStarting,
 		"remove not serving":    testRemoveNotServing,
 		"excess workers":        testExcessWorkers,
+		"modules":               testModules,
 		"plugin in Endure":      testPluginInEndure,
 		"plugin disabled":       testPluginDisabled,
 		"plugin bad config":     testPluginBadConfig,
