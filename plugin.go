@@ -1,7 +1,7 @@
 // Package tcp is a RoadRunner plugin: a TCP server whose connections are answered by PHP workers. See README.md.
 //
-// This package is the plugin for RoadRunner v2023.3 and v2024.1; rr2025 is the one for v2024.3 and v2025.1. Both have only what
-// differs between RoadRunner's lines. Everything else is in internal; docs/architecture.md is the map.
+// This package is the plugin for RoadRunner v2023.3 and v2024.1; rr2025 is the one for v2024.3 and v2025.1, next the one for the
+// next major. They have only what differs between RoadRunner's lines. Everything else is in internal; docs/architecture.md is the map.
 package tcp
 
 import (

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -134,4 +135,31 @@ func TestVelox(t *testing.T) {
 			h.stop()
 		})
 	}
+}
+
+var veloxReplace = regexp.MustCompile(`(?m)^\[\[replaces\]\]\nold = "(.*)"\nnew = "(.*)"$`)
+
+// The other plugins of RoadRunner's next major can't be had yet. What the plugin needs, the file's replaces give.
+func TestVeloxNextMajor(t *testing.T) {
+	t.Parallel()
+	checkout, err := filepath.Abs(repository)
+	require.NoError(t, err)
+	config, err := os.ReadFile(repository + "/examples/velox/velox-next.toml")
+	require.NoError(t, err)
+	const plugin = "github.com/rrtcp/tcp/next"
+	require.Contains(t, string(config), `module_name = "`+plugin+`"`)
+
+	dir := t.TempDir()
+	sums, err := os.ReadFile(repository + "/next/go.sum")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(dir+"/go.sum", sums, 0o600))
+	main := "package main\n\nimport tcp \"" + plugin + "\"\n\nfunc main() { _ = []any{&tcp.Plugin{}} }\n"
+	require.NoError(t, os.WriteFile(dir+"/main.go", []byte(main), 0o600))
+	run(t, dir, "go", "mod", "init", "example.test/roadrunner")
+	edit := []string{"mod", "edit", "-require=" + plugin + "@v0.0.0"}
+	for _, r := range veloxReplace.FindAllStringSubmatch(string(config), -1) {
+		edit = append(edit, "-replace="+r[1]+"="+strings.Replace(r[2], "/src", checkout, 1))
+	}
+	run(t, dir, "go", edit...)
+	run(t, dir, "go", "build", "-mod=mod", "-o", "rr", ".")
 }
