@@ -2,11 +2,8 @@ package framing
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
-
-const maxDigits = 18 // of a decimal length: more might not fit into 64 bits
 
 // Init fills in the defaults and checks all settings. key is the configuration key that holds p; maxPacketSize is
 // max_packet_size in bytes, 0 where there is none. Each error begins with the full key of the setting that is wrong.
@@ -97,51 +94,4 @@ func checkPacketSize(fail failer, size, maxPacketSize int) {
 	case maxPacketSize > 0 && size > maxPacketSize:
 		fail("packet_size", "%d is over max_packet_size, %d bytes; want no more than that", size, maxPacketSize)
 	}
-}
-
-func (l *Length) check(fail failer, maxPacketSize int) {
-	if l == nil {
-		fail("length", "is missing; framing length wants length: {bytes: 2}, or ascii: 4, or varint: true in it")
-		return
-	}
-	size := l.checkField(fail)
-	for _, n := range []struct {
-		name        string
-		value, from int
-	}{{"offset", l.Offset, 0}, {"adjust", l.Adjust, -maxHeader}, {"strip", l.Strip, 0}} {
-		if n.value < n.from || n.value > maxHeader {
-			fail("length."+n.name, "%d is out of range; want a number of bytes from %d to %d", n.value, n.from, maxHeader)
-			return
-		}
-	}
-	if maxPacketSize > 0 && l.Offset+size > maxPacketSize {
-		fail("length.offset", "the field ends after %d bytes, max_packet_size is %d; no packet would pass", l.Offset+size, maxPacketSize)
-	}
-}
-
-// checkField returns the minimum size of the field in bytes.
-func (l *Length) checkField(fail failer) int {
-	kinds := 0
-	for _, isSet := range []bool{l.Bytes != 0, l.ASCII != 0, l.Varint} {
-		if isSet {
-			kinds++
-		}
-	}
-	switch {
-	case kinds == 0:
-		fail("length.bytes", "is missing; want the size of the field, such as bytes: 2, or ascii: 4, or varint: true")
-	case kinds > 1:
-		fail("length", "has %d kinds of field; want one of bytes: 2, ascii: 4 and varint: true", kinds)
-	case !slices.Contains([]int{0, 1, 2, 3, 4, 8}, l.Bytes):
-		fail("length.bytes", "%d is no size of a binary number; want 1, 2, 3, 4 or 8", l.Bytes)
-	case l.ASCII < 0 || l.ASCII > maxDigits:
-		fail("length.ascii", "%d is no number of digits; want one from 1 to %d", l.ASCII, maxDigits)
-	}
-	switch {
-	case l.Endian != "" && l.Endian != "big" && l.Endian != "little":
-		fail("length.endian", `unknown order of bytes %q; want "big" or "little"`, l.Endian)
-	case l.Endian != "" && l.Bytes == 0:
-		fail("length.endian", "belongs to a field of bytes; leave it out")
-	}
-	return max(1, l.Bytes, l.ASCII)
 }

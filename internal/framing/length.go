@@ -1,9 +1,6 @@
 package framing
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "math"
 
 // lengthField describes the field in which a packet announces its length, as Netty's LengthFieldBasedFrameDecoder does.
 type lengthField struct {
@@ -53,46 +50,4 @@ func (f *lengthField) packetSize(data []byte) (int64, error) {
 		return 0, ErrLength
 	}
 	return n, nil
-}
-
-// binaryLength reads an unsigned number of 1, 2, 3, 4 or 8 bytes.
-func binaryLength(size int, littleEndian bool) func([]byte) (uint64, int, error) {
-	return func(data []byte) (uint64, int, error) {
-		if len(data) < size {
-			return 0, 0, nil
-		}
-		var padded [8]byte
-		if littleEndian {
-			copy(padded[:], data[:size])
-			return binary.LittleEndian.Uint64(padded[:]), size, nil
-		}
-		copy(padded[8-size:], data[:size])
-		return binary.BigEndian.Uint64(padded[:]), size, nil
-	}
-}
-
-// asciiLength reads a number of the given count of decimal digits, at most maxDigits.
-func asciiLength(digits int) func([]byte) (uint64, int, error) {
-	return func(data []byte) (value uint64, size int, err error) {
-		for _, b := range data[:min(digits, len(data))] {
-			if b < '0' || b > '9' {
-				return 0, 0, ErrLength
-			}
-			value = 10*value + uint64(b-'0')
-		}
-		if len(data) < digits {
-			return 0, 0, nil
-		}
-		return value, digits, nil
-	}
-}
-
-// varintLength reads an LEB128 number as protobuf and MQTT encode it: seven bits in each byte, the lowest first; the eighth
-// bit says that another byte follows.
-func varintLength(data []byte) (uint64, int, error) {
-	value, n := binary.Uvarint(data)
-	if n < 0 || n == 0 && len(data) >= binary.MaxVarintLen64 {
-		return 0, 0, ErrLength
-	}
-	return value, n, nil
 }

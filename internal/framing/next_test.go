@@ -12,22 +12,26 @@ import (
 
 func TestDecodeNextRefusesMistakes(t *testing.T) {
 	for raw, want := range map[string]string{
-		`null`:                              `next: is null; want an object`,
-		`"raw"`:                             `next: a string can't be read; docs/worker.md has what can`,
-		`[]`:                                `next: a array can't be read`,
-		`{"farming":"raw"}`:                 `unknown field "farming"`,
-		`{"length":{"byte":2}}`:             `unknown field "byte"`,
-		`{"length":{"bytes":"2"}}`:          `next.length.bytes: a string can't be read; docs/worker.md has what can`,
-		`{"framing":1}`:                     `next.framing: a number can't be read`,
-		`{"packet_size":"3"}`:               `next.packet_size: a string can't be read`,
-		`{"once":1}`:                        `next.once: a number can't be read`,
-		`{"framing":"lines"}`:               `next.framing: unknown framing "lines"`,
-		`{"framing":"length"}`:              `next.length: is missing`,
-		`{"framing":"fixed"}`:               `next.packet_size: is 0`,
-		`{"delimiter":""}`:                  `next.delimiter: is empty; want the bytes that end a packet`,
-		`{"once":true,"batch":true}`:        `next.batch: stands beside once`,
-		`{"framing":"raw","delimiter":"x"}`: `next.delimiter: belongs to framing "delimiter"`,
-		`{"delimiters":["a","ab"]}`:         `next.delimiters: "a" and "ab" begin alike`,
+		`null`:                       `next: is null; want an object`,
+		`"raw"`:                      `next: a string can't be read; docs/worker.md has what can`,
+		`[]`:                         `next: a array can't be read`,
+		`{"farming":"raw"}`:          `unknown field "farming"`,
+		`{"length":{"byte":2}}`:      `unknown field "byte"`,
+		`{"length":{"bytes":"2"}}`:   `next.length.bytes: a string can't be read; docs/worker.md has what can`,
+		`{"length":{"ascii":"4"}}`:   `next.length.ascii: a string can't be read`,
+		`{"length":{"ascii":false}}`: `next.length.ascii: a bool can't be read`,
+		`{"framing":"length","length":{"ascii":true}}`:        `next.length.ascii: is true; want the number of digits`,
+		`{"framing":"length","length":{"bytes":2,"mask":-1}}`: `next.length.mask: a number -1 can't be read`,
+		`{"framing":1}`:                                    `next.framing: a number can't be read`,
+		`{"packet_size":"3"}`:                              `next.packet_size: a string can't be read`,
+		`{"once":1}`:                                       `next.once: a number can't be read`,
+		`{"framing":"lines"}`:                              `next.framing: unknown framing "lines"`,
+		`{"framing":"length"}`:                             `next.length: is missing`,
+		`{"framing":"fixed"}`:                              `next.packet_size: is 0`,
+		`{"delimiter":""}`:                                 `next.delimiter: is empty; want the bytes that end a packet`,
+		`{"once":true,"batch":true}`:                       `next.batch: stands beside once`,
+		`{"framing":"raw","delimiter":"x"}`:                `next.delimiter: belongs to framing "delimiter"`,
+		`{"delimiters":["a","ab"]}`:                        `next.delimiters: "a" and "ab" begin alike`,
 		`{"framing":"fixed","packet_size":9999999999}`:     `next.packet_size: 9999999999 is over max_packet_size`,
 		`{"packet_size":1` + strings.Repeat("0", 99) + `}`: `next.packet_size: a number 1000`,
 	} {
@@ -70,6 +74,9 @@ func FuzzDecodeNext(f *testing.F) {
 	f.Add(`{"framing":"length","length":{"bytes":2,"offset":1}}`)
 	f.Add(`{"delimiters":["a","b"],"once":true,"strip":true}`)
 	f.Add(`{"framing":"fixed","packet_size":3,"batch":true}`)
+	f.Add(`{"framing":"length","length":{"ascii":true,"until":" "}}`)
+	f.Add(`{"framing":"length","length":{"bytes":2,"encoding":"bcd"},"batch":true}`)
+	f.Add(`{"framing":"length","length":{"bytes":4,"mask":2147483647}}`)
 	f.Fuzz(func(t *testing.T, raw string) {
 		if !json.Valid([]byte(raw)) { // which wire has checked
 			t.Skip()

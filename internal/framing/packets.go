@@ -18,25 +18,6 @@ type Packets struct {
 	Batch bool `mapstructure:"batch"`
 }
 
-// Length is a field that announces the length of its packet, as Netty's LengthFieldBasedFrameDecoder has it. It is
-// binary, decimal or a varint: one of Bytes, ASCII and Varint is set.
-type Length struct {
-	// Bytes is the size of a binary field: 1, 2, 3, 4 or 8.
-	Bytes int `mapstructure:"bytes"`
-	// Endian is the order of its bytes: "big" (the default) or "little".
-	Endian string `mapstructure:"endian"`
-	// ASCII is the size of a field of decimal digits.
-	ASCII int `mapstructure:"ascii"`
-	// Varint is a field whose bytes hold seven bits each, the lowest first, as protobuf and MQTT have it (LEB128).
-	Varint bool `mapstructure:"varint"`
-	// Offset counts the bytes before the field.
-	Offset int `mapstructure:"offset"`
-	// Adjust is added to the field's value to have the number of bytes that follow the field.
-	Adjust int `mapstructure:"adjust"`
-	// Strip counts the leading bytes that are not handed over.
-	Strip int `mapstructure:"strip"`
-}
-
 const (
 	framingDelimiter = "delimiter"
 	framingLength    = "length"
@@ -78,17 +59,4 @@ func (p *Packets) delimiters() [][]byte {
 		all = append(all, []byte(d))
 	}
 	return all
-}
-
-func (l *Length) field() lengthField {
-	f := lengthField{offset: l.Offset, adjust: int64(l.Adjust), strip: l.Strip}
-	switch {
-	case l.Varint:
-		f.read = varintLength
-	case l.ASCII > 0:
-		f.read = asciiLength(l.ASCII)
-	default:
-		f.read = binaryLength(l.Bytes, l.Endian == "little")
-	}
-	return f
 }

@@ -107,15 +107,27 @@ func TestFinishedMatchesSplit(t *testing.T) {
 }
 
 func FuzzLength(f *testing.F) {
-	f.Add("\x00\x03abc\x00\x00", 2, false, 0, false, 0, 0, 0, 64, 1)
-	f.Add("\x10\x0bxxxxxxxxxxx", 0, false, 0, true, 1, 0, 0, 64, 3)
-	f.Add("0003abc", 0, false, 4, false, 0, 0, 4, 64, 2)
-	f.Add("\x80\x00\x00\x00\x00\x00\x00\x00", 8, false, 0, false, 0, -1, 0, 0, 5)
-	f.Add(strings.Repeat("\xff", 20), 0, false, 0, true, 0, 0, 0, 0, 1)
-	f.Fuzz(func(t *testing.T, stream string, size int, little bool, digits int, varint bool, offset, adjust, strip, maxPacketSize, piece int) {
+	f.Add("\x00\x03abc\x00\x00", 2, "", false, uint64(0), 0, "", false, 0, 0, 0, 64, 1)
+	f.Add("\x10\x0bxxxxxxxxxxx", 0, "", false, uint64(0), 0, "", true, 1, 0, 0, 64, 3)
+	f.Add("0003abc", 0, "", false, uint64(0), 4, "", false, 0, 0, 4, 64, 2)
+	f.Add("\x80\x00\x00\x00\x00\x00\x00\x00", 8, "", false, uint64(0), 0, "", false, 0, -1, 0, 0, 5)
+	f.Add(strings.Repeat("\xff", 20), 0, "", false, uint64(0), 0, "", true, 0, 0, 0, 0, 1)
+	f.Add("5 abcde3 abc", 0, "", false, uint64(0), 0, " ", false, 0, 0, 0, 64, 1)
+	f.Add("5:abcde,0:,", 0, "", false, uint64(0), 0, ":", false, 0, 1, 0, 64, 1)
+	f.Add("1F\n"+strings.Repeat("x", 31), 0, "hex", false, uint64(0), 0, "\n", false, 0, 0, 0, 64, 2)
+	f.Add("001Fabc\x00\x12", 4, "hex", false, uint64(0), 0, "", false, 0, 0, 0, 64, 1)
+	f.Add("\x00\x03abc\x12", 2, "bcd", false, uint64(0), 0, "", false, 0, 0, 0, 64, 1)
+	f.Add("\x80\x00\x00\x05abcde", 4, "binary", false, uint64(0x7fffffff), 0, "", false, 0, 0, 0, 64, 2)
+	f.Fuzz(func(t *testing.T, stream string, size int, encoding string, little bool, mask uint64, digits int, until string, varint bool,
+		offset, adjust, strip, maxPacketSize, piece int,
+	) {
 		p := framing.Packets{Framing: "length", Length: &framing.Length{
-			Bytes: size, ASCII: digits, Varint: varint, Offset: offset, Adjust: adjust, Strip: strip,
+			Bytes: size, Encoding: encoding, ASCII: framing.Digits(digits), Until: until, Varint: varint,
+			Offset: offset, Adjust: adjust, Strip: strip,
 		}}
+		if mask != 0 {
+			p.Length.Mask = &mask
+		}
 		if little {
 			p.Length.Endian = "little"
 		}

@@ -42,6 +42,9 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 		{withServer("batch", []any{}), `tcp.servers.a.batch: "[]" can't be read; want true or false`},
 		{withServer("events", []any{true}), `tcp.servers.a.events: "[true]" can't be read; want a text, or a list of texts`},
 		{withServer("length", 2), `tcp.servers.a.length: "2" can't be read; want keys of its own below it`},
+		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"ascii": true}}}}, `tcp.servers.a.length.ascii: is true; want the number of digits, such as 4, or beside it`},
+		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"bytes": 4, "mask": -1}}}}, `tcp.servers.a.length.mask: "-1" can't be read; want a whole number, not below zero`},
+		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"bytes": 4, "mask": "7f"}}}}, `tcp.servers.a.length.mask: "7f" can't be read; want a whole number`},
 		{m{"servers": 5}, `tcp.servers: "5" can't be read; want keys of its own`},
 		{m{"servers": m{"a": "x"}}, `tcp.servers.a: "x" can't be read; want keys of its own`},
 		{with("dialect", []any{}), `tcp.dialect: "[]" can't be read; want a text`},
@@ -67,6 +70,12 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 	}
 }
 
+func TestDigitsAreANumberOrTrue(t *testing.T) {
+	section := m{"servers": m{"a": m{"length": m{"ascii": "many"}}}}
+	require.ErrorContains(t, validateKeys(section, typeOf[lineConfig]()).errs[0],
+		`tcp.servers.a.length.ascii: "many" can't be read; want a number of digits, or true beside until`)
+}
+
 // What the configuration library converts without loss is no mistake.
 func TestConvertedValuesAreAccepted(t *testing.T) {
 	for _, value := range []struct {
@@ -75,7 +84,8 @@ func TestConvertedValuesAreAccepted(t *testing.T) {
 	}{
 		{"batch", 1}, {"batch", "true"}, {"read_buf_size", "2"}, {"read_buf_size", 2.0}, {"max_packet_size", 4}, {"max_packet_size", "4KB"},
 		{"close_timeout", 0}, {"close_timeout", "1s"}, {"close_timeout", time.Second}, {"events", "DATA"}, {"events", []any{"DATA"}},
-		{"addr", 1}, {"idle_timeout", nil},
+		{"addr", 1}, {"idle_timeout", nil}, {"length", m{"ascii": true, "until": " "}}, {"length", m{"mask": uint64(1 << 63)}},
+		{"length", m{"mask": "0x7f"}},
 	} {
 		section := m{"servers": m{"a": m{value.key: value.value}}}
 		require.Empty(t, validateKeys(section, typeOf[lineConfig]()).errs, "%s: %v", value.key, value.value)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rrtcp/tcp/internal/framing"
 )
 
 // value checks that a value of the file can be decoded into the type like. It accepts what the configuration library converts,
@@ -22,6 +24,9 @@ func (v *validator) value(path string, value any, like reflect.Type) {
 	switch {
 	case like.Kind() == reflect.Struct && isMap:
 		v.section(path, inner, like)
+		if like == reflect.TypeOf(framing.Length{}) {
+			v.digits(path, inner)
+		}
 	case like.Kind() == reflect.Map && isMap:
 		for _, name := range sortedKeys(inner) {
 			v.value(path+"."+name, inner[name], like.Elem())
@@ -40,6 +45,8 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 	switch {
 	case like == reflect.TypeOf(time.Duration(0)):
 		return v.isDuration(path, value), `a duration with its unit, such as "10s"`
+	case like == reflect.TypeOf(framing.DigitsUntil):
+		return isWhole(value) || value == true, "a number of digits, or true beside until"
 	case like == reflect.TypeOf(Size("")):
 		return isText || isNumber, `a number of MB, such as 4, or a size with its unit, such as "64KiB"`
 	}
@@ -53,7 +60,8 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 	case reflect.Int:
 		return isWhole(value), "a whole number"
 	case reflect.Uint64:
-		return isWhole(value) && !isNegative(value), "a whole number, not below zero"
+		_, isUint64 := value.(uint64) // over 2^63, too
+		return isUint64 || isWhole(value) && !isNegative(value), "a whole number, not below zero"
 	case reflect.String:
 		return isText || isNumber, "a text"
 	case reflect.Slice:
@@ -63,6 +71,13 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 		return isText || isTexts(value), "a text, or a list of texts"
 	}
 	return true, ""
+}
+
+// digits finds a length.ascii of true without until: decoded it could not be told from 1.
+func (v *validator) digits(path string, length map[string]any) {
+	if length["ascii"] == true && length["until"] == nil {
+		v.fail(path+".ascii", `is true; want the number of digits, such as 4, or beside it the byte that ends them, such as until: " "`)
+	}
 }
 
 // sections validates a list of sections. The key of an item is the list's with the item's number.

@@ -78,13 +78,16 @@ type Framing struct {
 
 // Length is a field that announces the length of its packet.
 type Length struct {
-	Bytes  int    `json:"bytes,omitempty"`
-	Endian string `json:"endian,omitempty"`
-	ASCII  int    `json:"ascii,omitempty"`
-	Varint bool   `json:"varint,omitempty"`
-	Offset int    `json:"offset,omitempty"`
-	Adjust int    `json:"adjust,omitempty"`
-	Strip  int    `json:"strip,omitempty"`
+	Bytes    int     `json:"bytes,omitempty"`
+	Encoding string  `json:"encoding,omitempty"`
+	Endian   string  `json:"endian,omitempty"`
+	Mask     *uint64 `json:"mask,omitempty"`
+	ASCII    int     `json:"ascii,omitempty"`
+	Until    string  `json:"until,omitempty"`
+	Varint   bool    `json:"varint,omitempty"`
+	Offset   int     `json:"offset,omitempty"`
+	Adjust   int     `json:"adjust,omitempty"`
+	Strip    int     `json:"strip,omitempty"`
 }
 
 // context is the reply's context: its word, or an object that also names the event's connection, so that a reply that

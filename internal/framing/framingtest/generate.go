@@ -1,6 +1,7 @@
 package framingtest
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -36,14 +37,24 @@ var lengths = rapid.Custom(func(t *rapid.T) *framing.Length {
 		Offset: rapid.IntRange(0, 3).Draw(t, "offset"), Adjust: rapid.IntRange(-6, 6).Draw(t, "adjust"),
 		Strip: rapid.IntRange(0, 6).Draw(t, "strip"),
 	}
-	switch rapid.IntRange(0, 3).Draw(t, "kind") {
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
 	case 0:
-		l.ASCII = rapid.IntRange(1, 4).Draw(t, "digits")
+		l.ASCII = framing.Digits(rapid.IntRange(1, 4).Draw(t, "digits"))
 	case 1:
 		l.Varint = true
+	case 2:
+		l.Until = rapid.SampledFrom([]string{" ", ":", "x"}).Draw(t, "until")
+		l.Encoding = rapid.SampledFrom([]string{"", "ascii", "hex"}).Draw(t, "encoding")
+	case 3:
+		l.Encoding = rapid.SampledFrom([]string{"ascii", "hex", "bcd"}).Draw(t, "encoding")
+		l.Bytes = rapid.IntRange(1, 4).Draw(t, "bytes")
 	default:
 		l.Bytes = rapid.SampledFrom([]int{1, 2, 3, 4, 8}).Draw(t, "bytes")
 		l.Endian = rapid.SampledFrom([]string{"", "big", "little"}).Draw(t, "endian")
+		l.Encoding = rapid.SampledFrom([]string{"", "binary"}).Draw(t, "encoding")
+		if mask := rapid.SampledFrom([]uint64{0, 0x7f, 0x3fff, 1 << 7}).Draw(t, "mask"); mask != 0 {
+			l.Mask = &mask
+		}
 	}
 	return l
 })
@@ -71,15 +82,27 @@ func lengthPacket(t *rapid.T, l *framing.Length) string {
 }
 
 func encode(l *framing.Length, value uint64) string {
-	switch {
+	digits := "%0*d"
+	if l.Encoding == "hex" {
+		digits = "%0*X"
+	}
+	switch size := max(l.Bytes, int(l.ASCII)); {
 	case l.Varint:
 		var b []byte
 		for ; value >= 0x80; value >>= 7 {
 			b = append(b, byte(value)|0x80)
 		}
 		return string(append(b, byte(value)))
-	case l.ASCII > 0:
-		return fmt.Sprintf("%0*d", l.ASCII, value)[:l.ASCII]
+	case l.Until != "":
+		return fmt.Sprintf(digits, 0, value) + l.Until
+	case l.Encoding == "bcd":
+		packed, _ := hex.DecodeString(fmt.Sprintf("%0*d", 2*size, value)[:2*size])
+		return string(packed)
+	case l.ASCII > 0, l.Encoding != "" && l.Encoding != "binary":
+		return fmt.Sprintf(digits, size, value)[:size]
+	}
+	if l.Mask != nil {
+		value |= ^*l.Mask // flags, which do not count
 	}
 	b := make([]byte, l.Bytes)
 	for i := range b {

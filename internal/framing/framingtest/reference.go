@@ -3,8 +3,11 @@
 package framingtest
 
 import (
+	"encoding/hex"
 	"math"
 	"math/big"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/rrtcp/tcp/internal/framing"
@@ -100,21 +103,32 @@ func announced(l *framing.Length, stream string) (size *big.Int, isKnown bool) {
 
 // field decodes the length field that data begins with, of n bytes; its value is nil if it is malformed.
 func field(l *framing.Length, data string) (value *big.Int, n int, isKnown bool) {
-	switch {
+	base := 10
+	if l.Encoding == "hex" {
+		base = 16
+	}
+	switch size := max(l.Bytes, int(l.ASCII)); {
 	case l.Varint:
 		return varint(data)
-	case l.ASCII > 0:
-		return decimal(data, l.ASCII)
+	case l.Until != "":
+		return until(data, l.Until, base)
+	case l.Encoding == "bcd":
+		value, n, isKnown = number(hex.EncodeToString([]byte(data[:min(size, len(data))])), 2*size, 10)
+		return value, n / 2, isKnown
+	case l.ASCII > 0, l.Encoding != "" && l.Encoding != "binary":
+		return number(data, size, base)
 	case len(data) < l.Bytes:
 		return nil, 0, false
 	}
 	b := []byte(data[:l.Bytes])
 	if l.Endian == "little" {
-		for i := range len(b) / 2 {
-			b[i], b[len(b)-1-i] = b[len(b)-1-i], b[i]
-		}
+		slices.Reverse(b)
 	}
-	return new(big.Int).SetBytes(b), len(b), true
+	value = new(big.Int).SetBytes(b)
+	if l.Mask != nil {
+		value.And(value, new(big.Int).SetUint64(*l.Mask))
+	}
+	return value, len(b), true
 }
 
 func varint(data string) (value *big.Int, n int, isKnown bool) {
@@ -132,16 +146,29 @@ func varint(data string) (value *big.Int, n int, isKnown bool) {
 	return nil, 0, true
 }
 
-func decimal(data string, size int) (value *big.Int, n int, isKnown bool) {
+// number decodes size digits.
+func number(data string, size, base int) (value *big.Int, n int, isKnown bool) {
 	digits := data[:min(size, len(data))]
-	for _, d := range []byte(digits) {
-		if d < '0' || d > '9' {
-			return nil, 0, true
-		}
+	isDigit := regexp.MustCompile(map[int]string{10: `^[0-9]*$`, 16: `^[0-9a-fA-F]*$`}[base])
+	if !isDigit.MatchString(digits) {
+		return nil, 0, true
 	}
 	if len(digits) < size {
 		return nil, 0, false
 	}
-	value, _ = new(big.Int).SetString(digits, 10)
+	value, _ = new(big.Int).SetString(digits, base)
 	return value, size, true
+}
+
+// until decodes 1 to 10 digits up to an end.
+func until(data, end string, base int) (value *big.Int, n int, isKnown bool) {
+	digits, _, isEnded := strings.Cut(data, end)
+	switch {
+	case len(digits) > 10, isEnded && digits == "":
+		return nil, 0, true
+	case !isEnded && len(digits) == 0:
+		return nil, 0, false
+	}
+	value, _, _ = number(digits, len(digits), base)
+	return value, len(digits) + len(end), isEnded || value == nil
 }
