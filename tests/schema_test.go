@@ -142,6 +142,8 @@ func TestSchemaMistakes(t *testing.T) {
 		"an unknown event":                   `{servers: {a: {addr: ":1", events: [OPENED]}}}`,
 		"an empty delimiter":                 `{servers: {a: {addr: ":1", delimiter: ""}}}`,
 		"a delimiter and delimiters":         `{servers: {a: {addr: ":1", delimiter: "x", delimiters: ["y"]}}}`,
+		"a wait for one delimiter":           `{servers: {a: {addr: ":1", delimiter: "x", delimiter_wait: 20ms}}}`,
+		"empty packets of another framing":   `{servers: {a: {addr: ":1", framing: raw, skip_empty: true}}}`,
 		"an unknown framing":                 `{servers: {a: {addr: ":1", framing: lines}}}`,
 		"framing length without a length":    `{servers: {a: {addr: ":1", framing: length}}}`,
 		"framing fixed without a size":       `{servers: {a: {addr: ":1", framing: fixed}}}`,

@@ -2,7 +2,7 @@ package framing
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 )
 
 // Init fills in the defaults and checks all settings. key is the configuration key that holds p; maxPacketSize is
@@ -17,6 +17,7 @@ func (p *Packets) Init(key string, maxPacketSize int) (errs []error) {
 	switch p.Framing {
 	case framingDelimiter:
 		p.initDelimiters(fail)
+		p.checkDelimiterWait(fail)
 	case framingLength:
 		p.Length.check(fail, maxPacketSize)
 	case framingFixed:
@@ -52,7 +53,9 @@ func (p *Packets) checkForeign(fail failer) {
 	}{
 		{p.Delimiter != "", "delimiter", framingDelimiter},
 		{p.Delimiters != nil, "delimiters", framingDelimiter},
+		{p.DelimiterWait != nil, "delimiter_wait", framingDelimiter},
 		{p.Strip, "strip", framingDelimiter},
+		{p.SkipEmpty, "skip_empty", framingDelimiter},
 		{p.Length != nil, "length", framingLength},
 		{p.PacketSize != 0, "packet_size", framingFixed},
 	} {
@@ -74,16 +77,24 @@ func (p *Packets) initDelimiters(fail failer) {
 	case p.Delimiters != nil && len(p.Delimiters) == 0:
 		fail("delimiters", `is empty; want a list of them, such as ["\r\n", "\n"]`)
 	}
-	for i, a := range p.Delimiters {
-		if a == "" {
+	for i, d := range p.Delimiters {
+		if d == "" {
 			fail("delimiters", `holds an empty one; want the bytes that end a packet, such as "\n"`)
 			return
 		}
-		for _, b := range p.Delimiters[:i] {
-			if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
-				fail("delimiters", "%q and %q begin alike, so the longer one is never met; leave it out", b, a)
-			}
+		if slices.Contains(p.Delimiters[:i], d) {
+			fail("delimiters", "holds %q twice; leave one of them out", d)
 		}
+	}
+}
+
+func (p *Packets) checkDelimiterWait(fail failer) {
+	switch {
+	case p.DelimiterWait == nil || p.Framing != framingDelimiter:
+	case *p.DelimiterWait < 0:
+		fail("delimiter_wait", "%s is negative; want a duration such as \"20ms\", or 0 for none", *p.DelimiterWait)
+	case !beginAlike(p.delimiters()):
+		fail("delimiter_wait", "is for delimiters of which one begins with another, such as [\"\\r\\n\", \"\\r\"]; leave it out")
 	}
 }
 

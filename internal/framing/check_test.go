@@ -3,6 +3,7 @@ package framing_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +17,7 @@ func withLength(l framing.Length) framing.Packets {
 func TestInitRefusesMistakes(t *testing.T) {
 	type packets = framing.Packets
 	type length = framing.Length
+	negative := -time.Second
 	for _, c := range []struct {
 		packets packets
 		want    string
@@ -67,8 +69,12 @@ func TestInitRefusesMistakes(t *testing.T) {
 		{packets{Delimiter: "x", Delimiters: []string{"y"}}, `delimiters: stands beside delimiter; want one of the two`},
 		{packets{Delimiters: []string{}}, `delimiters: is empty; want a list of them`},
 		{packets{Delimiters: []string{"\n", ""}}, `delimiters: holds an empty one`},
-		{packets{Delimiters: []string{"\n", "\n\n"}}, `delimiters: "\n" and "\n\n" begin alike, so the longer one is never met`},
-		{packets{Delimiters: []string{"ab", "c", "ab"}}, `delimiters: "ab" and "ab" begin alike`},
+		{packets{Delimiters: []string{"ab", "c", "ab"}}, `delimiters: holds "ab" twice; leave one of them out`},
+		{packets{Framing: "fixed", PacketSize: 2, SkipEmpty: true}, `skip_empty: belongs to framing "delimiter", and this is "fixed"`},
+		{packets{Framing: "raw", DelimiterWait: new(time.Duration)}, `delimiter_wait: belongs to framing "delimiter", and this is "raw"`},
+		{packets{DelimiterWait: new(time.Duration)}, `delimiter_wait: is for delimiters of which one begins with another`},
+		{packets{Delimiters: []string{"\r\n", "\n"}, DelimiterWait: new(time.Duration)}, `delimiter_wait: is for delimiters of which one begins with`},
+		{packets{Delimiters: []string{"\r\n", "\r"}, DelimiterWait: &negative}, `delimiter_wait: -1s is negative; want a duration such as "20ms"`},
 	} {
 		errs := c.packets.Init("tcp.servers.a", 1024)
 		require.Len(t, errs, 1, c.want)
@@ -83,7 +89,7 @@ func TestInitReportsAllMistakes(t *testing.T) {
 
 func TestInitAcceptsAllFramings(t *testing.T) {
 	for _, p := range []framing.Packets{
-		{}, {Framing: "delimiter", Strip: true}, {Delimiters: []string{"\r\n", "\n"}, Strip: true},
+		{}, {Framing: "delimiter", Strip: true, SkipEmpty: true}, {Delimiters: []string{"\n", "\n\n"}, DelimiterWait: new(time.Duration)}, {Delimiters: []string{"\r\n", "\n"}, Strip: true},
 		{Framing: "fixed", PacketSize: 1024, Batch: true}, {Framing: "raw"},
 		withLength(framing.Length{Bytes: 8, Endian: "little", Offset: 3, Adjust: -3, Strip: 2}),
 		{Framing: "length", Length: &framing.Length{ASCII: 18}, Batch: true},

@@ -3,6 +3,8 @@ package framing
 import (
 	"bufio"
 	"bytes"
+	"slices"
+	"time"
 )
 
 // newDelimiter returns the framing of packets that end with delimiter, which belongs to the packet unless strip is set.
@@ -44,33 +46,37 @@ func overlapsItself(delimiter []byte) bool {
 	return false
 }
 
-// newDelimiters is newDelimiter with several delimiters: the one that begins first ends the packet. None may be a prefix of
-// another.
-func newDelimiters(delimiters [][]byte, strip bool) Framing {
+// newDelimiters is newDelimiter with several delimiters: the one that begins first ends the packet, of those that begin there the
+// longest. Where a longer one may still come, the shorter one waits.
+func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing {
 	if len(delimiters) == 1 {
 		return newDelimiter(delimiters[0], strip)
 	}
 	var isFirst [256]bool // the first bytes of all delimiters
-	maxSize := 0
 	for _, d := range delimiters {
 		isFirst[d[0]] = true
-		maxSize = max(maxSize, len(d))
+	}
+	longestFirst := slices.Clone(delimiters)
+	slices.SortFunc(longestFirst, func(a, b []byte) int { return len(b) - len(a) })
+	if !beginAlike(delimiters) {
+		wait = 0
 	}
 	return Framing{
-		Overlap: maxSize - 1,
+		Overlap: len(longestFirst[0]) - 1,
+		Wait:    wait,
 		Split: func(data []byte, atEOF bool) (int, []byte, error) {
 			for i, b := range data {
 				if !isFirst[b] {
 					continue
 				}
-				n, undecided := matchPrefix(data[i:], delimiters)
+				n, mayGrow := matchPrefix(data[i:], longestFirst)
 				switch {
+				case mayGrow && !atEOF && (n == 0 || wait > 0):
+					return 0, nil, nil
 				case n > 0 && strip:
 					return i + n, data[:i], nil
 				case n > 0:
 					return i + n, data[:i+n], nil
-				case undecided && !atEOF:
-					return 0, nil, nil
 				}
 			}
 			return tail(data, atEOF)
@@ -78,15 +84,35 @@ func newDelimiters(delimiters [][]byte, strip bool) Framing {
 	}
 }
 
-// matchPrefix returns the length of the delimiter that data begins with; undecided reports that data ends within one.
-func matchPrefix(data []byte, delimiters [][]byte) (n int, undecided bool) {
+// beginAlike reports whether one of the delimiters begins with another.
+func beginAlike(delimiters [][]byte) bool {
+	for i, a := range delimiters {
+		for j, b := range delimiters {
+			if i != j && bytes.HasPrefix(a, b) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// matchPrefix returns the length of the first delimiter that data begins with; mayGrow reports that data ends within one that
+// comes before it.
+func matchPrefix(data []byte, delimiters [][]byte) (n int, mayGrow bool) {
 	for _, d := range delimiters {
 		if bytes.HasPrefix(data, d) {
-			return len(d), false
+			return len(d), mayGrow
 		}
-		undecided = undecided || bytes.HasPrefix(d, data)
+		mayGrow = mayGrow || bytes.HasPrefix(d, data)
 	}
-	return 0, undecided
+	return 0, mayGrow
+}
+
+// isOneOf returns a function that reports whether a packet is one of the delimiters and nothing else.
+func isOneOf(delimiters [][]byte) func([]byte) bool {
+	return func(packet []byte) bool {
+		return slices.ContainsFunc(delimiters, func(d []byte) bool { return bytes.Equal(packet, d) })
+	}
 }
 
 // tail returns the bytes behind the last delimiter as a packet at the end of file.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"math"
+	"time"
 )
 
 // Framing is a rule that cuts a byte stream into packets.
@@ -19,6 +20,11 @@ type Framing struct {
 	Overlap int
 	// Batch is the maximum size in bytes of complete packets that are handed over together; 0: one packet at a time.
 	Batch int
+	// Wait is how long a delimiter that may still grow waits for more bytes, at the end of what has arrived. Then Split with
+	// atEOF set decides: a packet that comes without bufio.ErrFinalToken ends there. 0: nothing waits.
+	Wait time.Duration
+	// IsEmpty reports that a packet, delimiter included, is empty and is not to be handed over. nil: every packet is.
+	IsEmpty func(packet []byte) bool
 	// Finished returns how many bytes of data, which begins at a packet, are complete packets: the sum of what Split would
 	// find one by one. nil: call Split.
 	Finished func(data []byte) int

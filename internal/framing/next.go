@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // next is the object "next" of a reply: the framing of what the connection sends from now on.
 type next struct {
 	Packets
 	Delimiter *string `json:"delimiter"` // shadows that of Packets: an empty one is an error here
-	Once      bool    `json:"once"`      // for one packet; then comes the server's own framing
+	Wait      *string `json:"delimiter_wait"`
+	Once      bool    `json:"once"` // for one packet; then comes the server's own framing
 }
 
 // DecodeNext decodes raw, the value of "next" in a reply, which must not be null. readSize and maxPacketSize are those of
@@ -54,6 +56,13 @@ func (n *next) init(maxPacketSize int) error {
 		return errors.New("next.batch: stands beside once, which is one packet; leave one of them out")
 	case n.Delimiter != nil:
 		n.Packets.Delimiter = *n.Delimiter
+	}
+	if n.Wait != nil {
+		wait, err := time.ParseDuration(*n.Wait)
+		if err != nil {
+			return fmt.Errorf("next.delimiter_wait: %q can't be read; want a duration with its unit, such as \"20ms\"", *n.Wait)
+		}
+		n.DelimiterWait = &wait
 	}
 	return errors.Join(n.Init("next", maxPacketSize)...)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -31,7 +32,10 @@ func TestDecodeNextRefusesMistakes(t *testing.T) {
 		`{"delimiter":""}`:                                 `next.delimiter: is empty; want the bytes that end a packet`,
 		`{"once":true,"batch":true}`:                       `next.batch: stands beside once`,
 		`{"framing":"raw","delimiter":"x"}`:                `next.delimiter: belongs to framing "delimiter"`,
-		`{"delimiters":["a","ab"]}`:                        `next.delimiters: "a" and "ab" begin alike`,
+		`{"delimiters":["a","b","a"]}`:                     `next.delimiters: holds "a" twice`,
+		`{"delimiters":["a","ab"],"delimiter_wait":20}`:    `next.delimiter_wait: a number can't be read`,
+		`{"delimiters":["a","ab"],"delimiter_wait":"20"}`:  `next.delimiter_wait: "20" can't be read; want a duration with its unit`,
+		`{"delimiters":["a","ab"],"delimiter_wait":"-1s"}`: `next.delimiter_wait: -1s is negative`,
 		`{"framing":"fixed","packet_size":9999999999}`:     `next.packet_size: 9999999999 is over max_packet_size`,
 		`{"packet_size":1` + strings.Repeat("0", 99) + `}`: `next.packet_size: a number 1000`,
 	} {
@@ -65,7 +69,12 @@ func TestDecodeNextFramings(t *testing.T) {
 		require.Equal(t, want.n, n, raw)
 		require.Equal(t, want.packet, string(packet), raw)
 	}
-	f, _, err := framing.DecodeNext([]byte(`{"batch":true}`), 100, 1000)
+	f, _, err := framing.DecodeNext([]byte(`{"delimiters":["a","ab"],"delimiter_wait":"3s","skip_empty":true}`), 100, 1000)
+	require.NoError(t, err)
+	require.Equal(t, 3*time.Second, f.Wait)
+	require.True(t, f.IsEmpty([]byte("ab")))
+	require.False(t, f.IsEmpty([]byte("xab")))
+	f, _, err = framing.DecodeNext([]byte(`{"batch":true}`), 100, 1000)
 	require.NoError(t, err)
 	require.Equal(t, 100, f.Batch)
 }
@@ -74,6 +83,7 @@ func FuzzDecodeNext(f *testing.F) {
 	f.Add(`{"framing":"length","length":{"bytes":2,"offset":1}}`)
 	f.Add(`{"delimiters":["a","b"],"once":true,"strip":true}`)
 	f.Add(`{"framing":"fixed","packet_size":3,"batch":true}`)
+	f.Add(`{"delimiters":["a","ab","b"],"delimiter_wait":"20ms","skip_empty":true}`)
 	f.Add(`{"framing":"length","length":{"ascii":true,"until":" "}}`)
 	f.Add(`{"framing":"length","length":{"bytes":2,"encoding":"bcd"},"batch":true}`)
 	f.Add(`{"framing":"length","length":{"bytes":4,"mask":2147483647}}`)

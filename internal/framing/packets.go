@@ -1,15 +1,21 @@
 package framing
 
+import "time"
+
 // Packets are the settings that choose a Framing: keys of a server in the configuration, and of "next" in a reply.
 type Packets struct {
 	// Framing is what ends a packet: "delimiter" (the default), "length", "fixed" or "raw".
 	Framing string `mapstructure:"framing"`
 	// Delimiter ends a packet and belongs to it; "\r\n" by default.
 	Delimiter string `mapstructure:"delimiter"`
-	// Delimiters are several in place of one: the one that begins first ends the packet.
+	// Delimiters are several in place of one: the one that begins first ends the packet, of those that begin there the longest.
 	Delimiters []string `mapstructure:"delimiters"`
+	// DelimiterWait is how long one of Delimiters that may still become a longer one waits for more bytes; 20 ms by default.
+	DelimiterWait *time.Duration `mapstructure:"delimiter_wait" json:"-"`
 	// Strip leaves the delimiter out of what is handed over.
 	Strip bool `mapstructure:"strip"`
+	// SkipEmpty hands over no packet that is a delimiter and nothing else.
+	SkipEmpty bool `mapstructure:"skip_empty" json:"skip_empty"`
 	// Length says where a packet announces its length; framing length.
 	Length *Length `mapstructure:"length"`
 	// PacketSize is the length of every packet in bytes; framing fixed.
@@ -24,7 +30,8 @@ const (
 	framingFixed     = "fixed"
 	framingRaw       = "raw"
 
-	defaultDelimiter = "\r\n"
+	defaultDelimiter     = "\r\n"
+	defaultDelimiterWait = 20 * time.Millisecond
 )
 
 // New returns the Framing that p describes, which Init has checked. readSize is read_buf_size in bytes, maxPacketSize is
@@ -41,7 +48,10 @@ func (p *Packets) New(readSize, maxPacketSize int) (f Framing) {
 		}
 		return newRaw(readSize)
 	default:
-		f = newDelimiters(p.delimiters(), p.Strip)
+		f = newDelimiters(p.delimiters(), p.Strip, p.delimiterWait())
+		if p.SkipEmpty {
+			f.IsEmpty = isOneOf(p.delimiters())
+		}
 	}
 	if p.Batch {
 		f.Batch = readSize
@@ -59,4 +69,11 @@ func (p *Packets) delimiters() [][]byte {
 		all = append(all, []byte(d))
 	}
 	return all
+}
+
+func (p *Packets) delimiterWait() time.Duration {
+	if p.DelimiterWait == nil {
+		return defaultDelimiterWait
+	}
+	return *p.DelimiterWait
 }

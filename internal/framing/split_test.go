@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -28,7 +29,9 @@ func cut(f framing.Framing, pieces [][]byte, maxPacketSize int) (packets []strin
 		case isTooLong:
 			return packets, false, len(data), framing.ErrTooLong
 		case n > 0:
-			packets = append(packets, string(data[:seen])+string(packet))
+			if f.IsEmpty == nil || !f.IsEmpty(data[:seen+n]) {
+				packets = append(packets, string(data[:seen])+string(packet))
+			}
 			data, seen = data[seen+n:], 0
 		case len(pieces) > 0:
 			seen = max(0, len(data)-f.Overlap)
@@ -51,7 +54,10 @@ func cutEnd(f framing.Framing, data []byte, packets []string) ([]string, bool, i
 		case n == 0:
 			return packets, false, len(data), io.EOF
 		}
-		packets, data = append(packets, string(packet)), data[n:]
+		if f.IsEmpty == nil || !f.IsEmpty(data[:n]) {
+			packets = append(packets, string(packet))
+		}
+		data = data[n:]
 	}
 	return packets, false, 0, io.EOF
 }
@@ -140,15 +146,74 @@ func FuzzLength(f *testing.F) {
 }
 
 func FuzzDelimiters(f *testing.F) {
-	f.Add("a\r\nb\nc", "\r\n", "\n", "\x00", true, 1)
-	f.Add("aababcab", "abc", "b", "ca", false, 2)
-	f.Fuzz(func(t *testing.T, stream, a, b, c string, strip bool, piece int) {
-		p := framing.Packets{Delimiters: []string{a, b, c}, Strip: strip}
+	f.Add("a\r\nb\nc", "\r\n", "\n", "\x00", true, false, 1)
+	f.Add("aababcab", "abc", "b", "ca", false, false, 2)
+	f.Add("a\r\nb\rc\n\r\r\n\n", "\r\n", "\n", "\r", false, true, 1)
+	f.Add("\x0bA\x1c\r\x0bB\x1c\x0bC\x1c\r", "\x1c", "\x1c\r", "\x00", true, true, 1)
+	f.Add("~~ab~~~cd~", "~", "~~", "~~~", true, true, 2)
+	f.Fuzz(func(t *testing.T, stream, a, b, c string, strip, skipEmpty bool, piece int) {
+		p := framing.Packets{Delimiters: []string{a, b, c}, Strip: strip, SkipEmpty: skipEmpty}
 		if len(stream) > 1<<14 || len(p.Init("x", 0)) > 0 {
 			t.Skip()
 		}
 		requireCut(t, p, stream, 0, func() int { return 1 + max(0, piece%50) })
 	})
+}
+
+func TestDelimitersThatBeginAlike(t *testing.T) {
+	type packets = framing.Packets
+	for name, c := range map[string]struct {
+		packets packets
+		stream  string
+		want    []string
+	}{
+		"three ends of a line": {packets{Delimiters: []string{"\n", "\r", "\r\n"}}, "a\r\nb\rc\nd\r\r\n\n",
+			[]string{"a\r\n", "b\r", "c\n", "d\r", "\r\n", "\n"}},
+		"stripped": {packets{Delimiters: []string{"\r\n", "\n", "\r"}, Strip: true}, "a\r\nb\rc\n\r", []string{"a", "b", "c", ""}},
+		"MLLP with and without the carriage return": {packets{Delimiters: []string{"\x1c\r", "\x1c"}}, "\x0bA\x1c\x0bB\x1c\r\x0bC\x1c",
+			[]string{"\x0bA\x1c", "\x0bB\x1c\r", "\x0bC\x1c"}},
+		"a long one that does not come":        {packets{Delimiters: []string{"a", "aaab"}}, "aaaaxaaab", []string{"a", "a", "a", "a", "xaaab"}},
+		"empty ones are skipped":               {packets{Delimiters: []string{"\r\n", "\n", "\r"}, SkipEmpty: true}, "\r\n\na\r\r\r\nb\n", []string{"a\r", "b\n"}},
+		"frames between marks":                 {packets{Delimiter: "~", SkipEmpty: true}, "~ab~~cd~~~ef~", []string{"ab~", "cd~", "ef~"}},
+		"frames between marks, which are gone": {packets{Delimiter: "~", SkipEmpty: true, Strip: true}, "~ab~~cd~~~ef~", []string{"ab", "cd", "ef"}},
+	} {
+		t.Run(name, func(t *testing.T) { requirePackets(t, c.packets, c.stream, c.want) })
+	}
+}
+
+// What may still grow is decided by more bytes, by the end of file, and by who waits no longer: Split with atEOF.
+func TestUndecidedDelimiter(t *testing.T) {
+	none, wait := time.Duration(0), time.Second
+	for _, c := range []struct {
+		delimiters []string
+		wait       *time.Duration
+		arrived    string
+		waits      time.Duration
+		n, nAtEnd  int
+	}{
+		{[]string{"\r\n", "\n", "\r"}, nil, "ab\r", 20 * time.Millisecond, 0, 3},
+		{[]string{"\r\n", "\n", "\r"}, &wait, "ab\r", time.Second, 0, 3},
+		{[]string{"\r\n", "\n", "\r"}, &none, "ab\r", 0, 3, 3},
+		{[]string{"\r\n", "\n", "\r"}, nil, "ab\rc", 20 * time.Millisecond, 3, 3},
+		{[]string{"\r\n", "\n", "\r"}, nil, "ab\n", 20 * time.Millisecond, 3, 3},
+		{[]string{"\r\n", "\n"}, nil, "ab\r", 0, 0, 0},
+		{[]string{"abc", "b"}, nil, "xab", 0, 0, 3},
+	} {
+		p := framing.Packets{Delimiters: c.delimiters, DelimiterWait: c.wait}
+		require.Empty(t, p.Init("x", 0))
+		f := p.New(1<<20, 0)
+		require.Equal(t, c.waits, f.Wait, "%q", c.delimiters)
+		n, _, err := f.Split([]byte(c.arrived), false)
+		require.NoError(t, err)
+		require.Equal(t, c.n, n, "%q %q", c.delimiters, c.arrived)
+		n, _, err = f.Split([]byte(c.arrived), true)
+		if c.nAtEnd == 0 {
+			require.ErrorIs(t, err, bufio.ErrFinalToken)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, c.nAtEnd, n, "%q %q", c.delimiters, c.arrived)
+	}
 }
 
 func TestEmptyPackets(t *testing.T) {

@@ -75,11 +75,8 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	c.reader = stream.Reader{ReaderConfig: stream.ReaderConfig{
 		Socket: socket, Framing: l.settings.Framing, ReadSize: l.settings.ReadSize, MaxPacketSize: l.settings.MaxPacketSize,
 		Memory: l.memory, Limiter: l.reads, IdleTimeout: l.settings.IdleTimeout, PacketTimeout: l.settings.PacketTimeout,
-		Received: &l.stats.Received,
+		Received: &l.stats.Received, SetDeadline: c.setReadDeadline,
 	}}
-	if l.settings.IdleTimeout > 0 || l.settings.PacketTimeout > 0 {
-		c.reader.SetDeadline = c.setReadDeadline
-	}
 	c.writer = stream.Writer{WriterConfig: stream.WriterConfig{
 		Conn: conn, Socket: socket, Timeout: l.settings.WriteTimeout, Memory: l.memory, SetDeadline: c.setWriteDeadline,
 		PushQueue: l.settings.PushQueue, Sent: &l.stats.Sent, Owner: c,

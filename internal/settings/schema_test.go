@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/framing"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/settings/settingstest"
 )
@@ -36,6 +37,7 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"servers.framing":                server.Framing,
 		"servers.delimiter":              server.Delimiter,
 		"servers.strip":                  server.Strip,
+		"servers.skip_empty":             server.SkipEmpty,
 		"servers.batch":                  server.Batch,
 		"servers.access_log":             server.AccessLog,
 		"servers.max_connections":        server.MaxConnections,
@@ -44,6 +46,10 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"servers.tls.handshake_timeout":  *server.TLS.HandshakeTimeout,
 		"servers.proxy_protocol.timeout": *server.ProxyProtocol.Timeout,
 	})
+
+	alike := framing.Packets{Delimiters: []string{"\r\n", "\r"}}
+	require.Empty(t, alike.Init("x", 0))
+	schema.RequireDefaults(t, map[string]any{"servers.delimiter_wait": alike.New(1, 0).Wait})
 
 	size := func(key string) settings.Size { return settings.Size(schema.Default(t, key).(string)) }
 	same := &settings.Server{Addr: ":0", Limits: settings.Limits{MaxPacketSize: size("max_packet_size"), PushQueue: size("push_queue")}}

@@ -42,7 +42,9 @@ func delimited(t require.TestingT, delimiter string, batch int) framing.Framing 
 
 // lines is a ReaderConfig for packets that end with a line feed, without limits.
 func lines(t require.TestingT, s Socket) ReaderConfig {
-	return ReaderConfig{Socket: s, Framing: delimited(t, "\n", 0), ReadSize: 1 << 20, Memory: NewMemory(0)}
+	return ReaderConfig{
+		Socket: s, Framing: delimited(t, "\n", 0), ReadSize: 1 << 20, Memory: NewMemory(0), SetDeadline: func(time.Time) {},
+	}
 }
 
 // pieces is a Socket that delivers its slices one by one, each as far as there is space, and then its error.

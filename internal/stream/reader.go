@@ -21,8 +21,7 @@ type ReaderConfig struct {
 	Limiter       *ReadLimiter  // for large packets; nil: no limit
 	IdleTimeout   time.Duration // how long no packet may begin; 0: forever
 	PacketTimeout time.Duration // how long a packet may take from its first wait to its end; 0: forever
-	// SetDeadline sets the read deadline; it keeps one in the past that an interruption has set. It is nil where both
-	// timeouts are 0.
+	// SetDeadline sets the read deadline; it keeps one in the past that an interruption has set.
 	SetDeadline func(time.Time)
 	Received    *atomic.Int64 // counts the bytes that arrive, of several connections; may be nil
 }
@@ -43,6 +42,8 @@ type Reader struct {
 	stopped    error   // of StopWaiting, as is boundRead; nil: Next waits
 	boundRead  func()
 	begun      time.Time    // when the wait for the rest of the packet began; zero: it has not
+	isLimited  bool         // a read deadline is set
+	decided    bool         // a delimiter that may still grow has waited long enough
 	extra      int          // bytes that the connection holds elsewhere
 	total      atomic.Int64 // bytes that have arrived
 }
@@ -117,14 +118,22 @@ func (r *Reader) Extra() int { return r.extra }
 
 // await waits for bytes, within the time limits.
 func (r *Reader) await() error {
+	wait := r.undecided()
 	if r.stopped != nil {
-		return r.takeArrived()
+		err := r.takeArrived()
+		if r.decided = err != nil && wait > 0; r.decided {
+			return nil
+		}
+		return err
 	}
-	r.limitWait()
+	r.limitWait(wait)
 	err := r.fill(true)
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return err
+	case wait > 0:
+		r.decided = true
+		return nil
 	case r.Unfinished() > 0:
 		return ErrPacketTimeout
 	default:
@@ -143,20 +152,41 @@ func (r *Reader) takeArrived() error {
 	return err
 }
 
-// limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline.
-func (r *Reader) limitWait() {
+// undecided returns how long a packet that is complete, but for a delimiter that may still grow, waits for more; 0: there is
+// none.
+func (r *Reader) undecided() time.Duration {
+	rule := r.rule()
+	if rule.Wait == 0 {
+		return 0
+	}
+	if n, _, err := r.split(r.start+r.seen, true); n == 0 || err != nil {
+		return 0
+	}
+	return rule.Wait
+}
+
+// limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline, but for that of a delimiter.
+func (r *Reader) limitWait(delimiter time.Duration) {
 	isUnfinished := r.Unfinished() > 0
 	switch {
+	case delimiter > 0:
+		r.limit(time.Now().Add(delimiter))
 	case isUnfinished && r.PacketTimeout > 0:
 		if r.begun.IsZero() {
 			r.begun = time.Now()
-			r.SetDeadline(r.begun.Add(r.PacketTimeout))
+			r.limit(r.begun.Add(r.PacketTimeout))
 		}
 	case !isUnfinished && r.IdleTimeout > 0:
-		r.SetDeadline(time.Now().Add(r.IdleTimeout))
-	case r.SetDeadline != nil:
+		r.limit(time.Now().Add(r.IdleTimeout))
+	case r.isLimited:
 		r.SetDeadline(time.Time{})
+		r.isLimited = false
 	}
+}
+
+func (r *Reader) limit(until time.Time) {
+	r.SetDeadline(until)
+	r.isLimited = true
 }
 
 // fill reads once, or as often as a batch needs. The end of the stream is no error here, nor is one that comes with bytes:
@@ -187,28 +217,47 @@ func (r *Reader) arrived(n int) {
 	}
 }
 
-// cut takes the next complete packet, or as many as fit a batch; nil where there is none yet.
+// cut takes the next complete packet, or as many as fit a batch; nil where there is none yet. Empty packets that are not to be
+// handed over are passed.
 func (r *Reader) cut() ([]byte, error) {
-	rule := r.rule()
-	n, packet, err := r.split(r.start+r.seen, false)
-	if err != nil || n == 0 {
-		r.seen = max(0, r.Unfinished()-rule.Overlap)
-		return nil, err
+	for {
+		n, packet, err := r.first()
+		if err != nil || n == 0 {
+			return nil, err
+		}
+		rule := r.rule()
+		if rule.IsEmpty != nil && rule.IsEmpty(r.buffer.Bytes[r.start:r.start+n]) {
+			r.start, r.seen = r.start+n, 0
+			continue
+		}
+		if rule.Batch > 0 {
+			n = r.batchSize(n)
+			packet = r.buffer.Bytes[r.start : r.start+n]
+		}
+		r.advance(n)
+		return packet, nil
 	}
+}
 
+// first finds the first packet, which takes n bytes; 0: it is not complete.
+func (r *Reader) first() (n int, packet []byte, err error) {
+	n, packet, err = r.split(r.start+r.seen, r.decided)
+	if r.decided && errors.Is(err, bufio.ErrFinalToken) {
+		n, err = 0, nil
+	}
+	r.decided = false
+	if err != nil || n == 0 {
+		r.seen = max(0, r.Unfinished()-r.rule().Overlap)
+		return 0, nil, err
+	}
 	if r.seen > 0 { // strip removes bytes at the end only: a framing that strips leading bytes has Overlap Everything
 		packet = r.buffer.Bytes[r.start : r.start+r.seen+len(packet)]
 		n += r.seen
 	}
 	if r.isTooLong(n) {
-		return nil, framing.ErrTooLong
+		return 0, nil, framing.ErrTooLong
 	}
-	if rule.Batch > 0 {
-		n = r.batchSize(n)
-		packet = r.buffer.Bytes[r.start : r.start+n]
-	}
-	r.advance(n)
-	return packet, nil
+	return n, packet, nil
 }
 
 // batchSize returns how many bytes of complete packets are handed over together; the first packet has n.
@@ -238,16 +287,22 @@ func (r *Reader) advance(n int) {
 
 // cutTail takes what the end of file completes.
 func (r *Reader) cutTail() ([]byte, bool, error) {
-	n, packet, err := r.split(r.start, true)
-	isTail := errors.Is(err, bufio.ErrFinalToken)
-	switch {
-	case err != nil && !isTail:
-		return nil, false, err
-	case n == 0:
-		return nil, false, io.EOF
+	for {
+		n, packet, err := r.split(r.start, true)
+		isTail := errors.Is(err, bufio.ErrFinalToken)
+		switch {
+		case err != nil && !isTail:
+			return nil, false, err
+		case n == 0:
+			return nil, false, io.EOF
+		}
+		if isEmpty := r.rule().IsEmpty; !isTail && isEmpty != nil && isEmpty(r.buffer.Bytes[r.start:r.start+n]) {
+			r.start += n
+			continue
+		}
+		r.advance(n)
+		return packet, isTail, nil
 	}
-	r.advance(n)
-	return packet, isTail, nil
 }
 
 func (r *Reader) split(from int, atEOF bool) (int, []byte, error) {

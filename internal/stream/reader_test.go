@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -76,7 +77,7 @@ func TestReaderMatchesReference(t *testing.T) {
 		size := func() int { return rapid.IntRange(1, maxPiece).Draw(t, "n") }
 		r := &Reader{ReaderConfig: ReaderConfig{
 			Socket: &pieces{left: framingtest.Pieces(stream, size), end: io.EOF}, Framing: p.New(1<<20, maxPacketSize),
-			ReadSize: 1 << 20, MaxPacketSize: maxPacketSize, Memory: NewMemory(0),
+			ReadSize: 1 << 20, MaxPacketSize: maxPacketSize, Memory: NewMemory(0), SetDeadline: func(time.Time) {},
 		}}
 		got, tail, err := readAll(r)
 		want, wantTail, wantLeft, isBad := framingtest.Cut(p, stream, maxPacketSize)
@@ -146,7 +147,38 @@ func TestReaderBatchesWholePackets(t *testing.T) {
 		batches, _, err := readAll(&Reader{ReaderConfig: config})
 		packets, _, _, isBad := framingtest.Cut(p, stream, 0)
 		require.Equal(t, isBad, !errors.Is(err, io.EOF), "%v", err)
+		if p.SkipEmpty { // between others they stay: a batch is as it came
+			for i, batch := range batches {
+				batches[i] = strings.Join(requireWhole(t, p, batch), "")
+				require.NotEmpty(t, batches[i], "%q has no packet", batch)
+			}
+		}
 		requireBatches(t, packets, batches, readSize)
+	})
+}
+
+// requireWhole cuts what ends with a packet, or with a tail.
+func requireWhole(t require.TestingT, p framing.Packets, batch string) []string {
+	packets, _, left, isBad := framingtest.Cut(p, batch, 0)
+	require.Zero(t, left)
+	require.False(t, isBad)
+	return packets
+}
+
+func TestReaderSkipsEmptyPackets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		stream := rapid.SliceOfN(rapid.SampledFrom([]string{"~", "~", "a", "bc"}), 0, 30).Draw(t, "stream")
+		p := framing.Packets{Delimiter: "~", SkipEmpty: true, Strip: rapid.Bool().Draw(t, "strip")}
+		require.Empty(t, p.Init("x", 0))
+		config := lines(t, &pieces{left: framingtest.Pieces(strings.Join(stream, ""), func() int { return rapid.IntRange(1, 9).Draw(t, "n") }), end: io.EOF})
+		config.Framing = p.New(1<<20, 0)
+		r := &Reader{ReaderConfig: config}
+		got, _, err := readAll(r)
+		require.ErrorIs(t, err, io.EOF)
+		for _, packet := range got {
+			require.NotEmpty(t, strings.Trim(packet, "~"))
+		}
+		require.Equal(t, strings.ReplaceAll(strings.Join(stream, ""), "~", ""), strings.ReplaceAll(strings.Join(got, ""), "~", ""))
 	})
 }
 

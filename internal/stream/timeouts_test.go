@@ -20,9 +20,7 @@ func timedReader(t *testing.T, idle, packet time.Duration) (*Reader, *streamtest
 	server, client := streamtest.Pair(1)
 	config := lines(t, NewSocket(server))
 	config.IdleTimeout, config.PacketTimeout = idle, packet
-	if idle > 0 || packet > 0 {
-		config.SetDeadline = func(at time.Time) { server.SetReadDeadline(at) }
-	}
+	config.SetDeadline = func(at time.Time) { server.SetReadDeadline(at) }
 	return &Reader{ReaderConfig: config}, client
 }
 

@@ -64,16 +64,18 @@ type Reply struct {
 	Tags    []string // the connection's tags, which pushes find it by; nil: as before, empty: none
 }
 
-// Framing is how a server cuts what its clients send; README has the meaning of each field.
+// Framing is how a server cuts what its clients send; docs/configuration.md has the meaning of each field.
 type Framing struct {
-	Framing    string   `json:"framing,omitempty"`
-	Delimiter  string   `json:"delimiter,omitempty"`
-	Delimiters []string `json:"delimiters,omitempty"`
-	Strip      bool     `json:"strip,omitempty"`
-	Length     *Length  `json:"length,omitempty"`
-	PacketSize int      `json:"packet_size,omitempty"`
-	Batch      bool     `json:"batch,omitempty"`
-	Once       bool     `json:"once,omitempty"` // for one packet; then comes the server's own
+	Framing       string   `json:"framing,omitempty"`
+	Delimiter     string   `json:"delimiter,omitempty"`
+	Delimiters    []string `json:"delimiters,omitempty"`
+	DelimiterWait string   `json:"delimiter_wait,omitempty"`
+	Strip         bool     `json:"strip,omitempty"`
+	SkipEmpty     bool     `json:"skip_empty,omitempty"`
+	Length        *Length  `json:"length,omitempty"`
+	PacketSize    int      `json:"packet_size,omitempty"`
+	Batch         bool     `json:"batch,omitempty"`
+	Once          bool     `json:"once,omitempty"` // for one packet; then comes the server's own
 }
 
 // Length is a field that announces the length of its packet.

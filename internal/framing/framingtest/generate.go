@@ -17,14 +17,15 @@ var Packets = rapid.Custom(func(t *rapid.T) framing.Packets {
 		return framing.Packets{Framing: "fixed", PacketSize: rapid.IntRange(1, 20).Draw(t, "size")}
 	case 1:
 		return framing.Packets{
-			Framing: "delimiter", Strip: rapid.Bool().Draw(t, "strip"),
+			Framing: "delimiter", Strip: rapid.Bool().Draw(t, "strip"), SkipEmpty: rapid.Bool().Draw(t, "skipEmpty"),
 			Delimiter: rapid.SampledFrom([]string{"\r\n", "\n", "aab", "\r\n.\r\n", "\x00", "aa"}).Draw(t, "delimiter"),
 		}
 	case 2:
 		return framing.Packets{
-			Framing: "delimiter", Strip: rapid.Bool().Draw(t, "strip"),
+			Framing: "delimiter", Strip: rapid.Bool().Draw(t, "strip"), SkipEmpty: rapid.Bool().Draw(t, "skipEmpty"),
 			Delimiters: rapid.SampledFrom([][]string{
 				{"\r\n", "\n"}, {"\n", "\r"}, {"abc", "b"}, {"b", "aab", "ca"}, {"aaab", "aaac", "\xff"}, {"\x00"},
+				{"\r\n", "\n", "\r"}, {"a", "aab", "aaab"}, {"b", "abc", "bca"}, {"\r", "\r\n.\r\n"},
 			}).Draw(t, "delimiters"),
 		}
 	default:

@@ -27,7 +27,10 @@ func Cut(p framing.Packets, stream string, maxPacketSize int) (packets []string,
 		case n == 0:
 			return packets, false, len(stream), false
 		}
-		packets, stream = append(packets, packet), stream[n:]
+		if !p.SkipEmpty || !slices.Contains(delimitersOf(p), stream[:n]) {
+			packets = append(packets, packet)
+		}
+		stream = stream[n:]
 	}
 	return packets, false, 0, false
 }
@@ -64,20 +67,26 @@ func First(p framing.Packets, stream string, maxPacketSize int) (n int, packet s
 	}
 }
 
-func delimited(p framing.Packets, stream string) (n, end int) {
-	delimiters := p.Delimiters
-	if delimiters == nil {
-		delimiters = []string{p.Delimiter}
+func delimitersOf(p framing.Packets) []string {
+	if p.Delimiters == nil {
+		return []string{p.Delimiter}
 	}
+	return p.Delimiters
+}
+
+func delimited(p framing.Packets, stream string) (n, end int) {
 	for i := range len(stream) {
-		for _, d := range delimiters {
-			if !strings.HasPrefix(stream[i:], d) {
-				continue
+		longest := 0
+		for _, d := range delimitersOf(p) {
+			if strings.HasPrefix(stream[i:], d) {
+				longest = max(longest, len(d))
 			}
-			if p.Strip {
-				return i + len(d), i
-			}
-			return i + len(d), i + len(d)
+		}
+		switch {
+		case longest > 0 && p.Strip:
+			return i + longest, i
+		case longest > 0:
+			return i + longest, i + longest
 		}
 	}
 	return 0, 0
