@@ -42,6 +42,8 @@ type (
 	Packets = framing.Packets
 	// Length is the section length of a framing.
 	Length = framing.Length
+	// Rule is an item of the list rules of a framing.
+	Rule = framing.Rule
 )
 
 // defaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.

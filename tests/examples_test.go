@@ -116,6 +116,14 @@ func TestSMTPExamples(t *testing.T) {
 				awaitMail(t, h, []byte("all at once\r\n.dot\r\n"))
 			})
 
+			t.Run("a mail without a line", func(t *testing.T) {
+				c := h.dialFrom(t, "smtp")
+				c.receive()
+				write(c, "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n.\r\nQUIT\r\n")
+				require.Equal(t, "250 smtp.example.com\r\n250 OK\r\n250 OK\r\n354 End with <CRLF>.<CRLF>\r\n250 OK\r\n221 Bye\r\n", c.rest())
+				awaitMail(t, h, nil)
+			})
+
 			t.Run("not half of it", func(t *testing.T) {
 				c := h.dialFrom(t, "smtp")
 				c.receive()
@@ -146,7 +154,7 @@ func TestGatewayExample(t *testing.T) {
 	for range 2 { // it says who it is, and sends its records at once
 		c := h.dial("trackers")
 		packet := unhex(t, teltonika)
-		write(c, "\x00\x0f356307042441013"+packet+packet)
+		write(c, "\xff\x00\x0f356307042441013\xff"+packet+"\xff"+packet+"\xff\xff")
 		answer := make([]byte, 1+4+4)
 		_, err := io.ReadFull(c, answer)
 		require.NoError(t, err)

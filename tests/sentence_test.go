@@ -17,7 +17,7 @@ import (
 // reasons are those a CLOSE may give.
 var reasons = []string{
 	"eof", "reset", "worker", "reply", "error", "rpc", "idle", "slow", "too_long", "memory", "overload", "shutdown",
-	"handshake",
+	"handshake", "framing",
 }
 
 // sentence is what the workers have seen of one connection.

@@ -74,6 +74,28 @@ tcp:
 		{"every mistake of the section", instead(`{addr: "127.0.0.1:0"}`, `{framing: length}, b: {addr: ":1", idle_timeout: 5}`), [][]string{
 			{"tcp.servers.b.idle_timeout: ", "10s"}, {"tcp.servers.echo.addr: is empty"}, {"tcp.servers.echo.length: is missing"},
 		}},
+		{"values that RoadRunner changes", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":1", delimiter: "a$b"}, b: {addr: ":2", delimiters: ["\n", 10]}, c: {},
+    d: {addr: ":3", delimiter: "$$"}, e: {addr: ":4", delimiter: "$"}, f: {addr: ":5", delimiter: "${DELIMITER:-|}"},
+    g: {addr: ":6", framing: length, length: {until: "$"}}, h: {addr: ":7", events: []}, i: {addr: ":8", tls: {}}, j: {addr: ":9", batch: {}}`), [][]string{
+			{"tcp.servers.d.delimiter: is empty"},
+			{"tcp.servers.h.events: is empty"},
+			{"tcp.servers.j.batch: is an empty list or section; want true or false"},
+			{"tcp.servers.i.tls.cert: is empty"}, {"tcp.servers.i.tls.key: is empty"},
+			{"tcp.servers.b.delimiters: 10 is no text", "put it in quotes"},
+			{"tcp.servers.c: is empty, and RoadRunner leaves it out; name an addr"},
+			{`tcp.servers.d.delimiter: "$$" becomes "", because RoadRunner replaces $name; for what the file has write delimiter_hex: "2424"`},
+			{`tcp.servers.echo.delimiter: "a$b" becomes "a", because`, `delimiter_hex: "612462"`},
+		}},
+		{"values that are other bytes", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":1", delimiter: "\xff"}, b: {addr: ":2", delimiter: 0x7e}, c: {addr: ":3", delimiter: '\xff'},
+    d: {addr: ":4", delimiters: [10, 13]}, e: {addr: ":5", delimiter_hex: 0010}, f: {addr: ":6", delimiter_hex: "ff"}, g: {addr: ":7", delimiter: !!binary /w==},
+    h: {addr: ":8", rules: [{starts: 78, framing: raw}]}, i: {addr: ":9", delimiters_hex: ["0d 0a", "0d"], delimiter_wait: 1s}`), [][]string{
+			{`tcp.servers.c.delimiter: is the 4 characters \xff`, `delimiter_hex: "ff"`},
+			{"tcp.servers.b.delimiter: 126 is a number", `delimiter_hex: "7e"`},
+			{"tcp.servers.d.delimiters: 10 is a number"},
+			{"tcp.servers.e.delimiter_hex: 8 is a number", "in quotes"},
+			{"tcp.servers.h.rules.0.starts: 78 is a number"},
+			{`tcp.servers.echo.delimiter: `, `the bytes c3bf`, `delimiter_hex: "ff"`},
+		}},
 		{"no command", instead("server: {command", "server: {comand"), [][]string{
 			{"server.comand: unknown key"}, {"server: command should not be empty"},
 		}},

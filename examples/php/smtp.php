@@ -11,6 +11,12 @@ use Rrtcp\Worker\{Event, EventType, Framing, Reply, Server};
 
 require __DIR__ . '/vendor/autoload.php';
 
+/** The one packet that follows DATA: up to a dot alone on a line. One without any line is that dot. */
+const MAIL = ['once' => true, 'rules' => [
+    ['starts' => ".\r\n", 'framing' => 'fixed', 'packet_size' => 3],
+    ['delimiter' => "\r\n.\r\n"],
+]];
+
 /** The answer to a command, and what it changes in the conversation. */
 function command(string $line, array $talk): array
 {
@@ -55,5 +61,5 @@ function take(string $mail, array $talk): void
     $reply = str_starts_with($line, '221') ? Reply::writeAndClose("$line\r\n") : Reply::write("$line\r\n");
     $reply = $reply->withState($changes + $talk);
 
-    return isset($changes['inMail']) ? $reply->withNext(Framing::until("\r\n.\r\n")->once()) : $reply;
+    return isset($changes['inMail']) ? $reply->withNext(Framing::of(MAIL)) : $reply;
 });

@@ -1,6 +1,7 @@
 package framing
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -8,7 +9,10 @@ import (
 // Init fills in the defaults and checks all settings. key is the configuration key that holds p; maxPacketSize is
 // max_packet_size in bytes, 0 where there is none. Each error begins with the full key of the setting that is wrong.
 func (p *Packets) Init(key string, maxPacketSize int) (errs []error) {
-	if p.Framing == "" {
+	switch {
+	case p.Framing == "" && p.Rules != nil:
+		p.Framing = framingRules
+	case p.Framing == "":
 		p.Framing = framingDelimiter
 	}
 	fail := func(name, format string, args ...any) {
@@ -17,18 +21,20 @@ func (p *Packets) Init(key string, maxPacketSize int) (errs []error) {
 	switch p.Framing {
 	case framingDelimiter:
 		p.initDelimiters(fail)
-		p.checkDelimiterWait(fail)
 	case framingLength:
 		p.Length.check(fail, maxPacketSize)
 	case framingFixed:
 		checkPacketSize(fail, p.PacketSize, maxPacketSize)
 	case framingRaw:
+	case framingRules:
+		errs = append(errs, p.initRules(key, fail, maxPacketSize)...)
 	default:
-		fail("framing", `unknown framing %q; want "delimiter", "length", "fixed" or "raw"`, p.Framing)
+		fail("framing", `unknown framing %q; want %s, or rules`, p.Framing, framings)
 		return errs
 	}
 
 	p.checkForeign(fail)
+	p.checkDelimiterWait(fail)
 	p.checkBatch(fail)
 	return errs
 }
@@ -37,7 +43,7 @@ func (p *Packets) checkBatch(fail failer) {
 	switch {
 	case p.Batch && p.Framing == framingRaw:
 		fail("batch", "raw packets are whatever has arrived, all of it already; leave it out")
-	case p.Batch && (p.Strip || p.Length != nil && p.Length.Strip > 0):
+	case p.Batch && p.strips():
 		fail("batch", "without what strip takes away nobody could tell the packets apart; leave one of them out")
 	}
 }
@@ -52,12 +58,15 @@ func (p *Packets) checkForeign(fail failer) {
 		name, framing string
 	}{
 		{p.Delimiter != "", "delimiter", framingDelimiter},
+		{p.DelimiterHex != "", "delimiter_hex", framingDelimiter},
 		{p.Delimiters != nil, "delimiters", framingDelimiter},
-		{p.DelimiterWait != nil, "delimiter_wait", framingDelimiter},
+		{p.DelimitersHex != nil, "delimiters_hex", framingDelimiter},
+		{p.DelimiterWait != nil && p.Framing != framingRules, "delimiter_wait", framingDelimiter},
 		{p.Strip, "strip", framingDelimiter},
 		{p.SkipEmpty, "skip_empty", framingDelimiter},
 		{p.Length != nil, "length", framingLength},
 		{p.PacketSize != 0, "packet_size", framingFixed},
+		{p.Rules != nil, "rules", framingRules},
 	} {
 		if foreign.isSet && foreign.framing != p.Framing {
 			fail(foreign.name, "belongs to framing %q, and this is %q; leave it out or set framing: %s",
@@ -67,35 +76,66 @@ func (p *Packets) checkForeign(fail failer) {
 }
 
 func (p *Packets) initDelimiters(fail failer) {
+	isOne := p.Delimiter != "" || p.DelimiterHex != ""
 	switch {
-	case p.Delimiter != "" && p.Delimiters != nil:
+	case isOne && p.hasList():
 		fail("delimiters", "stands beside delimiter; want one of the two")
-		return
-	case p.Delimiters == nil && p.Delimiter == "":
+	case isOne:
+		checkBytes(fail, "delimiter", p.Delimiter, p.DelimiterHex)
+	case !p.hasList():
 		p.Delimiter = defaultDelimiter
-		return
-	case p.Delimiters != nil && len(p.Delimiters) == 0:
+	case p.Delimiters != nil && p.DelimitersHex != nil:
+		fail("delimiters_hex", "stands beside delimiters; want one of the two, all of them in hexadecimal digits where one is")
+	case len(p.delimiters()) == 0:
 		fail("delimiters", `is empty; want a list of them, such as ["\r\n", "\n"]`)
+	default:
+		p.checkList(fail)
 	}
-	for i, d := range p.Delimiters {
+}
+
+func (p *Packets) checkList(fail failer) {
+	name := "delimiters"
+	if p.DelimitersHex != nil {
+		name = "delimiters_hex"
+	}
+	for _, d := range append(slices.Clone(p.Delimiters), p.DelimitersHex...) {
 		if d == "" {
-			fail("delimiters", `holds an empty one; want the bytes that end a packet, such as "\n"`)
+			fail(name, `holds an empty one; want the bytes that end a packet, such as "\n" or, in hexadecimal digits, "0a"`)
 			return
 		}
-		if slices.Contains(p.Delimiters[:i], d) {
-			fail("delimiters", "holds %q twice; leave one of them out", d)
+	}
+	for _, d := range p.Delimiters {
+		checkText(fail, "delimiters", d)
+	}
+	for _, d := range p.DelimitersHex {
+		checkBytes(fail, "delimiters", "", d)
+	}
+	all := p.delimiters()
+	for i, d := range all {
+		if len(d) > 0 && slices.ContainsFunc(all[:i], func(other []byte) bool { return bytes.Equal(d, other) }) {
+			fail(name, "holds %q twice; leave one of them out", d)
 		}
 	}
 }
 
 func (p *Packets) checkDelimiterWait(fail failer) {
 	switch {
-	case p.DelimiterWait == nil || p.Framing != framingDelimiter:
+	case p.DelimiterWait == nil || p.Framing != framingDelimiter && p.Framing != framingRules:
 	case *p.DelimiterWait < 0:
 		fail("delimiter_wait", "%s is negative; want a duration such as \"20ms\", or 0 for none", *p.DelimiterWait)
-	case !beginAlike(p.delimiters()):
+	case !p.waits():
 		fail("delimiter_wait", "is for delimiters of which one begins with another, such as [\"\\r\\n\", \"\\r\"]; leave it out")
 	}
+}
+
+// waits reports whether any delimiter may still become a longer one.
+func (p *Packets) waits() bool {
+	for _, r := range p.Rules {
+		if packets := r.Packets(); packets.waits() {
+			return true
+		}
+	}
+	return p.Framing == framingDelimiter && beginAlike(p.delimiters())
 }
 
 func checkPacketSize(fail failer, size, maxPacketSize int) {

@@ -88,7 +88,7 @@ func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing 
 func beginAlike(delimiters [][]byte) bool {
 	for i, a := range delimiters {
 		for j, b := range delimiters {
-			if i != j && bytes.HasPrefix(a, b) {
+			if i != j && len(b) > 0 && bytes.HasPrefix(a, b) {
 				return true
 			}
 		}

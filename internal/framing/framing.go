@@ -25,6 +25,9 @@ type Framing struct {
 	Wait time.Duration
 	// IsEmpty reports that a packet, delimiter included, is empty and is not to be handed over. nil: every packet is.
 	IsEmpty func(packet []byte) bool
+	// Narrow returns the framing that cuts the packet which data begins with, where Split has several to choose from; it needs
+	// less of a packet that was seen already. nil: that is not known yet, or there is one framing alone.
+	Narrow func(data []byte) *Framing
 	// Finished returns how many bytes of data, which begins at a packet, are complete packets: the sum of what Split would
 	// find one by one. nil: call Split.
 	Finished func(data []byte) int
@@ -36,6 +39,8 @@ const Everything = math.MaxInt
 var (
 	// ErrLength is Split's error for a length field whose value is malformed or out of range.
 	ErrLength = errors.New("the packet announces a length that can't be")
+	// ErrNoRule is Split's error for a packet whose first bytes fit no rule.
+	ErrNoRule = errors.New("the packet begins as none of the rules says")
 	// ErrTooLong is the error for a packet that exceeds max_packet_size.
 	ErrTooLong = errors.New("the packet is longer than max_packet_size")
 )

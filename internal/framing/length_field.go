@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Length is a field that announces the length of its packet, as Netty's LengthFieldBasedFrameDecoder has it. It has a fixed
@@ -22,6 +23,8 @@ type Length struct {
 	ASCII Digits `mapstructure:"ascii"`
 	// Until is the byte that ends a field of digits, and belongs to it.
 	Until string `mapstructure:"until"`
+	// UntilHex is Until in hexadecimal digits.
+	UntilHex string `mapstructure:"until_hex" json:"until_hex"`
 	// Varint is a field whose bytes hold seven bits each, the lowest first, as protobuf and MQTT have it (LEB128).
 	Varint bool `mapstructure:"varint"`
 	// Offset counts the bytes before the field.
@@ -74,7 +77,7 @@ func (l *Length) encoding() string {
 	switch {
 	case l.Encoding != "":
 		return l.Encoding
-	case l.ASCII != 0 || l.Until != "":
+	case l.ASCII != 0 || l.isUntil():
 		return encodingASCII
 	}
 	return encodingBinary
@@ -85,7 +88,7 @@ func (l *Length) size() int {
 	switch {
 	case l.Varint:
 		return 1
-	case l.Until != "":
+	case l.isUntil():
 		return 2
 	}
 	return max(1, l.Bytes, int(l.ASCII))
@@ -100,8 +103,8 @@ func (l *Length) field() lengthField {
 	switch {
 	case l.Varint:
 		f.read = varintLength
-	case l.Until != "":
-		f.read = digitsUntil(l.Until[0], base)
+	case l.isUntil():
+		f.read = digitsUntil(l.until()[0], base)
 	case l.encoding() == encodingBCD:
 		f.read = bcdLength(l.size())
 	case l.encoding() == encodingBinary:
@@ -111,6 +114,12 @@ func (l *Length) field() lengthField {
 	}
 	return f
 }
+
+// until returns the byte that ends a field of digits; nothing where none does.
+func (l *Length) until() []byte { return bytesOf(l.Until, l.UntilHex) }
+
+// isUntil reports whether a byte is to end the field.
+func (l *Length) isUntil() bool { return l.Until != "" || l.UntilHex != "" }
 
 func (l *Length) mask() uint64 {
 	if l.Mask == nil {
@@ -141,7 +150,7 @@ func (l *Length) check(fail failer, maxPacketSize int) {
 
 func (l *Length) checkField(fail failer) {
 	kinds := 0
-	for _, isSet := range []bool{l.Bytes != 0, l.ASCII != 0 || l.Until != "", l.Varint} {
+	for _, isSet := range []bool{l.Bytes != 0, l.ASCII != 0 || l.isUntil(), l.Varint} {
 		if isSet {
 			kinds++
 		}
@@ -151,7 +160,7 @@ func (l *Length) checkField(fail failer) {
 		fail("length.bytes", "is missing; want the size of the field, such as bytes: 2, or ascii: 4, or varint: true")
 	case kinds > 1:
 		fail("length", "has %d kinds of field; want one of bytes: 2, ascii: 4 and varint: true", kinds)
-	case l.Until != "":
+	case l.isUntil():
 		l.checkUntil(fail)
 	default:
 		l.checkSize(fail)
@@ -177,15 +186,18 @@ func (l *Length) checkSize(fail failer) {
 
 // checkUntil checks a field of digits that a byte ends.
 func (l *Length) checkUntil(fail failer) {
+	checkBytes(fail, "length.until", l.Until, l.UntilHex)
+	until := l.until()
 	switch {
 	case l.Encoding != "" && l.Encoding != encodingASCII && l.Encoding != encodingHex:
 		fail("length.until", "ends digits; leave it out, or want encoding: ascii or hex")
 	case l.ASCII != 0 && l.ASCII != 1 && l.ASCII != DigitsUntil:
 		fail("length.ascii", "is %d, but until ends the digits, however many; write ascii: true", l.ASCII)
-	case len(l.Until) != 1:
-		fail("length.until", "has %d bytes; want the one that ends the digits, such as \" \"", len(l.Until))
-	case digit(l.Until[0]) < 16:
-		fail("length.until", "%q is a digit itself; want the byte that ends the digits, such as \" \"", l.Until)
+	case len(until) == 0: // reported
+	case len(until) > 1 && !strings.ContainsFunc(l.Until, isLatin1): // which is reported
+		fail("length.until", "has %d bytes; want the one that ends the digits, such as \" \"", len(until))
+	case digit(until[0]) < 16:
+		fail("length.until", "%q is a digit itself; want the byte that ends the digits, such as \" \"", until)
 	}
 }
 

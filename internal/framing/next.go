@@ -12,9 +12,10 @@ import (
 // next is the object "next" of a reply: the framing of what the connection sends from now on.
 type next struct {
 	Packets
-	Delimiter *string `json:"delimiter"` // shadows that of Packets: an empty one is an error here
-	Wait      *string `json:"delimiter_wait"`
-	Once      bool    `json:"once"` // for one packet; then comes the server's own framing
+	Delimiter    *string `json:"delimiter"` // shadows that of Packets: an empty one is an error here
+	DelimiterHex *string `json:"delimiter_hex"`
+	Wait         *string `json:"delimiter_wait"`
+	Once         bool    `json:"once"` // for one packet; then comes the server's own framing
 }
 
 // DecodeNext decodes raw, the value of "next" in a reply, which must not be null. readSize and maxPacketSize are those of
@@ -52,10 +53,16 @@ func (n *next) init(maxPacketSize int) error {
 	switch {
 	case n.Delimiter != nil && *n.Delimiter == "":
 		return errors.New(`next.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`)
+	case n.DelimiterHex != nil && *n.DelimiterHex == "":
+		return errors.New(`next.delimiter_hex: is empty; want the bytes that end a packet, such as "0d0a"`)
 	case n.Once && n.Batch:
 		return errors.New("next.batch: stands beside once, which is one packet; leave one of them out")
-	case n.Delimiter != nil:
+	}
+	if n.Delimiter != nil {
 		n.Packets.Delimiter = *n.Delimiter
+	}
+	if n.DelimiterHex != nil {
+		n.Packets.DelimiterHex = *n.DelimiterHex
 	}
 	if n.Wait != nil {
 		wait, err := time.ParseDuration(*n.Wait)

@@ -32,6 +32,15 @@ func TestDecodeNextRefusesMistakes(t *testing.T) {
 		`{"delimiter":""}`:                                 `next.delimiter: is empty; want the bytes that end a packet`,
 		`{"once":true,"batch":true}`:                       `next.batch: stands beside once`,
 		`{"framing":"raw","delimiter":"x"}`:                `next.delimiter: belongs to framing "delimiter"`,
+		`{"delimiter":"\u00ff"}`:                           `next.delimiter: "\u00ff" is the bytes c3bf: a text holds characters, not bytes; for the bytes ff write delimiter_hex: "ff"`,
+		`{"delimiter_hex":""}`:                             `next.delimiter_hex: is empty`,
+		`{"delimiter_hex":"7"}`:                            `next.delimiter_hex: "7" can't be read; want two hexadecimal digits`,
+		`{"delimiter_hex":126}`:                            `next.delimiter_hex: a number can't be read`,
+		`{"delimiter":"a","delimiter_hex":"7e"}`:           `next.delimiter_hex: stands beside delimiter; want one of the two`,
+		`{"rules":[]}`:                                     `next.rules: is missing`,
+		`{"rules":[{"starts":1}]}`:                         `next.rules.starts: a number can't be read`,
+		`{"rules":[{},{}]}`:                                `next.rules.0.starts: is missing, so the rules behind it are never met`,
+		`{"rules":[{"rules":[]}]}`:                         `unknown field "rules"`,
 		`{"delimiters":["a","b","a"]}`:                     `next.delimiters: holds "a" twice`,
 		`{"delimiters":["a","ab"],"delimiter_wait":20}`:    `next.delimiter_wait: a number can't be read`,
 		`{"delimiters":["a","ab"],"delimiter_wait":"20"}`:  `next.delimiter_wait: "20" can't be read; want a duration with its unit`,
@@ -57,8 +66,12 @@ func TestDecodeNextFramings(t *testing.T) {
 		`{"once":true}`:                         {6, "ab;c\r\n", true},
 		`{"delimiter":";"}`:                     {3, "ab;", false},
 		`{"delimiters":["c",";"],"strip":true}`: {3, "ab", false},
-		`{"framing":"fixed","packet_size":5}`:   {5, "ab;c\r", false},
-		`{"framing":"raw","once":true}`:         {7, "ab;c\r\nd", true},
+		`{"rules":[{"starts":"x"},{"starts":"ab","framing":"fixed","packet_size":4}]}`: {4, "ab;c", false},
+		`{"delimiter_hex":"3b"}`:                                           {3, "ab;", false},
+		`{"delimiters_hex":["63 0d","3b63"]}`:                              {4, "ab;c", false},
+		`{"rules":[{"starts_hex":"6162","delimiter_hex":"63"}]}`:           {4, "ab;c", false},
+		`{"framing":"fixed","packet_size":5}`:                              {5, "ab;c\r", false},
+		`{"framing":"raw","once":true}`:                                    {7, "ab;c\r\nd", true},
 		`{"FRAMING":"length","length":{"bytes":1,"adjust":-95,"strip":1}}`: {3, "b;", false},
 	} {
 		f, once, err := framing.DecodeNext([]byte(raw), 100, 1000)
@@ -83,6 +96,9 @@ func FuzzDecodeNext(f *testing.F) {
 	f.Add(`{"framing":"length","length":{"bytes":2,"offset":1}}`)
 	f.Add(`{"delimiters":["a","b"],"once":true,"strip":true}`)
 	f.Add(`{"framing":"fixed","packet_size":3,"batch":true}`)
+	f.Add(`{"rules":[{"starts":".\r\n","framing":"fixed","packet_size":3},{"delimiter":"\r\n.\r\n"}],"once":true}`)
+	f.Add(`{"delimiters_hex":["ff","0d 0a"],"strip":true}`)
+	f.Add(`{"rules":[{"starts_hex":"7878","framing":"length","length":{"until_hex":"20"}},{"delimiter_hex":"7e"}]}`)
 	f.Add(`{"delimiters":["a","ab","b"],"delimiter_wait":"20ms","skip_empty":true}`)
 	f.Add(`{"framing":"length","length":{"ascii":true,"until":" "}}`)
 	f.Add(`{"framing":"length","length":{"bytes":2,"encoding":"bcd"},"batch":true}`)

@@ -4,13 +4,18 @@ import "time"
 
 // Packets are the settings that choose a Framing: keys of a server in the configuration, and of "next" in a reply.
 type Packets struct {
-	// Framing is what ends a packet: "delimiter" (the default), "length", "fixed" or "raw".
+	// Framing is what ends a packet: "delimiter" (the default), "length", "fixed", "raw", or "rules" (the default where there
+	// are Rules).
 	Framing string `mapstructure:"framing"`
 	// Delimiter ends a packet and belongs to it; "\r\n" by default.
 	Delimiter string `mapstructure:"delimiter"`
+	// DelimiterHex is Delimiter in hexadecimal digits, two for each byte.
+	DelimiterHex string `mapstructure:"delimiter_hex" json:"delimiter_hex"`
 	// Delimiters are several in place of one: the one that begins first ends the packet, of those that begin there the longest.
 	Delimiters []string `mapstructure:"delimiters"`
-	// DelimiterWait is how long one of Delimiters that may still become a longer one waits for more bytes; 20 ms by default.
+	// DelimitersHex are Delimiters in hexadecimal digits.
+	DelimitersHex []string `mapstructure:"delimiters_hex" json:"delimiters_hex"`
+	// DelimiterWait is how long one of Delimiters, here or in Rules, that may still become a longer one waits for more bytes; 20 ms by default.
 	DelimiterWait *time.Duration `mapstructure:"delimiter_wait" json:"-"`
 	// Strip leaves the delimiter out of what is handed over.
 	Strip bool `mapstructure:"strip"`
@@ -20,6 +25,8 @@ type Packets struct {
 	Length *Length `mapstructure:"length"`
 	// PacketSize is the length of every packet in bytes; framing fixed.
 	PacketSize int `mapstructure:"packet_size" json:"packet_size"`
+	// Rules are framings by the first bytes of a packet, the first that fits; framing rules.
+	Rules []Rule `mapstructure:"rules"`
 	// Batch hands over all complete packets that have arrived as one, as many as fit in read_buf_size.
 	Batch bool `mapstructure:"batch"`
 }
@@ -29,6 +36,9 @@ const (
 	framingLength    = "length"
 	framingFixed     = "fixed"
 	framingRaw       = "raw"
+	framingRules     = "rules"
+
+	framings = `"delimiter", "length", "fixed" or "raw"` // for errors
 
 	defaultDelimiter     = "\r\n"
 	defaultDelimiterWait = 20 * time.Millisecond
@@ -47,6 +57,8 @@ func (p *Packets) New(readSize, maxPacketSize int) (f Framing) {
 			readSize = min(readSize, maxPacketSize)
 		}
 		return newRaw(readSize)
+	case framingRules:
+		f = p.newRules(readSize, maxPacketSize)
 	default:
 		f = newDelimiters(p.delimiters(), p.Strip, p.delimiterWait())
 		if p.SkipEmpty {
@@ -59,17 +71,16 @@ func (p *Packets) New(readSize, maxPacketSize int) (f Framing) {
 	return f
 }
 
-// delimiters returns Delimiters, or Delimiter where they are not set.
+// delimiters returns the delimiters that are set.
 func (p *Packets) delimiters() [][]byte {
-	if p.Delimiters == nil {
-		return [][]byte{[]byte(p.Delimiter)}
+	if p.hasList() {
+		return allBytesOf(p.Delimiters, p.DelimitersHex)
 	}
-	var all [][]byte
-	for _, d := range p.Delimiters {
-		all = append(all, []byte(d))
-	}
-	return all
+	return [][]byte{bytesOf(p.Delimiter, p.DelimiterHex)}
 }
+
+// hasList reports whether there is a list of delimiters, which may be empty.
+func (p *Packets) hasList() bool { return p.Delimiters != nil || p.DelimitersHex != nil }
 
 func (p *Packets) delimiterWait() time.Duration {
 	if p.DelimiterWait == nil {

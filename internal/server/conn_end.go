@@ -91,6 +91,8 @@ func reasonOf(err error) wire.Reason {
 		return wire.ReasonSlow
 	case errors.Is(err, framing.ErrTooLong), errors.Is(err, framing.ErrLength):
 		return wire.ReasonTooLong
+	case errors.Is(err, framing.ErrNoRule):
+		return wire.ReasonFraming
 	case errors.Is(err, stream.ErrMemory):
 		return wire.ReasonMemory
 	case errors.Is(err, io.ErrClosedPipe), errors.As(err, &network), errors.Is(err, stream.ErrTLS), errors.Is(err, stream.ErrTruncated):

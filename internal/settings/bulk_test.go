@@ -26,10 +26,9 @@ func TestBulkLimits(t *testing.T) {
 
 // The configuration library leaves an empty section out of what it decodes.
 func TestEmptyBulkIsASection(t *testing.T) {
-	section := map[string]any{"servers": map[string]any{"a": map[string]any{"addr": ":0"}}}
-	for name, want := range map[string]int{"tcp.bulk": defaultBulkEvents, "tcp.other": 0} {
+	for name, want := range map[string]int{"bulk": defaultBulkEvents, "other": 0} {
 		c := new(lineConfig)
-		require.NoError(t, c.Load(sections{"tcp": section, name: map[string]any{}}, c, c.check))
+		require.NoError(t, c.Load(sections{"tcp": with(name, m{})}, c, c.check))
 		events, _ := c.BulkLimits()
 		require.Equal(t, want, events)
 	}

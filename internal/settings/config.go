@@ -120,16 +120,6 @@ func (c *Config) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
-func (c *Config) warnOfEscapes(key, delimiter string) {
-	if meant := unescape.Replace(delimiter); meant != delimiter {
-		c.warn("%s: is the %d characters %s, a backslash among them; YAML reads escapes in double quotes only: "+
-			"if %q was meant, write %q", key, len(delimiter), delimiter, meant, meant)
-	}
-}
-
-// unescape replaces the escapes that YAML keeps in single quotes by what they are in double quotes.
-var unescape = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\0`, "\x00")
-
 func (c *Config) warnOfPacketSize(key string, size int) {
 	if half := c.MemoryLimitBytes() / 2; half > 0 && int64(size) > half {
 		c.warn("%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",

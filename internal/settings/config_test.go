@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/framing"
 )
 
 func TestConfigDefaults(t *testing.T) {
@@ -43,7 +45,8 @@ func TestReadBufferSizeInBytes(t *testing.T) {
 }
 
 func TestEscapesInDelimiterWarn(t *testing.T) {
-	for delimiter, want := range map[string]bool{`\r\n`: true, `\n`: true, "\r\n": false, `\`: false, `a\0`: true, "|": false} {
+	for delimiter, want := range map[string]bool{
+		`\xff`: true, `\x1c\r`: true, `\e`: true, `\u00ff`: true, `\x1`: false, `\d`: false, `\r\n`: true, `\n`: true, "\r\n": false, `\`: false, `a\0`: true, "|": false} {
 		s := &Server{Addr: ":0"}
 		s.Delimiter = delimiter
 		c, err := checked(s)
@@ -51,6 +54,23 @@ func TestEscapesInDelimiterWarn(t *testing.T) {
 		require.Equal(t, want, len(c.Warnings()) == 1, "%q: %v", delimiter, c.Warnings())
 		require.Equal(t, delimiter, s.Delimiter, "the value stays as it is")
 	}
+
+	for delimiter, want := range map[string]string{
+		`\xff`: `if the bytes ff were meant, write delimiter_hex: "ff"`, `\x1c\r`: `if "\x1c\r" was meant, write "\x1c\r"`,
+	} {
+		s := &Server{Addr: ":0"}
+		s.Delimiter = delimiter
+		c, err := checked(s)
+		require.NoError(t, err)
+		require.Contains(t, c.Warnings()[0], want)
+	}
+	rules := &Server{Addr: ":0"}
+	rules.Rules = []framing.Rule{{Starts: `\x78`, Framing: "length", Length: &framing.Length{Bytes: 2}}, {Delimiter: `\n`}}
+	inRules, err := checked(rules)
+	require.NoError(t, err)
+	require.Len(t, inRules.Warnings(), 2)
+	require.Contains(t, inRules.Warnings()[0], "tcp.servers.a.rules.0.starts: is the 4 characters")
+	require.Contains(t, inRules.Warnings()[1], "tcp.servers.a.rules.1.delimiter: is the 2 characters")
 
 	s := &Server{Addr: ":0"}
 	s.Delimiters = []string{"\n", `\r`}

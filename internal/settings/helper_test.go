@@ -65,7 +65,32 @@ func checked(s *Server) (*Config, error) {
 // sections is RoadRunner's config plugin: what stands below the name of a section, as YAML is decoded.
 type sections map[string]any
 
-func (s sections) Has(name string) bool { return s[name] != nil }
+func (s sections) Has(name string) bool { return s.get(name) != nil }
+
+func (s sections) get(name string) any {
+	at := any(m(s))
+	for _, key := range strings.Split(name, ".") {
+		section, _ := at.(m)
+		at = section[key]
+	}
+	return at
+}
+
+// withoutEmpty is what RoadRunner's config plugin leaves of a section.
+func withoutEmpty(section m) m {
+	left := make(m)
+	for key, value := range section {
+		inner, isMap := value.(m)
+		list, isList := value.([]any)
+		switch {
+		case isMap && len(inner) > 0:
+			left[key] = withoutEmpty(inner)
+		case !isMap && (!isList || len(list) > 0):
+			left[key] = value
+		}
+	}
+	return left
+}
 
 var jsonKey = regexp.MustCompile(`"[^"]*":`)
 
@@ -76,15 +101,21 @@ func (s sections) UnmarshalKey(name string, out any) error {
 		if !ok {
 			return errors.New("not a map")
 		}
-		*raw = section
+		*raw = withoutEmpty(section)
 		return nil
 	}
-	b, err := json.Marshal(s[name])
+	if any, ok := out.(*any); ok {
+		*any = s.get(name)
+		return nil
+	}
+	section, _ := s[name].(map[string]any)
+	b, err := json.Marshal(withoutEmpty(section))
 	if err != nil {
 		return err
 	}
 	b = jsonKey.ReplaceAllFunc(b, func(key []byte) []byte {
-		if string(key) == `"packet_size":` {
+		switch strings.TrimSuffix(strings.Trim(string(key), `":`), "_hex") {
+		case "packet_size", "skip_empty", "delimiter", "delimiters", "starts", "until":
 			return key // has a JSON tag of its own
 		}
 		return bytes.ReplaceAll(key, []byte("_"), nil)

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
+
+	"github.com/rrtcp/tcp/internal/framing"
 )
 
 // validator compares a section as the file has it with the struct that it is decoded into.
@@ -45,14 +48,20 @@ func (v *validator) fail(key, format string, args ...any) {
 	v.reported = append(v.reported, key)
 }
 
+// haveBytes are the sections with keys whose value is bytes.
+var haveBytes = []reflect.Type{reflect.TypeOf(Server{}), reflect.TypeOf(framing.Rule{}), reflect.TypeOf(framing.Length{})}
+
 func (v *validator) section(path string, section map[string]any, like reflect.Type) {
 	known := Keys(like)
+	hasBytes := slices.Contains(haveBytes, like)
 	if like == reflect.TypeOf(Server{}) {
 		section = v.dottedNames(path, section, known)
 	}
 	for _, key := range sortedKeys(section) {
 		if field, ok := known[strings.ToLower(key)]; ok {
-			v.value(path+"."+key, section[key], field)
+			if !hasBytes || !v.bytes(path+"."+key, strings.ToLower(key), section[key]) {
+				v.value(path+"."+key, section[key], field)
+			}
 			continue
 		}
 		v.warnings = append(v.warnings, fmt.Sprintf("%s.%s: unknown key, ignored; the nearest known one is %s",
@@ -66,7 +75,7 @@ func (v *validator) dottedNames(path string, server map[string]any, known map[st
 	rest := make(map[string]any)
 	for _, key := range sortedKeys(server) {
 		inner, ok := server[key].(map[string]any)
-		if ok && !isSection(known[strings.ToLower(key)]) {
+		if field := known[strings.ToLower(key)]; ok && !isSection(field) && (field == nil || hasAddr(inner)) {
 			full := path + "." + key + pathToServer(inner, known)
 			v.fail(full, "%s", dotInName(strings.TrimPrefix(full, "tcp.servers.")))
 			continue
@@ -77,6 +86,17 @@ func (v *validator) dottedNames(path string, server map[string]any, known map[st
 		v.reported = append(v.reported, path) // no server has this name
 	}
 	return rest
+}
+
+// hasAddr reports whether keys of a server are somewhere below inner.
+func hasAddr(inner map[string]any) bool {
+	for key, value := range inner {
+		deeper, _ := value.(map[string]any)
+		if strings.EqualFold(key, "addr") || hasAddr(deeper) {
+			return true
+		}
+	}
+	return false
 }
 
 func isSection(t reflect.Type) bool {

@@ -12,7 +12,7 @@ import (
 type Configurer interface {
 	// UnmarshalKey decodes the section name into out.
 	UnmarshalKey(name string, out any) error
-	// Has reports whether there is a section name.
+	// Has reports whether there is a section, or a key, of that name.
 	Has(name string) bool
 }
 
@@ -25,10 +25,14 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 		return errors.New("tcp: is no section; want keys of its own below it, servers among them")
 	}
 	decodeErr := from.UnmarshalKey(sectionName, section) // decodes what it can
-	if c.Bulk == nil && from.Has(sectionName+".bulk") {
-		c.Bulk = new(Bulk) // bulk: {}, which UnmarshalKey leaves out: the configuration library drops empty sections
-	}
+	c.restoreSections(from)
 	found := validateKeys(raw, reflect.TypeOf(section).Elem())
+	found.dropped(from, sectionName, raw, reflect.TypeOf(section).Elem())
+	servers, _ := raw["servers"].(map[string]any)
+	for _, name := range sortedKeys(servers) {
+		server, _ := servers[name].(map[string]any)
+		found.dropped(from, "tcp.servers."+name, server, reflect.TypeOf(Server{}))
+	}
 	c.warnings = append(c.warnings, found.warnings...)
 	errs := found.errs
 	if decodeErr != nil && len(errs) == 0 {

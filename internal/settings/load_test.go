@@ -56,8 +56,8 @@ func (s strict) UnmarshalKey(name string, out any) error {
 func TestLoadReportsDecodingError(t *testing.T) {
 	err := new(lineConfig).load(strict{sections{"tcp": with("dialect", "released")}})
 	require.EqualError(t, err, "tcp: want keys below it as docs/configuration.md has them: of the library")
-	err = new(lineConfig).load(strict{sections{"tcp": with("dialect", []any{})}})
-	require.EqualError(t, err, `tcp.dialect: "[]" can't be read; want a text`, "the better text is enough")
+	err = new(lineConfig).load(strict{sections{"tcp": with("dialect", []any{1})}})
+	require.EqualError(t, err, `tcp.dialect: "[1]" can't be read; want a text`, "the better text is enough")
 }
 
 // What stands in the file may be of any type: nothing panics, and every mistake is named by its key.

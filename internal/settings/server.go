@@ -107,9 +107,6 @@ func (s *Server) check(key string, c *Config) (errs []error) {
 
 // warn adds warnings about values that are probably not what was meant.
 func (s *Server) warn(key string, c *Config) {
-	c.warnOfEscapes(key+".delimiter", s.Delimiter)
-	for _, d := range s.Delimiters {
-		c.warnOfEscapes(key+".delimiters", d)
-	}
+	s.Packets.Texts(func(name, text string) { c.warnOfEscapes(key+"."+name, text) })
 	c.warnOfPacketSize(key+".max_packet_size", s.limits.packetSize)
 }

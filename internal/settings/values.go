@@ -56,7 +56,8 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 	case reflect.Bool:
 		_, isBool := value.(bool)
 		_, err := strconv.ParseBool(text)
-		return isBool || isNumber || isText && err == nil, "true or false"
+		number, _ := toFloat(value)
+		return isBool || isNumber && (number == 0 || number == 1) || isText && err == nil, "true or false"
 	case reflect.Int:
 		return isWhole(value), "a whole number"
 	case reflect.Uint64:
@@ -75,7 +76,7 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 
 // digits finds a length.ascii of true without until: decoded it could not be told from 1.
 func (v *validator) digits(path string, length map[string]any) {
-	if length["ascii"] == true && length["until"] == nil {
+	if length["ascii"] == true && length["until"] == nil && length["until_hex"] == nil {
 		v.fail(path+".ascii", `is true; want the number of digits, such as 4, or beside it the byte that ends them, such as until: " "`)
 	}
 }

@@ -31,8 +31,9 @@ type ReaderConfig struct {
 // goroutine uses it.
 type Reader struct {
 	ReaderConfig
-	replaced framing.Framing // in place of Framing; no Split: none
-	once     bool            // replaced is for one packet
+	replaced framing.Framing  // in place of Framing; no Split: none
+	once     bool             // replaced is for one packet
+	narrowed *framing.Framing // the one of them that cuts the packet which has begun; nil: not known yet, or there is one
 
 	buffer     *Buffer // nil: none
 	start, end int     // buffer.Bytes[start:end] has arrived and is not handed over yet
@@ -85,7 +86,7 @@ func (r *Reader) fillBatch() {
 }
 
 // Use cuts what is not handed over yet, and what comes, by another framing: once, or from now on. It comes between packets.
-func (r *Reader) Use(f framing.Framing, once bool) { r.replaced, r.once = f, once }
+func (r *Reader) Use(f framing.Framing, once bool) { r.replaced, r.once, r.narrowed = f, once, nil }
 
 // StopWaiting makes Next return the packets that have arrived, and err when a read brings nothing; setDeadline, which is called
 // before each read, bounds it. The unfinished packet behind them is no tail. It must not be called while Next runs.
@@ -95,7 +96,10 @@ func (r *Reader) StopWaiting(err error, setDeadline func()) {
 
 // rule is the framing in force.
 func (r *Reader) rule() *framing.Framing {
-	if r.replaced.Split != nil {
+	switch {
+	case r.narrowed != nil:
+		return r.narrowed
+	case r.replaced.Split != nil:
 		return &r.replaced
 	}
 	return &r.Framing
@@ -227,10 +231,11 @@ func (r *Reader) cut() ([]byte, error) {
 		}
 		rule := r.rule()
 		if rule.IsEmpty != nil && rule.IsEmpty(r.buffer.Bytes[r.start:r.start+n]) {
-			r.start, r.seen = r.start+n, 0
+			r.skip(n)
 			continue
 		}
 		if rule.Batch > 0 {
+			r.narrowed = nil // the packets behind the first may have another one
 			n = r.batchSize(n)
 			packet = r.buffer.Bytes[r.start : r.start+n]
 		}
@@ -247,7 +252,7 @@ func (r *Reader) first() (n int, packet []byte, err error) {
 	}
 	r.decided = false
 	if err != nil || n == 0 {
-		r.seen = max(0, r.Unfinished()-r.rule().Overlap)
+		r.see()
 		return 0, nil, err
 	}
 	if r.seen > 0 { // strip removes bytes at the end only: a framing that strips leading bytes has Overlap Everything
@@ -258,6 +263,14 @@ func (r *Reader) first() (n int, packet []byte, err error) {
 		return 0, nil, framing.ErrTooLong
 	}
 	return n, packet, nil
+}
+
+// see notes that what has arrived is no whole packet.
+func (r *Reader) see() {
+	if narrow := r.rule().Narrow; narrow != nil && r.Unfinished() > 0 {
+		r.narrowed = narrow(r.buffer.Bytes[r.start:r.end])
+	}
+	r.seen = max(0, r.Unfinished()-r.rule().Overlap)
 }
 
 // batchSize returns how many bytes of complete packets are handed over together; the first packet has n.
@@ -279,11 +292,15 @@ func (r *Reader) isTooLong(n int) bool { return r.MaxPacketSize > 0 && n > r.Max
 
 // advance moves behind a packet of n bytes.
 func (r *Reader) advance(n int) {
-	r.start, r.seen, r.lastSize = r.start+n, 0, n
+	r.skip(n)
+	r.lastSize = n
 	if r.once {
 		r.Use(framing.Framing{}, false)
 	}
 }
+
+// skip moves behind a packet of n bytes that is not handed over.
+func (r *Reader) skip(n int) { r.start, r.seen, r.narrowed = r.start+n, 0, nil }
 
 // cutTail takes what the end of file completes.
 func (r *Reader) cutTail() ([]byte, bool, error) {
@@ -297,7 +314,7 @@ func (r *Reader) cutTail() ([]byte, bool, error) {
 			return nil, false, io.EOF
 		}
 		if isEmpty := r.rule().IsEmpty; !isTail && isEmpty != nil && isEmpty(r.buffer.Bytes[r.start:r.start+n]) {
-			r.start += n
+			r.skip(n)
 			continue
 		}
 		r.advance(n)

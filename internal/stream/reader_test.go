@@ -84,7 +84,7 @@ func TestReaderMatchesReference(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Equal(t, wantTail, tail)
 		if isBad {
-			require.True(t, errors.Is(err, framing.ErrLength) || errors.Is(err, framing.ErrTooLong), "%v", err)
+			require.True(t, errors.Is(err, framing.ErrLength) || errors.Is(err, framing.ErrTooLong) || errors.Is(err, framing.ErrNoRule), "%v", err)
 			return
 		}
 		require.ErrorIs(t, err, io.EOF)
@@ -239,6 +239,27 @@ func TestReaderScansOnce(t *testing.T) {
 	require.Less(t, scanned, len(stream)+len(stream)/100, "bytes passed to Split in all")
 }
 
+// A packet that a rule cuts is scanned once, too, however it arrives.
+func TestReaderScansPacketsOfRulesOnce(t *testing.T) {
+	p := framing.Packets{Rules: []framing.Rule{{Starts: "$", Framing: "fixed", PacketSize: 2}, {Delimiter: "\n.\n"}}}
+	require.Empty(t, p.Init("x", 0))
+	stream, scanned := x(1<<20)+"\n.\n", 0
+	config := lines(t, &pieces{left: framingtest.Pieces("$$"+stream+"$$", func() int { return 1000 }), end: io.EOF})
+	config.Framing = p.New(1<<20, 0)
+	narrow := config.Framing.Narrow
+	config.Framing.Narrow = func(data []byte) *framing.Framing {
+		f := *narrow(data)
+		split := f.Split
+		f.Split = func(data []byte, atEOF bool) (int, []byte, error) { scanned += len(data); return split(data, atEOF) }
+		return &f
+	}
+	got, _, err := readAll(&Reader{ReaderConfig: config})
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, []string{"$$", stream, "$$"}, got)
+	require.Greater(t, scanned, 1<<20-2000)
+	require.Less(t, scanned, len(stream)+len(stream)/100, "bytes passed to Split in all")
+}
+
 func TestReaderUsesAnotherFraming(t *testing.T) {
 	const before, mail, behind = "EHLO\nDATA\n", "a\n.b\n\n.\n", "QUIT\nNOOP\n"
 	for name, next := range map[string]struct {
@@ -250,6 +271,7 @@ func TestReaderUsesAnotherFraming(t *testing.T) {
 		"stripped":  {framing.Packets{Delimiter: "\n.\n", Strip: true}, mail, []string{"a\n.b\n"}},
 		"length":    {framing.Packets{Framing: "length", Length: &framing.Length{Bytes: 2}}, "\x00\x05ab\ncd", []string{"\x00\x05ab\ncd"}},
 		"empty":     {framing.Packets{Framing: "length", Length: &framing.Length{Varint: true, Strip: 1}}, "\x00", []string{""}},
+		"rules":     {framing.Packets{Rules: []framing.Rule{{Starts: "Q"}, {Starts: "a", Delimiter: "\n.\n"}}}, mail, []string{mail}},
 		"fixed":     {framing.Packets{Framing: "fixed", PacketSize: 7}, "a\nb\nc\nd", []string{"a\nb\nc\nd"}},
 	} {
 		require.Empty(t, next.packets.Init("next", 0))

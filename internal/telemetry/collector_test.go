@@ -119,7 +119,7 @@ func TestCollectorBeginsAtZero(t *testing.T) {
 			add(name, on)
 		}
 		for _, reason := range []string{
-			"eof", "reset", "worker", "reply", "error", "rpc", "idle", "slow", "too_long", "memory", "overload", "shutdown", "handshake",
+			"eof", "reset", "worker", "reply", "error", "rpc", "idle", "slow", "too_long", "memory", "overload", "shutdown", "handshake", "framing",
 		} {
 			add("closed_total", "reason="+reason+","+on)
 		}

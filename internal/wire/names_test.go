@@ -47,7 +47,7 @@ func TestStateNames(t *testing.T) {
 
 func TestReasonKinds(t *testing.T) {
 	faults := map[Reason]bool{ReasonReply: true, ReasonError: true}
-	limits := map[Reason]bool{ReasonIdle: true, ReasonSlow: true, ReasonTooLong: true, ReasonMemory: true}
+	limits := map[Reason]bool{ReasonIdle: true, ReasonSlow: true, ReasonTooLong: true, ReasonMemory: true, ReasonFraming: true}
 	for r := range Reason(NumReasons) {
 		require.Equal(t, faults[r], r.IsFault(), r)
 		require.Equal(t, limits[r], r.IsLimit(), r)

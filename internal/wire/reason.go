@@ -19,6 +19,7 @@ const (
 	ReasonOverload         // no worker was free in time
 	ReasonShutdown         // RoadRunner is stopping
 	ReasonHandshake        // the PROXY header or the TLS handshake failed; no worker was told
+	ReasonFraming          // a packet began as none of the rules says
 
 	NumReasons = iota
 )
@@ -38,6 +39,7 @@ var reasonNames = [NumReasons]string{
 	ReasonOverload:  "overload",
 	ReasonShutdown:  "shutdown",
 	ReasonHandshake: "handshake",
+	ReasonFraming:   "framing",
 }
 
 // String returns the reason as it is on the wire; ReasonNone is empty.
@@ -46,7 +48,7 @@ func (r Reason) String() string { return reasonNames[r] }
 // IsFault reports whether the workers or the plugin are to blame: such an end is logged as an error.
 func (r Reason) IsFault() bool { return r == ReasonReply || r == ReasonError }
 
-// IsLimit reports whether a configured limit ended the connection: such an end closes the socket hard.
+// IsLimit reports whether a configured limit or rule ended the connection: such an end closes the socket hard.
 func (r Reason) IsLimit() bool {
-	return r == ReasonIdle || r == ReasonSlow || r == ReasonTooLong || r == ReasonMemory
+	return r == ReasonIdle || r == ReasonSlow || r == ReasonTooLong || r == ReasonMemory || r == ReasonFraming
 }

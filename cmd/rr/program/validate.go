@@ -24,7 +24,7 @@ func (l Line) validate(file string, out io.Writer) error {
 		name = "the built-in config"
 	}
 
-	found := l.mistakes(c)
+	found := append(l.mistakes(c), l.changed(c, from)...)
 	for _, mistake := range found {
 		fmt.Fprintln(out, mistake)
 	}

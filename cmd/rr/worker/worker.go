@@ -68,14 +68,32 @@ type Reply struct {
 type Framing struct {
 	Framing       string   `json:"framing,omitempty"`
 	Delimiter     string   `json:"delimiter,omitempty"`
+	DelimiterHex  string   `json:"delimiter_hex,omitempty"`
 	Delimiters    []string `json:"delimiters,omitempty"`
+	DelimitersHex []string `json:"delimiters_hex,omitempty"`
 	DelimiterWait string   `json:"delimiter_wait,omitempty"`
 	Strip         bool     `json:"strip,omitempty"`
 	SkipEmpty     bool     `json:"skip_empty,omitempty"`
 	Length        *Length  `json:"length,omitempty"`
 	PacketSize    int      `json:"packet_size,omitempty"`
+	Rules         []Rule   `json:"rules,omitempty"`
 	Batch         bool     `json:"batch,omitempty"`
 	Once          bool     `json:"once,omitempty"` // for one packet; then comes the server's own
+}
+
+// Rule is the framing of packets that begin with certain bytes.
+type Rule struct {
+	Starts        string   `json:"starts,omitempty"`
+	StartsHex     string   `json:"starts_hex,omitempty"`
+	Framing       string   `json:"framing,omitempty"`
+	Delimiter     string   `json:"delimiter,omitempty"`
+	DelimiterHex  string   `json:"delimiter_hex,omitempty"`
+	Delimiters    []string `json:"delimiters,omitempty"`
+	DelimitersHex []string `json:"delimiters_hex,omitempty"`
+	Strip         bool     `json:"strip,omitempty"`
+	SkipEmpty     bool     `json:"skip_empty,omitempty"`
+	Length        *Length  `json:"length,omitempty"`
+	PacketSize    int      `json:"packet_size,omitempty"`
 }
 
 // Length is a field that announces the length of its packet.
@@ -86,6 +104,7 @@ type Length struct {
 	Mask     *uint64 `json:"mask,omitempty"`
 	ASCII    int     `json:"ascii,omitempty"`
 	Until    string  `json:"until,omitempty"`
+	UntilHex string  `json:"until_hex,omitempty"`
 	Varint   bool    `json:"varint,omitempty"`
 	Offset   int     `json:"offset,omitempty"`
 	Adjust   int     `json:"adjust,omitempty"`

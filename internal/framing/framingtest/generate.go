@@ -12,6 +12,25 @@ import (
 
 // Packets generates settings of any framing but raw. Init may refuse them.
 var Packets = rapid.Custom(func(t *rapid.T) framing.Packets {
+	if rapid.IntRange(0, 4).Draw(t, "rules") > 0 {
+		return single.Draw(t, "packets")
+	}
+	p := framing.Packets{Framing: "rules"}
+	for _, s := range rapid.SliceOfN(single, 1, 4).Draw(t, "packets") {
+		p.Rules = append(p.Rules, framing.Rule{
+			Starts:  rapid.SampledFrom([]string{"a", "aa", "x", "\r", "\x00", "0", "1"}).Draw(t, "starts"),
+			Framing: s.Framing, Delimiter: s.Delimiter, Delimiters: s.Delimiters, Strip: s.Strip, SkipEmpty: s.SkipEmpty,
+			Length: s.Length, PacketSize: s.PacketSize,
+		})
+	}
+	if rapid.Bool().Draw(t, "all") {
+		p.Rules[len(p.Rules)-1].Starts = ""
+	}
+	return p
+})
+
+// single generates settings of one framing.
+var single = rapid.Custom(func(t *rapid.T) framing.Packets {
 	switch rapid.IntRange(0, 3).Draw(t, "framing") {
 	case 0:
 		return framing.Packets{Framing: "fixed", PacketSize: rapid.IntRange(1, 20).Draw(t, "size")}
@@ -64,6 +83,16 @@ var lengths = rapid.Custom(func(t *rapid.T) *framing.Length {
 func Streams(p framing.Packets) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		pieces := []string{"a", "aab", "abc", "\r\n", "\r", "\n", ".", "\x00", "\xff", "aaac", "xyz", "c"}
+		lengths := []*framing.Length{p.Length}
+		for _, r := range p.Rules {
+			lengths = append(lengths, r.Length)
+			pieces = append(pieces, r.Starts+"a\r\n", r.Starts)
+		}
+		for _, l := range lengths[1:] {
+			if l != nil {
+				pieces = append(pieces, lengthPacket(t, l), lengthPacket(t, l))
+			}
+		}
 		if p.Length != nil {
 			whole := []string{lengthPacket(t, p.Length), lengthPacket(t, p.Length), lengthPacket(t, p.Length)}
 			if rapid.Bool().Draw(t, "noise") {

@@ -18,21 +18,49 @@ import (
 // begin a packet.
 func Cut(p framing.Packets, stream string, maxPacketSize int) (packets []string, isTail bool, left int, isBad bool) {
 	for stream != "" {
-		n, packet, isBad := First(p, stream, maxPacketSize)
+		q, fits := chosen(p, stream)
+		if fits != whole {
+			isTooLong := maxPacketSize > 0 && len(stream) > maxPacketSize
+			return packets, false, len(stream), fits == never || isTooLong
+		}
+		n, packet, isBad := First(q, stream, maxPacketSize)
 		switch {
 		case isBad:
 			return packets, false, len(stream), true
-		case n == 0 && isDelimited(p):
+		case n == 0 && isDelimited(q):
 			return append(packets, stream), true, 0, false
 		case n == 0:
 			return packets, false, len(stream), false
 		}
-		if !p.SkipEmpty || !slices.Contains(delimitersOf(p), stream[:n]) {
+		if !q.SkipEmpty || !slices.Contains(delimitersOf(q), stream[:n]) {
 			packets = append(packets, packet)
 		}
 		stream = stream[n:]
 	}
 	return packets, false, 0, false
+}
+
+// How the first bytes of a stream fit rules.
+const (
+	never = iota // none
+	half         // one, if more came
+	whole
+)
+
+// chosen returns the settings of the first packet of stream.
+func chosen(p framing.Packets, stream string) (q framing.Packets, fits int) {
+	if p.Framing != "rules" {
+		return p, whole
+	}
+	for _, r := range p.Rules {
+		switch {
+		case strings.HasPrefix(stream, string(r.First())):
+			return r.Packets(), whole
+		case strings.HasPrefix(string(r.First()), stream):
+			fits = half
+		}
+	}
+	return q, fits
 }
 
 func isDelimited(p framing.Packets) bool { return p.Framing == "delimiter" }

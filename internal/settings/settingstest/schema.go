@@ -76,8 +76,6 @@ func (s Schema) requireKeys(t *testing.T, path string, n node, like reflect.Type
 // withoutDefault are keys that have no default and explain themselves.
 var withoutDefault = []string{
 	"tcp.servers.<name>.read_buf_size", // that of tcp
-	"tcp.servers.<name>.length.ascii",
-	"tcp.servers.<name>.length.varint",
 }
 
 // requireExplained requires that a key is in the document, and has a default or an example.

@@ -1,8 +1,10 @@
 // Command gateway is a worker for GPS trackers of Teltonika (Codec 8 over TCP). A tracker says who it is, a number of two
-// bytes before it; from then on it sends records, with a length of four bytes. Who it is goes with the connection.
+// bytes before it; from then on it sends records, with a length of four bytes, and now and then a byte FF alone, to keep the
+// connection open. Who it is goes with the connection.
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,17 +21,16 @@ func main() {
 	}
 }
 
+var ping = []byte{0xff}
+
 var imei = regexp.MustCompile(`^\d{15}$`)
 
 func answer(e worker.Event) (worker.Reply, error) {
 	switch {
-	case e.Event == worker.Connected: // the first packet is not like the others, which the configuration describes
-		hello := &worker.Framing{Framing: "length", Length: &worker.Length{Bytes: 2, Strip: 2}, Once: true}
-		return worker.Reply{Context: worker.Continue, Next: hello}, nil
-	case e.Event != worker.Data:
+	case e.Event != worker.Data, bytes.Equal(e.Body, ping):
 		return worker.Reply{Context: worker.Continue}, nil
 	case e.State == "":
-		return hello(string(e.Body))
+		return hello(string(e.Body[min(2, len(e.Body)):]))
 	}
 
 	records, err := count(e.Body)

@@ -23,8 +23,11 @@ type conversation struct {
 	Mail    bool     `json:"mail,omitempty"` // the next packet is one
 }
 
-// endOfMail ends the one packet that follows DATA.
-const endOfMail = "\r\n.\r\n"
+// mail is the one packet that follows DATA: up to a dot alone on a line. One without any line is that dot.
+var mail = worker.Framing{Once: true, Rules: []worker.Rule{
+	{Starts: ".\r\n", Framing: "fixed", PacketSize: len(".\r\n")},
+	{Delimiter: "\r\n.\r\n"},
+}}
 
 func main() {
 	if err := worker.Serve(answer); err != nil {
@@ -59,7 +62,7 @@ func answer(e worker.Event) (worker.Reply, error) {
 	case strings.HasPrefix(text, "221"):
 		return worker.Reply{Context: worker.WriteClose, Body: []byte(text + "\r\n")}, nil
 	case c.Mail:
-		return c.reply(text, &worker.Framing{Framing: "delimiter", Delimiter: endOfMail, Once: true})
+		return c.reply(text, &mail)
 	}
 	return c.reply(text, nil)
 }

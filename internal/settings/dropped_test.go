@@ -1,0 +1,38 @@
+package settings
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A section that is empty in the file is empty, not absent.
+func TestEmptySectionsAreSet(t *testing.T) {
+	lines, _ := load(m{"servers": m{"a": m{"addr": ":0", "tls": m{}, "proxy_protocol": m{}}}})
+	require.Len(t, lines, 3, "%v", lines)
+	require.Contains(t, lines[0], "tcp.servers.a.proxy_protocol.trusted: ")
+	require.Contains(t, lines[1], "tcp.servers.a.tls.cert: ")
+
+	lines, _ = load(m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{}}}})
+	require.Len(t, lines, 1, "%v", lines)
+	require.Contains(t, lines[0], "tcp.servers.a.length.bytes: is missing")
+
+	c := new(lineConfig)
+	require.NoError(t, c.load(sections{"tcp": m{"servers": m{"a": m{"addr": "unix:///a", "proxy_protocol": m{}}}}}))
+	require.NotNil(t, c.Servers["a"].ProxyProtocol, "the clients of a unix socket are trusted, so nothing is missing")
+}
+
+func TestEmptyListsAreRefused(t *testing.T) {
+	for key, want := range map[string]string{
+		"events":         "is empty; for DATA alone write [DATA], for all events leave it out",
+		"delimiters":     "is empty; want a list of at least one item, or leave it out",
+		"delimiters_hex": "is empty; want a list of at least one item",
+		"rules":          "is empty; want a list of at least one item",
+	} {
+		lines, _ := load(withServer(key, []any{}))
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], "tcp.servers.a."+key+": "+want)
+	}
+	lines, _ := load(withServer("tls", m{"cert": "x", "key": "x", "certs": []any{}}))
+	require.Contains(t, lines[0], "tcp.servers.a.tls.certs: is empty; want a list")
+}
