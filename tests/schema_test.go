@@ -155,6 +155,8 @@ func TestSchemaMistakes(t *testing.T) {
 		"delimiters in two notations":        `{servers: {a: {addr: ":1", delimiters: ["~"], delimiters_hex: ["7e"]}}}`,
 		"first bytes in two notations":       `{servers: {a: {addr: ":1", rules: [{starts: "~", starts_hex: "7e"}]}}}`,
 		"digits up to a digit in hex":        `{servers: {a: {addr: ":1", framing: length, length: {until_hex: "35"}}}}`,
+		"something else for a long packet":   `{servers: {a: {addr: ":1", on_too_long: drop}}}`,
+		"a long packet of framing raw":       `{servers: {a: {addr: ":1", framing: raw, on_too_long: discard}}}`,
 		"an unknown framing":                 `{servers: {a: {addr: ":1", framing: lines}}}`,
 		"framing length without a length":    `{servers: {a: {addr: ":1", framing: length}}}`,
 		"framing fixed without a size":       `{servers: {a: {addr: ":1", framing: fixed}}}`,

@@ -109,9 +109,9 @@ func matchPrefix(data []byte, delimiters [][]byte) (n int, mayGrow bool) {
 }
 
 // isOneOf returns a function that reports whether a packet is one of the delimiters and nothing else.
-func isOneOf(delimiters [][]byte) func([]byte) bool {
-	return func(packet []byte) bool {
-		return slices.ContainsFunc(delimiters, func(d []byte) bool { return bytes.Equal(packet, d) })
+func isOneOf(delimiters [][]byte) func([]byte, int) bool {
+	return func(data []byte, n int) bool {
+		return slices.ContainsFunc(delimiters, func(d []byte) bool { return bytes.Equal(data[:n], d) })
 	}
 }
 

@@ -23,11 +23,15 @@ type Framing struct {
 	// Wait is how long a delimiter that may still grow waits for more bytes, at the end of what has arrived. Then Split with
 	// atEOF set decides: a packet that comes without bufio.ErrFinalToken ends there. 0: nothing waits.
 	Wait time.Duration
-	// IsEmpty reports that a packet, delimiter included, is empty and is not to be handed over. nil: every packet is.
-	IsEmpty func(packet []byte) bool
+	// IsEmpty reports that the packet of n bytes which data begins with is empty and is not to be handed over. nil: every packet is.
+	IsEmpty func(data []byte, n int) bool
 	// Narrow returns the framing that cuts the packet which data begins with, where Split has several to choose from; it needs
 	// less of a packet that was seen already. nil: that is not known yet, or there is one framing alone.
 	Narrow func(data []byte) *Framing
+	// Head is how many leading bytes of a packet Split strips.
+	Head int
+	// Size returns the size in bytes that the packet which data begins with announces; 0: none, or not yet. nil: none ever.
+	Size func(data []byte) int64
 	// Finished returns how many bytes of data, which begins at a packet, are complete packets: the sum of what Split would
 	// find one by one. nil: call Split.
 	Finished func(data []byte) int
@@ -35,6 +39,16 @@ type Framing struct {
 
 // Everything is the Overlap of a Framing whose Split needs a packet from its first byte.
 const Everything = math.MaxInt
+
+// TooLong is what becomes of a packet that exceeds max_packet_size.
+type TooLong uint8
+
+// It ends the connection; it is dropped up to its end; or its first bytes are handed over, and the rest is dropped.
+const (
+	TooLongCloses TooLong = iota
+	TooLongDiscards
+	TooLongTruncates
+)
 
 var (
 	// ErrLength is Split's error for a length field whose value is malformed or out of range.

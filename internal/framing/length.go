@@ -18,7 +18,14 @@ const maxHeader = 1 << 30
 // newLength returns the framing of packets that announce their length, of at most maxPacketSize bytes; 0: no limit. Too long
 // a packet is an error as soon as its length field has arrived.
 func newLength(f lengthField, maxPacketSize int) Framing {
-	return Framing{Overlap: Everything, Split: func(data []byte, _ bool) (int, []byte, error) {
+	size := func(data []byte) int64 {
+		n, err := f.packetSize(data)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	return Framing{Overlap: Everything, Head: f.strip, Size: size, Split: func(data []byte, _ bool) (int, []byte, error) {
 		n, err := f.packetSize(data)
 		switch {
 		case err != nil:

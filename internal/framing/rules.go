@@ -56,9 +56,9 @@ func newRules(rules []rule) Framing {
 		},
 	}
 	if slices.ContainsFunc(rules, func(r rule) bool { return r.framing.IsEmpty != nil }) {
-		f.IsEmpty = func(packet []byte) bool {
-			f, _ := choose(rules, packet, true)
-			return f != nil && f.IsEmpty != nil && f.IsEmpty(packet)
+		f.IsEmpty = func(data []byte, n int) bool { // the first bytes of a rule may be more than its packet
+			f, _ := choose(rules, data, true)
+			return f != nil && f.IsEmpty != nil && f.IsEmpty(data, n)
 		}
 	}
 	return f

@@ -30,14 +30,14 @@ func cut(f framing.Framing, pieces [][]byte, maxPacketSize int) (packets []strin
 				}
 			}
 		}
-		isTooLong := maxPacketSize > 0 && (seen+n > maxPacketSize || n == 0 && len(data) > maxPacketSize)
+		isTooLong := maxPacketSize > 0 && (seen+n > maxPacketSize || n == 0 && len(data) > maxPacketSize && !mayFit(f, data, maxPacketSize))
 		switch {
 		case err != nil:
 			return packets, false, len(data), err
 		case isTooLong:
 			return packets, false, len(data), framing.ErrTooLong
 		case n > 0:
-			if f.IsEmpty == nil || !f.IsEmpty(data[:seen+n]) {
+			if f.IsEmpty == nil || !f.IsEmpty(data, seen+n) {
 				packets = append(packets, string(data[:seen])+string(packet))
 			}
 			data, seen = data[seen+n:], 0
@@ -48,6 +48,13 @@ func cut(f framing.Framing, pieces [][]byte, maxPacketSize int) (packets []strin
 			return cutEnd(f, data, packets)
 		}
 	}
+}
+
+// mayFit reports whether data, in which Split has found no end, begins with a packet of at most maxPacketSize bytes if no more comes.
+func mayFit(f framing.Framing, data []byte, maxPacketSize int) bool {
+	from := max(0, len(data)-f.Overlap)
+	n, _, err := f.Split(data[from:], true)
+	return n > 0 && err == nil && from+n <= maxPacketSize
 }
 
 // cutEnd applies f to what the end of file leaves.
@@ -62,7 +69,7 @@ func cutEnd(f framing.Framing, data []byte, packets []string) ([]string, bool, i
 		case n == 0:
 			return packets, false, len(data), io.EOF
 		}
-		if f.IsEmpty == nil || !f.IsEmpty(data[:n]) {
+		if f.IsEmpty == nil || !f.IsEmpty(data, n) {
 			packets = append(packets, string(packet))
 		}
 		data = data[n:]

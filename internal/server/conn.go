@@ -75,7 +75,8 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	c.reader = stream.Reader{ReaderConfig: stream.ReaderConfig{
 		Socket: socket, Framing: l.settings.Framing, ReadSize: l.settings.ReadSize, MaxPacketSize: l.settings.MaxPacketSize,
 		Memory: l.memory, Limiter: l.reads, IdleTimeout: l.settings.IdleTimeout, PacketTimeout: l.settings.PacketTimeout,
-		Received: &l.stats.Received, SetDeadline: c.setReadDeadline,
+		OnTooLong: l.settings.OnTooLong, Received: &l.stats.Received, DiscardedTotal: &l.stats.Discarded,
+		TruncatedTotal: &l.stats.Truncated, SetDeadline: c.setReadDeadline,
 	}}
 	c.writer = stream.Writer{WriterConfig: stream.WriterConfig{
 		Conn: conn, Socket: socket, Timeout: l.settings.WriteTimeout, Memory: l.memory, SetDeadline: c.setWriteDeadline,
@@ -111,8 +112,11 @@ func (c *connection) run() {
 			return
 		}
 		context := c.contexts.Data()
-		if tail {
+		switch {
+		case tail:
 			context = c.contexts.Tail()
+		case c.reader.Truncated():
+			context = c.contexts.Truncated()
 		}
 		state = c.exchange(wire.Replying, context, packet)
 	}

@@ -43,7 +43,7 @@ func (c *connection) handOverClose() {
 	defer func() { span.End(0, c.reason, nil) }()
 	c.workers.HandOverClose(&c.call, c.contexts.Closed(wire.Ending{
 		Reason: c.reason, BytesRead: c.reader.Total(), BytesWritten: c.writer.Total(), Unfinished: c.unfinished,
-		Duration: time.Since(c.opened),
+		Discarded: c.reader.Discarded(), Duration: time.Since(c.opened),
 	}))
 }
 

@@ -104,8 +104,8 @@ func (s sections) UnmarshalKey(name string, out any) error {
 		*raw = withoutEmpty(section)
 		return nil
 	}
-	if any, ok := out.(*any); ok {
-		*any = s.get(name)
+	if value, ok := out.(*any); ok {
+		*value = s.get(name)
 		return nil
 	}
 	section, _ := s[name].(map[string]any)

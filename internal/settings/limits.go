@@ -1,8 +1,11 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/rrtcp/tcp/internal/framing"
 )
 
 // Limits bound what clients and workers may use. They stand in the section tcp, for all servers, and in a server, for
@@ -11,6 +14,9 @@ type Limits struct {
 	// MaxPacketSize bounds the memory that a packet without an end takes; 64 MB by default. A longer packet closes the
 	// connection: too_long.
 	MaxPacketSize Size `mapstructure:"max_packet_size"`
+	// OnTooLong is what becomes of a longer packet: "close" (the default), "discard" drops it, "truncate" hands over its first
+	// bytes.
+	OnTooLong string `mapstructure:"on_too_long"`
 	// MaxConnectionsPerIP bounds what one client address can have open at a server; off by default. One more is closed
 	// at once. It does not bound clients with many addresses.
 	MaxConnectionsPerIP *int `mapstructure:"max_connections_per_ip"`
@@ -42,9 +48,14 @@ const (
 	defaultKeepalive     = 15 * time.Second
 )
 
+var tooLong = map[string]framing.TooLong{
+	"close": framing.TooLongCloses, "discard": framing.TooLongDiscards, "truncate": framing.TooLongTruncates,
+}
+
 // limits are those in force for one server. Zero is none; sizes are in bytes.
 type limits struct {
 	packetSize       int
+	tooLong          framing.TooLong
 	pushQueue        int
 	connectionsPerIP int
 	idle             time.Duration
@@ -59,6 +70,7 @@ type limits struct {
 func (l *Limits) resolve(general *Limits) limits {
 	return limits{
 		packetSize:       int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
+		tooLong:          tooLong[cmp.Or(l.OnTooLong, general.OnTooLong, "close")],
 		pushQueue:        int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
 		connectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
 		idle:             firstSet(0, l.IdleTimeout, general.IdleTimeout),
@@ -81,6 +93,9 @@ func firstSet[T any](otherwise T, values ...*T) T {
 
 func (l *Limits) checkLimits(key string) (errs []error) {
 	errs = append(errs, checkSize(key+".max_packet_size", l.MaxPacketSize), checkSize(key+".push_queue", l.PushQueue))
+	if _, ok := tooLong[l.OnTooLong]; !ok && l.OnTooLong != "" {
+		errs = append(errs, fmt.Errorf("%s.on_too_long: unknown value %q; want \"close\", \"discard\" or \"truncate\"", key, l.OnTooLong))
+	}
 	if n := l.MaxConnectionsPerIP; n != nil {
 		errs = append(errs, checkNumber(key+".max_connections_per_ip", *n))
 	}

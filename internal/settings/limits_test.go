@@ -83,3 +83,19 @@ func TestFramingKnowsMaxPacketSize(t *testing.T) {
 	_, err := checked(s)
 	require.ErrorContains(t, err, "tcp.servers.a.packet_size: 2000 is over max_packet_size, 1024 bytes")
 }
+
+func TestOnTooLong(t *testing.T) {
+	for value, want := range map[string]framing.TooLong{
+		"": framing.TooLongDiscards, "close": framing.TooLongCloses, "discard": framing.TooLongDiscards, "truncate": framing.TooLongTruncates,
+	} {
+		c := &Config{Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{OnTooLong: value}}}, Limits: Limits{OnTooLong: "discard"}}
+		require.Empty(t, c.Check())
+		require.Equal(t, want, c.Servers["a"].Effective().OnTooLong, value)
+	}
+	_, err := checked(&Server{Addr: ":0", Limits: Limits{OnTooLong: "drop"}})
+	require.EqualError(t, err, `tcp.servers.a.on_too_long: unknown value "drop"; want "close", "discard" or "truncate"`)
+	raw := &Server{Addr: ":0", Limits: Limits{OnTooLong: "discard"}}
+	raw.Framing = "raw"
+	_, err = checked(raw)
+	require.EqualError(t, err, `tcp.servers.a.on_too_long: no packet of framing "raw" is too long; leave it out`)
+}

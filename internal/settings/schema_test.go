@@ -32,6 +32,7 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"packet_timeout":                 effective.PacketTimeout,
 		"write_timeout":                  effective.WriteTimeout,
 		"close_timeout":                  effective.CloseTimeout,
+		"on_too_long":                    map[framing.TooLong]string{framing.TooLongCloses: "close"}[effective.OnTooLong],
 		"keepalive":                      effective.Keepalive,
 		"reuse_port":                     effective.ReusePort,
 		"servers.framing":                server.Framing,

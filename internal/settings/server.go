@@ -42,6 +42,7 @@ type Effective struct {
 	Disabled            wire.DisabledEvents
 	Framing             framing.Framing
 	MaxPacketSize       int
+	OnTooLong           framing.TooLong
 	PushQueue           int
 	MaxConnectionsPerIP int
 	IdleTimeout         time.Duration
@@ -62,6 +63,7 @@ func (s *Server) Effective() Effective {
 		Disabled:            s.disabledEvents,
 		Framing:             packets.New(s.readSize, s.limits.packetSize),
 		MaxPacketSize:       s.limits.packetSize,
+		OnTooLong:           s.limits.tooLong,
 		PushQueue:           s.limits.pushQueue,
 		MaxConnectionsPerIP: s.limits.connectionsPerIP,
 		IdleTimeout:         s.limits.idle,
@@ -95,6 +97,9 @@ func (s *Server) check(key string, c *Config) (errs []error) {
 	s.limits = s.resolve(&c.Limits)
 	packets := &s.Packets
 	errs = append(errs, packets.Init(key, s.limits.packetSize)...)
+	if f := s.Framing; (f == "raw" || f == "fixed") && s.OnTooLong != "" {
+		errs = append(errs, fmt.Errorf("%s.on_too_long: no packet of framing %q is too long; leave it out", key, f))
+	}
 	s.warn(key, c)
 	if s.ProxyProtocol != nil {
 		errs = append(errs, s.ProxyProtocol.check(key+".proxy_protocol", s.address.network)...)

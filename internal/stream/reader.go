@@ -17,13 +17,15 @@ type ReaderConfig struct {
 	Framing       framing.Framing // the server's
 	ReadSize      int             // read_buf_size: the maximum size of one read in bytes
 	MaxPacketSize int             // max_packet_size in bytes; 0: no limit
+	OnTooLong     framing.TooLong // what becomes of a packet that is larger
 	Memory        *Memory
 	Limiter       *ReadLimiter  // for large packets; nil: no limit
 	IdleTimeout   time.Duration // how long no packet may begin; 0: forever
 	PacketTimeout time.Duration // how long a packet may take from its first wait to its end; 0: forever
 	// SetDeadline sets the read deadline; it keeps one in the past that an interruption has set.
 	SetDeadline func(time.Time)
-	Received    *atomic.Int64 // counts the bytes that arrive, of several connections; may be nil
+	// These count, for several connections, the bytes that arrive and the packets that were too long; each may be nil.
+	Received, DiscardedTotal, TruncatedTotal *atomic.Int64
 }
 
 // Reader turns what arrives on a socket into packets. It owns the buffer between the two, which grows with bytes that have
@@ -45,6 +47,9 @@ type Reader struct {
 	begun      time.Time    // when the wait for the rest of the packet began; zero: it has not
 	isLimited  bool         // a read deadline is set
 	decided    bool         // a delimiter that may still grow has waited long enough
+	dropping   dropping     // of a packet that was too long
+	discarded  int          // packets
+	truncated  bool         // the last packet was too long
 	extra      int          // bytes that the connection holds elsewhere
 	total      atomic.Int64 // bytes that have arrived
 }
@@ -52,17 +57,17 @@ type Reader struct {
 // Next waits for the next packet, which is borrowed until the next call of Next, Release or Discard. tail reports that the
 // end of file ended it, not the framing. The error is io.EOF after the last packet, otherwise what ended the wait.
 func (r *Reader) Next() (packet []byte, tail bool, err error) {
-	r.begun = time.Time{}
+	r.begun, r.truncated = time.Time{}, false
 	r.fillBatch()
 	for {
 		packet, err = r.cut()
 		switch {
 		case err != nil || packet != nil:
 			return packet, false, err
-		case r.isTooLong(r.Unfinished()):
-			return nil, false, framing.ErrTooLong
 		case r.stopped != nil && r.readErr != nil:
 			return nil, false, r.stopped
+		case r.EOF() && r.dropTail():
+			continue
 		case r.EOF():
 			return r.cutTail()
 		case r.readErr != nil:
@@ -138,7 +143,7 @@ func (r *Reader) await() error {
 	case wait > 0:
 		r.decided = true
 		return nil
-	case r.Unfinished() > 0:
+	case r.isUnfinished():
 		return ErrPacketTimeout
 	default:
 		return ErrIdle
@@ -160,18 +165,36 @@ func (r *Reader) takeArrived() error {
 // none.
 func (r *Reader) undecided() time.Duration {
 	rule := r.rule()
-	if rule.Wait == 0 {
-		return 0
+	if r.dropping.until != nil {
+		rule = r.dropping.until
 	}
-	if n, _, err := r.split(r.start+r.seen, true); n == 0 || err != nil {
+	if rule.Wait == 0 || r.decidedSize() == 0 {
 		return 0
 	}
 	return rule.Wait
 }
 
+// decidedSize returns the size of the packet that there would be if no more came, of those bytes that Split has to see again; 0:
+// there would be none.
+func (r *Reader) decidedSize() int {
+	rule := r.rule()
+	if r.dropping.until != nil {
+		rule = r.dropping.until
+	}
+	from := r.start + r.seen
+	if from >= r.end {
+		return 0
+	}
+	n, _, err := rule.Split(r.buffer.Bytes[from:r.end:r.end], true)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline, but for that of a delimiter.
 func (r *Reader) limitWait(delimiter time.Duration) {
-	isUnfinished := r.Unfinished() > 0
+	isUnfinished := r.isUnfinished()
 	switch {
 	case delimiter > 0:
 		r.limit(time.Now().Add(delimiter))
@@ -187,6 +210,9 @@ func (r *Reader) limitWait(delimiter time.Duration) {
 		r.isLimited = false
 	}
 }
+
+// isUnfinished reports whether a packet has begun.
+func (r *Reader) isUnfinished() bool { return r.Unfinished() > 0 || r.isDropping() }
 
 func (r *Reader) limit(until time.Time) {
 	r.SetDeadline(until)
@@ -225,12 +251,22 @@ func (r *Reader) arrived(n int) {
 // handed over are passed.
 func (r *Reader) cut() ([]byte, error) {
 	for {
+		if r.isDropping() && !r.drop() {
+			return nil, nil
+		}
 		n, packet, err := r.first()
+		if r.OnTooLong != framing.TooLongCloses && errors.Is(err, framing.ErrTooLong) {
+			packet, again, err := r.cutTooLong(n)
+			if again {
+				continue
+			}
+			return packet, err
+		}
 		if err != nil || n == 0 {
 			return nil, err
 		}
 		rule := r.rule()
-		if rule.IsEmpty != nil && rule.IsEmpty(r.buffer.Bytes[r.start:r.start+n]) {
+		if rule.IsEmpty != nil && rule.IsEmpty(r.buffer.Bytes[r.start:r.end], n) {
 			r.skip(n)
 			continue
 		}
@@ -244,7 +280,8 @@ func (r *Reader) cut() ([]byte, error) {
 	}
 }
 
-// first finds the first packet, which takes n bytes; 0: it is not complete.
+// first finds the first packet, which takes n bytes; 0: it is not complete. With framing.ErrTooLong, too, n is its size where it
+// is complete.
 func (r *Reader) first() (n int, packet []byte, err error) {
 	n, packet, err = r.split(r.start+r.seen, r.decided)
 	if r.decided && errors.Is(err, bufio.ErrFinalToken) {
@@ -253,6 +290,9 @@ func (r *Reader) first() (n int, packet []byte, err error) {
 	r.decided = false
 	if err != nil || n == 0 {
 		r.see()
+		if err == nil && r.isTooLong(r.Unfinished()) && (r.decidedSize() == 0 || r.isTooLong(r.seen+r.decidedSize())) {
+			err = framing.ErrTooLong
+		}
 		return 0, nil, err
 	}
 	if r.seen > 0 { // strip removes bytes at the end only: a framing that strips leading bytes has Overlap Everything
@@ -260,7 +300,7 @@ func (r *Reader) first() (n int, packet []byte, err error) {
 		n += r.seen
 	}
 	if r.isTooLong(n) {
-		return 0, nil, framing.ErrTooLong
+		return n, nil, framing.ErrTooLong
 	}
 	return n, packet, nil
 }
@@ -308,12 +348,14 @@ func (r *Reader) cutTail() ([]byte, bool, error) {
 		n, packet, err := r.split(r.start, true)
 		isTail := errors.Is(err, bufio.ErrFinalToken)
 		switch {
+		case r.OnTooLong != framing.TooLongCloses && errors.Is(err, framing.ErrTooLong): // not even its beginning has arrived
+			return nil, false, io.EOF
 		case err != nil && !isTail:
 			return nil, false, err
 		case n == 0:
 			return nil, false, io.EOF
 		}
-		if isEmpty := r.rule().IsEmpty; !isTail && isEmpty != nil && isEmpty(r.buffer.Bytes[r.start:r.start+n]) {
+		if isEmpty := r.rule().IsEmpty; !isTail && isEmpty != nil && isEmpty(r.buffer.Bytes[r.start:r.end], n) {
 			r.skip(n)
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/framing"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
 )
 
@@ -86,6 +87,18 @@ func TestPacketTimeout(t *testing.T) {
 		requireEnd(t, r, ErrPacketTimeout, (100+3+10)*second)
 		require.Equal(t, 4, r.Unfinished())
 		time.Sleep(time.Minute)
+		client.Close()
+	})
+}
+
+// What is dropped has to come to its end in time, too.
+func TestPacketTimeoutWhileDropping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := timedReader(t, 2*second, 10*second)
+		r.MaxPacketSize, r.OnTooLong = 4, framing.TooLongDiscards
+		background(t, func() { send(client, second, x(10), x(10), x(10)) })
+		requireEnd(t, r, ErrPacketTimeout, (1+10)*second)
+		require.Equal(t, 1, r.Discarded())
 		client.Close()
 	})
 }

@@ -77,6 +77,7 @@ var (
 	descClosed      = describe("closed_total", "Connections that were closed, by reason.", "server", "reason")
 	descRefused     = describe("refused_total", "Clients turned away before a worker heard of them.", "server", "reason")
 	descPackets     = describe("packets_total", "DATA events: packets, or batches of them.", "server")
+	descTooLong     = describe("too_long_packets_total", "Packets that were too long and did not end their connection, by what became of them.", "server", "result")
 	descReceived    = describe("received_bytes_total", "Bytes received from clients.", "server")
 	descSent        = describe("sent_bytes_total", "Bytes sent to clients.", "server")
 	descDropped     = describe("dropped_bytes_total", "Bytes of answers that were dropped, as their clients were gone.", "server")
@@ -147,6 +148,8 @@ func (s *Server) collect(out sink) {
 	}
 	out.count(descOpened, s.Opened.Load(), s.Name)
 	out.count(descPackets, s.Packets.Load(), s.Name)
+	out.count(descTooLong, s.Discarded.Load(), s.Name, "discarded")
+	out.count(descTooLong, s.Truncated.Load(), s.Name, "truncated")
 	out.count(descReceived, s.Received.Load(), s.Name)
 	out.count(descSent, s.Sent.Load(), s.Name)
 	out.count(descDropped, s.Dropped.Load(), s.Name)

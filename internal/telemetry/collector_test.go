@@ -81,6 +81,7 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_received_bytes_total counter {server} Bytes received from clients.",
 		"rr_tcp_refused_total counter {reason,server} Clients turned away before a worker heard of them.",
 		"rr_tcp_sent_bytes_total counter {server} Bytes sent to clients.",
+		"rr_tcp_too_long_packets_total counter {result,server} Packets that were too long and did not end their connection, by what became of them.",
 		"rr_tcp_total_workers gauge {} Total number of workers used by the TCP plugin",
 		"rr_tcp_worker_memory_bytes gauge {pid} Worker current memory usage",
 		"rr_tcp_worker_state gauge {pid,state} Worker current state",
@@ -118,6 +119,7 @@ func TestCollectorBeginsAtZero(t *testing.T) {
 		for _, name := range []string{"connections", "connections_total", "packets_total", "received_bytes_total", "sent_bytes_total", "dropped_bytes_total"} {
 			add(name, on)
 		}
+		add("too_long_packets_total", "result=discarded,"+on, "result=truncated,"+on)
 		for _, reason := range []string{
 			"eof", "reset", "worker", "reply", "error", "rpc", "idle", "slow", "too_long", "memory", "overload", "shutdown", "handshake", "framing",
 		} {

@@ -38,6 +38,8 @@ type Server struct {
 	Received atomic.Int64 // bytes
 	Sent     atomic.Int64 // bytes
 	Dropped  atomic.Int64 // bytes of answers to clients that were gone
+	// Packets that were too long: dropped, or cut short.
+	Discarded, Truncated atomic.Int64
 
 	closed    [wire.NumReasons]atomic.Int64
 	refused   [numRefusals]atomic.Int64

@@ -63,12 +63,16 @@ func (c *Contexts) Data() []byte { return c.data }
 // Tail returns the context of the DATA whose packet the end of file ended, not a delimiter.
 func (c *Contexts) Tail() []byte { return c.event(EventData, `,"eof":true`) }
 
+// Truncated returns the context of the DATA with the first bytes of a packet that was too long.
+func (c *Contexts) Truncated() []byte { return c.event(EventData, `,"truncated":true`) }
+
 // Ending is what CLOSE says about a connection.
 type Ending struct {
 	Reason       Reason
 	BytesRead    int64
 	BytesWritten int64
 	Unfinished   int // bytes of a packet that the end of file cut off
+	Discarded    int // packets that were too long and dropped
 	Duration     time.Duration
 }
 
@@ -79,6 +83,9 @@ func (c *Contexts) Closed(e Ending) []byte {
 		`,"seconds":` + strconv.FormatFloat(e.Duration.Seconds(), 'f', 3, 64)
 	if e.Unfinished > 0 {
 		more += `,"unfinished":` + strconv.Itoa(e.Unfinished)
+	}
+	if e.Discarded > 0 {
+		more += `,"discarded":` + strconv.Itoa(e.Discarded)
 	}
 	return c.event(c.closeName, more)
 }

@@ -63,10 +63,13 @@ func TestContextKeys(t *testing.T) {
 	require.Equal(t, base("CONNECTED", map[string]any{"local_addr": "[::1]:25"}), decode(c.Connected("[::1]:25", nil)))
 	require.Equal(t, base("DATA", nil), decode(c.Data()))
 	require.Equal(t, base("DATA", map[string]any{"eof": true}), decode(c.Tail()))
+	require.Equal(t, base("DATA", map[string]any{"truncated": true}), decode(c.Truncated()))
 	end := Ending{Reason: ReasonEOF, BytesRead: 1 << 40, BytesWritten: 7, Duration: 1500 * time.Millisecond}
 	said := map[string]any{"reason": "eof", "bytes_read": float64(1 << 40), "bytes_written": 7.0, "seconds": 1.5}
 	require.Equal(t, base("CLOSE", said), decode(c.Closed(end)))
 	end.Unfinished, said["unfinished"] = 3, 3.0
+	require.Equal(t, base("CLOSE", said), decode(c.Closed(end)))
+	end.Discarded, said["discarded"] = 2, 2.0
 	require.Equal(t, base("CLOSE", said), decode(c.Closed(end)))
 
 	c = NewContexts("[::1]:5", "s \"1\"\n\u2028", "u", DialectDocumented)

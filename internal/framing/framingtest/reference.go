@@ -40,6 +40,48 @@ func Cut(p framing.Packets, stream string, maxPacketSize int) (packets []string,
 	return packets, false, 0, false
 }
 
+// CutTooLong is Cut for a reader that drops packets of more than maxPacketSize bytes, or truncates them. It returns how many there
+// were. The end of the stream ends a tail that is not too long.
+func CutTooLong(p framing.Packets, stream string, maxPacketSize int, truncate bool) (packets []string, tooLong int, isBad bool) {
+	for stream != "" {
+		q, fits := chosen(p, stream)
+		if fits != whole {
+			return packets, tooLong, fits == never || len(stream) > maxPacketSize
+		}
+		n, packet, isBad := First(q, stream, 0)
+		head, size := 0, n
+		switch {
+		case isBad:
+			return packets, tooLong, true
+		case n == 0 && q.Framing == "length":
+			if announced, _ := announced(q.Length, stream); announced != nil && announced.Cmp(big.NewInt(int64(maxPacketSize))) > 0 {
+				size = maxPacketSize + 1
+			} else if len(stream) > maxPacketSize {
+				return packets, tooLong, true // nobody could tell where it ends
+			}
+		case n == 0 && isDelimited(q):
+			size, packet = len(stream), stream
+		}
+		if q.Length != nil {
+			head = min(q.Length.Strip, maxPacketSize)
+		}
+		switch {
+		case size > maxPacketSize && (!truncate || len(stream) >= maxPacketSize):
+			tooLong++
+			if truncate {
+				packets = append(packets, stream[head:maxPacketSize])
+			}
+		case size > 0 && size <= maxPacketSize && (n == 0 || !q.SkipEmpty || !slices.Contains(delimitersOf(q), stream[:n])):
+			packets = append(packets, packet)
+		}
+		if n == 0 {
+			break
+		}
+		stream = stream[n:]
+	}
+	return packets, tooLong, false
+}
+
 // How the first bytes of a stream fit rules.
 const (
 	never = iota // none
