@@ -21,15 +21,31 @@ func binaryLength(size int, littleEndian bool, mask uint64) func([]byte) (uint64
 	}
 }
 
-// digitsLength reads a number of the given count of digits, which must fit into 64 bits.
-func digitsLength(digits int, base uint64) func([]byte) (uint64, int, error) {
+// asciiLength reads a number of the given count of decimal digits, which must fit into 64 bits.
+func asciiLength(digits int) func([]byte) (uint64, int, error) {
+	return func(data []byte) (value uint64, size int, err error) {
+		for _, b := range data[:min(digits, len(data))] {
+			if b < '0' || b > '9' {
+				return 0, 0, ErrLength
+			}
+			value = 10*value + uint64(b-'0')
+		}
+		if len(data) < digits {
+			return 0, 0, nil
+		}
+		return value, digits, nil
+	}
+}
+
+// hexLength reads a number of the given count of hexadecimal digits, which must fit into 64 bits.
+func hexLength(digits int) func([]byte) (uint64, int, error) {
 	return func(data []byte) (value uint64, size int, err error) {
 		for _, b := range data[:min(digits, len(data))] {
 			d := digit(b)
-			if d >= base {
+			if d >= 16 {
 				return 0, 0, ErrLength
 			}
-			value = base*value + d
+			value = 16*value + d
 		}
 		if len(data) < digits {
 			return 0, 0, nil

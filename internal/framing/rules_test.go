@@ -67,7 +67,7 @@ func TestPacketThatFitsNoRule(t *testing.T) {
 		for piece := 1; piece <= len(stream); piece++ {
 			_, _, left, err := cut(p.New(1<<20, 0), framingtest.Pieces(stream, func() int { return piece }), 0)
 			require.ErrorIs(t, err, want, "%q", stream)
-			require.Equal(t, want == io.EOF, left == 1 && errors.Is(err, io.EOF), "%q: half of the first bytes at the end are an unfinished packet", stream)
+			require.Equal(t, errors.Is(want, io.EOF), left == 1 && errors.Is(err, io.EOF), "%q: half of the first bytes at the end are an unfinished packet", stream)
 		}
 	}
 }

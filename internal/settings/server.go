@@ -112,6 +112,6 @@ func (s *Server) check(key string, c *Config) (errs []error) {
 
 // warn adds warnings about values that are probably not what was meant.
 func (s *Server) warn(key string, c *Config) {
-	s.Packets.Texts(func(name, text string) { c.warnOfEscapes(key+"."+name, text) })
+	s.Texts(func(name, text string) { c.warnOfEscapes(key+"."+name, text) })
 	c.warnOfPacketSize(key+".max_packet_size", s.limits.packetSize)
 }
