@@ -58,30 +58,31 @@ func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing 
 	}
 	longestFirst := slices.Clone(delimiters)
 	slices.SortFunc(longestFirst, func(a, b []byte) int { return len(b) - len(a) })
-	if !beginAlike(delimiters) {
-		wait = 0
-	}
-	return Framing{
+	waits := wait > 0 && beginAlike(delimiters)
+	f := Framing{
 		Overlap: len(longestFirst[0]) - 1,
-		Wait:    wait,
 		Split: func(data []byte, atEOF bool) (int, []byte, error) {
 			for i, b := range data {
 				if !isFirst[b] {
 					continue
 				}
 				n, mayGrow := matchPrefix(data[i:], longestFirst)
-				switch {
-				case mayGrow && !atEOF && (n == 0 || wait > 0):
-					return 0, nil, nil
-				case n > 0 && strip:
+				switch isDecided := !mayGrow || atEOF || n > 0 && !waits; {
+				case n > 0 && isDecided && strip:
 					return i + n, data[:i], nil
-				case n > 0:
+				case n > 0 && isDecided:
 					return i + n, data[:i+n], nil
+				case !isDecided:
+					return 0, nil, nil
 				}
 			}
 			return tail(data, atEOF)
 		},
 	}
+	if waits {
+		f.Wait = wait
+	}
+	return f
 }
 
 // beginAlike reports whether one of the delimiters begins with another.
@@ -100,10 +101,12 @@ func beginAlike(delimiters [][]byte) bool {
 // comes before it.
 func matchPrefix(data []byte, delimiters [][]byte) (n int, mayGrow bool) {
 	for _, d := range delimiters {
-		if bytes.HasPrefix(data, d) {
+		switch {
+		case bytes.HasPrefix(data, d):
 			return len(d), mayGrow
+		case len(data) < len(d) && bytes.HasPrefix(d, data):
+			mayGrow = true
 		}
-		mayGrow = mayGrow || bytes.HasPrefix(d, data)
 	}
 	return 0, mayGrow
 }
