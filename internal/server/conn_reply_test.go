@@ -35,7 +35,7 @@ func TestUnknownReplyIsLogged(t *testing.T) {
 		`{"reply":"WRITE","next":{"delimiter":""}}`:                             `next.delimiter: is empty`,
 		`{"reply":"WRITE","next":{"once":true,"batch":true}}`:                   `next.batch: stands beside once`,
 		`{"reply":"WRITE","next":{"framing":"raw","delimiter":"x"}}`:            `next.delimiter: belongs to framing "delimiter"`,
-		`{"reply":"WRITE","next":{"delimiters":["a","ab"]}}`:                    `next.delimiters: "a" and "ab" begin alike`,
+		`{"reply":"WRITE","next":{"delimiters":["a","a"]}}`:                     `next.delimiters: holds "a" twice`,
 		`{"reply":"WRITE","next":{"framing":"fixed","packet_size":9999999999}}`: `next.packet_size: 9999999999 is over max_packet_size`,
 
 		long: `want WRITE`,
