@@ -64,7 +64,7 @@ rr2025:
 
 # The plugin for RoadRunner's next major by itself: that RoadRunner's other plugins can't be had yet.
 next:
-	cd next && GOWORK=off go vet ./... && GOWORK=off go test ./...
+	cd next && GOWORK=off go vet ./... && GOWORK=off go test -race ./...
 
 # The program's own tests on each line, and MATRIX. Not under the race detector: that has run over the same code.
 matrix:

@@ -79,8 +79,7 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 		RetryNoFree: cfg.DynamicAllocatorOpts != nil, FailedAddKeepsCount: true,
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
 		NewPool: func(ctx context.Context) (dispatch.Pool, error) {
-			p, err := pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log)
-			return workerPool{p}, err
+			return poolOf(pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log))
 		},
 	}
 }

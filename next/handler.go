@@ -20,13 +20,27 @@ var (
 )
 
 // workerPool is RoadRunner's pool as internal/dispatch calls it.
-type workerPool struct{ *staticPool.Pool }
+type workerPool struct {
+	*staticPool.Pool
+	first *worker.Process // that the pool started with; nil with pool.debug
+}
+
+func poolOf(p *staticPool.Pool, err error) (dispatch.Pool, error) {
+	if err != nil {
+		return nil, err
+	}
+	pool := workerPool{Pool: p}
+	if workers := p.Workers(); len(workers) > 0 {
+		pool.first = workers[0]
+	}
+	return pool, nil
+}
 
 func (p workerPool) Workers() []dispatch.Worker {
 	processes := p.Pool.Workers()
 	workers := make([]dispatch.Worker, len(processes))
 	for i, w := range processes {
-		workers[i] = workerProcess{w}
+		workers[i] = workerProcess{w, p.first}
 	}
 	return workers
 }
@@ -55,13 +69,22 @@ func (r results) Next(cancel <-chan struct{}) (*dispatch.Payload, error) {
 }
 
 // workerProcess is a worker as internal/dispatch looks after it.
-type workerProcess struct{ *worker.Process }
+type workerProcess struct {
+	*worker.Process
+	first *worker.Process
+}
 
 func (w workerProcess) Is(state int64) bool { return w.State().Compare(state) }
 
 func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
 
-func (w workerProcess) Reap() { w.Callback() }
+// Reap calls the pool by way of the first worker, dead or alive: all have the same callback, but a reset sets those of new ones
+// after it lists them.
+func (w workerProcess) Reap() {
+	if w.first != nil {
+		w.first.Callback()
+	}
+}
 
 func (w workerProcess) Stats() (*telemetry.Worker, error) {
 	state, err := process.WorkerProcessState(w.Process)

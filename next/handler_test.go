@@ -33,8 +33,7 @@ func newWorkerPool(cfg linetest.PoolConfig, command func([]string) *exec.Cmd) (d
 		NumWorkers: cfg.NumWorkers, AllocateTimeout: cfg.AllocateTimeout, ResetTimeout: cfg.ResetTimeout, DestroyTimeout: cfg.DestroyTimeout,
 	}}
 	_ = c.InitDefault() // it has no servers
-	p, err := newPool(context.Background(), c.Pool, command)
-	return workerPool{p}, err
+	return poolOf(newPool(context.Background(), c.Pool, command))
 }
 
 func newPool(ctx context.Context, cfg *pool.Config, command func([]string) *exec.Cmd) (*staticPool.Pool, error) {
