@@ -3,6 +3,7 @@ package tcp
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/roadrunner-server/sdk/v4/payload"
 	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
@@ -60,6 +61,8 @@ type workerProcess struct{ *worker.Process }
 func (w workerProcess) Is(state int64) bool { return w.State().Compare(state) }
 
 func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
+
+func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } //nolint:gosec // it is UnixNano
 
 func (w workerProcess) Reap() { w.Callback() }
 

@@ -3,6 +3,7 @@ package tcp
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/roadrunner-server/pool/v2/payload"
 	staticPool "github.com/roadrunner-server/pool/v2/pool/static_pool"
@@ -77,6 +78,8 @@ type workerProcess struct {
 func (w workerProcess) Is(state int64) bool { return w.State().Compare(state) }
 
 func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
+
+func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } //nolint:gosec // it is UnixNano
 
 // Reap calls the pool by way of the first worker, dead or alive: all have the same callback, but a reset sets those of new ones
 // after it lists them.

@@ -45,6 +45,9 @@ func (a *attempt) release() {
 	attempts.Put(a)
 }
 
+// allowed returns how long the worker may take where there is a limit: that for each event.
+func (a *attempt) allowed() time.Duration { return a.limit * time.Duration(a.bulk.len()) }
+
 // size returns how many bytes the worker gets.
 func (a *attempt) size() int { return len(a.payload.Context) + len(a.payload.Body) }
 

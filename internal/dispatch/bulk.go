@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	stderrors "errors"
 	"fmt"
 	"log/slog"
 
@@ -56,14 +57,18 @@ func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err e
 	<-leader.ready //nolint:errcheck // it is errAnswered: the first event is the first to get its reply
 }
 
-// answerRest gives the rest of the events their replies.
+// answerRest gives the rest of the events their replies. Those that still wait when the worker's time is over, or Stop can wait
+// no longer, go without.
 func (d *Dispatcher) answerRest(b *bulk, rest *poolFrames) {
 	defer rest.End()
 	for last := false; !last; {
 		var frame Answer
 		var err error
-		if frame, last, err = rest.Next(nil); err == nil {
+		switch frame, last, err = rest.Next(rest.ctx.Done()); {
+		case err == nil:
 			err = b.reply(&Payload{Context: frame.Context, Body: frame.Body}, last)
+		case stderrors.Is(err, ErrCanceled):
+			err = rest.cutOff()
 		}
 		if err != nil {
 			d.failBulk(b, err)
@@ -73,7 +78,8 @@ func (d *Dispatcher) answerRest(b *bulk, rest *poolFrames) {
 }
 
 // reply hands on the replies of one frame. With the last frame there must be one for each event.
-func (b *bulk) reply(frame *Payload, last bool) error {
+func (b *bulk) reply(frame *Payload, last bool) (err error) {
+	defer recovered(&err)
 	replies, err := wire.DecodeBulk(frame.Context, frame.Body)
 	switch {
 	case err != nil:
@@ -101,12 +107,13 @@ func (b *bulk) finish(answer Answer, err error) {
 	a.ready <- errAnswered // from here on a belongs to its connection
 }
 
+const bulkNeeds = "tcp.bulk needs workers that know the event BULK, as those with the PHP kit do (said once until the workers are reset)"
+
 // failBulk ends the exchanges of all events that have no reply.
 func (d *Dispatcher) failBulk(b *bulk, err error) {
 	f := FailureOf(err)
 	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkWarned.CompareAndSwap(false, true) {
-		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: tcp.bulk needs workers that know the event "+
-			"BULK, as those with the PHP kit do (said once until the workers are reset)",
+		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: "+bulkNeeds,
 			slog.Int("events", len(b.waiting)), slog.Any("error", f.Err))
 	}
 	for len(b.waiting) > 0 {

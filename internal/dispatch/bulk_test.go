@@ -42,8 +42,6 @@ func (p bulkPool) Exec(ctx context.Context, request *Payload, _ chan struct{}) (
 	return p.reply(ctx, request)
 }
 
-func (bulkPool) Workers() []Worker { return nil }
-
 func frames(f ...*Payload) Results { return &one{frames: f} }
 
 // frame is one of an answer to a bulk.
@@ -61,29 +59,38 @@ type ended struct {
 // the uuid "i" and the body "body i".
 func exchangeTogether(t *testing.T, d *Dispatcher, n int, reply func(ctx context.Context, p *Payload) (Results, error)) []ended {
 	t.Helper()
-	pool := bulkPool{release: make(chan struct{}), reply: reply}
+	ends := make([]ended, n)
+	together(t, d, n, reply, func(i int) {
+		context, body := fmt.Sprintf(`{"event":"DATA","uuid":"%d"}`, i), fmt.Sprintf("body %d", i)
+		ends[i].answer, ends[i].err = d.Exchange(&Call{Event: wire.Data, Shares: true}, nil, []byte(context), []byte(body))
+	})
+	return ends
+}
+
+// together calls exchange for n connections, which wait while the worker is busy, and returns when all have returned and the
+// worker is free.
+func together(t *testing.T, d *Dispatcher, n int, reply func(ctx context.Context, p *Payload) (Results, error), exchange func(i int)) {
+	t.Helper()
+	pool := bulkPool{Pool: d.Pool, release: make(chan struct{}), reply: reply}
 	d.Pool = pool
 	var wg sync.WaitGroup
-	start := func(i int, context, body string, end *ended) {
+	start := func(isStarted func() bool, exchange func()) {
 		wg.Add(1)
-		waiting := d.Queue.Waiting()
 		go func() {
 			defer wg.Done()
-			end.answer, end.err = d.Exchange(&Call{Event: wire.Data, Shares: true}, nil, []byte(context), []byte(body))
+			exchange()
 		}()
-		require.Eventually(t, func() bool {
-			return i < 0 && d.Queue.admittedCount() == 1 || d.Queue.Waiting() > waiting
-		}, time.Minute, 10*time.Microsecond)
+		require.Eventually(t, isStarted, time.Minute, 10*time.Microsecond)
 	}
-	ends := make([]ended, n)
-	start(-1, "{}", "first", new(ended))
-	for i := range ends {
-		start(i, fmt.Sprintf(`{"event":"DATA","uuid":"%d"}`, i), fmt.Sprintf("body %d", i), &ends[i])
+	start(func() bool { return d.Queue.admittedCount() == 1 }, func() {
+		_, _ = d.Exchange(&Call{Event: wire.Data}, nil, []byte("{}"), []byte("first"))
+	})
+	for i := range n {
+		start(func() bool { return d.Queue.Waiting() > i }, func() { exchange(i) })
 	}
 	close(pool.release)
 	wg.Wait()
 	require.Eventually(t, func() bool { return d.Queue.admittedCount() == 0 }, time.Minute, time.Millisecond)
-	return ends
 }
 
 func newBulkDispatcher() (*Dispatcher, *logtest.Log) {

@@ -3,9 +3,7 @@ package dispatch
 import (
 	"context"
 	stderrors "errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -162,8 +160,7 @@ func (d *Dispatcher) perform(a *attempt) {
 	first, results, err := d.exec(a)
 	var rest *poolFrames // nil: first is the whole answer
 	if err == nil && first.Flags&wire.FlagStream != 0 {
-		rest = &poolFrames{dispatcher: d, results: results, stop: a.stop}
-		a.stop = make(chan struct{})
+		rest = d.newFrames(a, results)
 	} else {
 		d.Queue.leave()
 	}
@@ -175,7 +172,7 @@ func (d *Dispatcher) perform(a *attempt) {
 	default:
 		a.answer = Answer{Context: first.Context, Body: first.Body, Codec: first.Codec}
 		if rest != nil {
-			rest.stats, rest.event, rest.begin = a.call.Stats, a.call.Event, a.admitted
+			rest.stats, rest.event = a.call.Stats, a.call.Event
 			a.answer.More = rest
 		}
 	}
@@ -183,11 +180,7 @@ func (d *Dispatcher) perform(a *attempt) {
 
 // exec hands the event of a, or its bulk, to a worker and waits for the first frame of the answer.
 func (d *Dispatcher) exec(a *attempt) (first *Payload, results Results, err error) {
-	defer func() {
-		if p := recover(); p != nil { // ends this exchange, not the process
-			err = &Failure{Reason: wire.ReasonError, Reached: true, Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
-		}
-	}()
+	defer recovered(&err)
 	// Exec with a context that has ended takes a healthy worker and kills it.
 	if a.ctx.Err() != nil {
 		return nil, nil, &Failure{Reason: wire.ReasonShutdown, Err: errQueueClosed}
@@ -197,7 +190,7 @@ func (d *Dispatcher) exec(a *attempt) (first *Payload, results Results, err erro
 		request = a.bulk.payload()
 	}
 	if a.limit > 0 {
-		deadline, stop := newDeadlineContext(ctx, a.limit*time.Duration(a.bulk.len()), d.WorkerPerExec)
+		deadline, stop := newDeadlineContext(ctx, a.allowed(), d.WorkerPerExec)
 		defer stop()
 		ctx = deadline
 	}

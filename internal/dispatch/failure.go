@@ -3,6 +3,7 @@ package dispatch
 import (
 	stderrors "errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/roadrunner-server/errors"
 
@@ -54,8 +55,16 @@ var (
 	errNotSent   = stderrors.New("the worker was gone before the event could be sent")
 	errNoFree    = stderrors.New("the pool had no free worker within allocate_timeout")
 	errNoReplies = stderrors.New("the worker answered a bulk with a frame without replies")
+	errOverdue   = stderrors.New("the worker has not ended its answer in time")
 	errBroken    = stderrors.New("the answer broke off between two frames")
 )
+
+// recovered, deferred, makes a panic the end of an exchange, not of the process.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = &Failure{Reason: wire.ReasonError, Reached: true, Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+	}
+}
 
 // queueFailure is the Failure of an exchange that the queue did not admit.
 func queueFailure(err error) *Failure {

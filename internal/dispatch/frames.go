@@ -1,9 +1,12 @@
 package dispatch
 
 import (
+	"context"
 	stderrors "errors"
 	"io"
 	"time"
+
+	"github.com/roadrunner-server/errors"
 
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -17,19 +20,36 @@ type Frames interface {
 	End()
 }
 
+// killInterval lies between two attempts to end a worker that has taken too long.
+const killInterval = time.Second
+
 // poolFrames come from the pool, which buffers a few and then waits: a caller that takes no more must End them. exec_ttl bounds
 // the wait for each.
 type poolFrames struct {
 	dispatcher *Dispatcher
 	stats      *telemetry.Server // nil: nothing is counted
 	event      wire.Event
-	begin      time.Time // when the pool got the event
+	begin      time.Time          // when the pool got the event
+	ctx        context.Context    // the worker is killed when it ends
+	release    context.CancelFunc // of ctx
 	results    Results
 	stop       chan struct{} // closed by End
+	isLast     bool          // the last frame was taken
 	ended      bool
 }
 
+// newFrames returns the rest of the answer to a. It takes over a's channel stop.
+func (d *Dispatcher) newFrames(a *attempt, results Results) *poolFrames {
+	f := &poolFrames{dispatcher: d, begin: a.admitted, ctx: a.ctx, release: func() {}, results: results, stop: a.stop}
+	if a.limit > 0 && !d.WorkerPerExec { // else the worker is in no list
+		f.ctx, f.release = context.WithDeadline(a.ctx, a.admitted.Add(a.allowed()))
+	}
+	a.stop = make(chan struct{})
+	return f
+}
+
 func (f *poolFrames) Next(cancel <-chan struct{}) (frame Answer, last bool, err error) {
+	defer recovered(&err)
 	p, err := f.results.Next(cancel)
 	switch {
 	case stderrors.Is(err, ErrCanceled):
@@ -41,7 +61,8 @@ func (f *poolFrames) Next(cancel <-chan struct{}) (frame Answer, last bool, err 
 	case err != nil:
 		return Answer{}, false, &Failure{Reason: wire.ReasonError, Reached: true, Err: err}
 	}
-	return Answer{Context: p.Context, Body: p.Body}, p.Flags&wire.FlagStream == 0, nil
+	f.isLast = p.Flags&wire.FlagStream == 0
+	return Answer{Context: p.Context, Body: p.Body}, f.isLast, nil
 }
 
 func (f *poolFrames) End() {
@@ -52,18 +73,59 @@ func (f *poolFrames) End() {
 	d := f.dispatcher
 	defer d.Queue.leave()
 	defer func() { f.stats.Exchanged(f.event, time.Since(f.begin)) }()
+	defer f.release()
 	close(f.stop)
-	if f.drain(d.ExchangeCtx.Done()) {
-		return
+	switch {
+	case f.isLast: // then the worker is free at once, and no other one must suffer
+		f.drain(nil)
+	case f.drain(f.ctx.Done()):
+	case f.isOverdue():
+		f.killOverdue()
+	default:
+		f.killAll()
 	}
+}
 
-	// A worker may be silent for as long as exec_ttl, and between frames the pool heeds no context: all at work are killed.
-	for _, w := range d.Pool.Workers() {
+// isOverdue reports whether the worker has had more time for its answer than it may take.
+func (f *poolFrames) isOverdue() bool { return stderrors.Is(f.ctx.Err(), context.DeadlineExceeded) }
+
+// cutOff is the Failure of an answer that was waited for until ctx ended.
+func (f *poolFrames) cutOff() *Failure {
+	if f.isOverdue() {
+		return &Failure{Reason: wire.ReasonError, Reached: true, Err: errors.E(errors.ExecTTL, errOverdue)}
+	}
+	return &Failure{Reason: wire.ReasonShutdown, Reached: true, Err: f.ctx.Err()}
+}
+
+// killOverdue kills the worker of this answer. The pool does not tell which one that is: it is the one at work that got its
+// event first after this one was admitted. Where another one was quicker, and is as slow, the next attempt finds this one.
+func (f *poolFrames) killOverdue() {
+	for drained := false; !drained; {
+		var found Worker
+		for _, w := range f.dispatcher.Pool.Workers() {
+			maybe := w.Is(telemetry.WorkerWorking) && !w.LastUsed().Before(f.begin)
+			if maybe && (found == nil || w.LastUsed().Before(found.LastUsed())) {
+				found = w
+			}
+		}
+		if found != nil {
+			_ = found.Kill()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), killInterval)
+		drained = f.drain(ctx.Done())
+		cancel()
+	}
+}
+
+// killAll is for the end of all exchanges. A worker may be silent for as long as exec_ttl, and between frames the pool heeds no
+// context: all at work are killed.
+func (f *poolFrames) killAll() {
+	for _, w := range f.dispatcher.Pool.Workers() {
 		if !w.Is(telemetry.WorkerReady) {
 			_ = w.Kill()
 		}
 	}
-	if !d.WorkerPerExec { // else its worker is in no list and ends with RoadRunner
+	if !f.dispatcher.WorkerPerExec { // else its worker is in no list and ends with RoadRunner
 		f.drain(nil)
 	}
 }

@@ -5,6 +5,7 @@ package dispatch
 
 import (
 	"context"
+	"time"
 
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
@@ -45,6 +46,8 @@ type Worker interface {
 	// Retire marks a worker that the pool must not replace when it ends.
 	Retire()
 	Kill() error
+	// LastUsed is when the worker got its last event.
+	LastUsed() time.Time
 	// Reap takes a dead worker out of the pool's list of idle ones.
 	Reap()
 	// Stats describes the process; an error: it is gone.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,6 +156,44 @@ func testCloseWithoutAnswer(t *testing.T, line Line) {
 	require.NoError(t, f.Reset())
 	f.HandOverClose(newCall(closeTimeout), hangContext)
 	require.Equal(t, 2, warnings(), "once for each generation of workers")
+	f.requireEcho(t)
+}
+
+// A worker that is silent between two frames of its answer to a bulk of CLOSE is replaced, and no other one, although the pool
+// does not tell which one it is.
+func testCloseHalfAnswered(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 3}, 0)
+	f.Queue.Bulk = dispatch.BulkLimits{MaxEvents: 2, MaxBytes: 1 << 10}
+	files := t.TempDir() + "/"
+	busy := make(map[string]<-chan *dispatch.Failure)
+	until := func(file string) { busy[file] = f.askLater(t, "until "+files+file) }
+	release := func(file string) {
+		require.NoError(t, os.WriteFile(files+file, nil, 0o600))
+		require.Nil(t, receive(t, busy[file]))
+	}
+	until("before")
+	until("first")
+	until("second")
+	var closes sync.WaitGroup
+	for range 4 {
+		closes.Add(1)
+		go func() { // ends when the worker is replaced, or with the answer
+			defer closes.Done()
+			call := newCall(2 * time.Second)
+			call.Shares = true
+			f.HandOverClose(call, []byte(`{"event":"CLOSE"}`))
+		}()
+	}
+	await(t, "all wait", func() bool { return f.Queue.Waiting() == 4 })
+	release("first")
+	await(t, "a worker has two of them", func() bool { return f.Queue.Waiting() == 2 })
+	release("second")
+	await(t, "a worker is free", func() bool { return f.Queue.Waiting() == 0 && f.count(telemetry.WorkerReady) == 1 })
+	until("after")
+	closes.Wait()
+	release("before")
+	release("after")
+	await(t, "the worker is replaced", func() bool { return len(f.pids()) == 3 })
 	f.requireEcho(t)
 }
 

@@ -89,6 +89,7 @@ func Run(t *testing.T, line Line) {
 		"exchange killed":       testExchangeKilled,
 		"stream":                testStream,
 		"close without answer":  testCloseWithoutAnswer,
+		"close half answered":   testCloseHalfAnswered,
 		"close after slow boot": testCloseAfterSlowBoot,
 		"body released":         testBodyReleased,
 		"reset":                 testReset,

@@ -65,6 +65,9 @@ func answer(context, body string) {
 	switch {
 	case strings.Contains(context, `"hang"`), command == "hang":
 		hang()
+	case strings.Contains(context, `"BULK"`): // silent after the first frame
+		send(0, streamMore, `{"replies":["CONTINUE"],"sizes":[0]}`, "")
+		hang()
 	case strings.Contains(context, `"CONNECTED"`), strings.Contains(context, `"CLOSE"`):
 		send(0, 0, "CONTINUE", "")
 	case command == "until": // a file exists

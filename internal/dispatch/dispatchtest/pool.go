@@ -128,7 +128,7 @@ func (p *Pool) take() *Worker {
 	defer p.mu.Unlock()
 	for _, w := range p.workers {
 		if w.state == telemetry.WorkerReady {
-			w.state = telemetry.WorkerWorking
+			w.state, w.lastUsed = telemetry.WorkerWorking, time.Now()
 			return w
 		}
 	}
@@ -177,10 +177,11 @@ func (p *Pool) Destroy(ctx context.Context) {
 
 // Worker is a worker of a Pool.
 type Worker struct {
-	pool  *Pool
-	pid   int64
-	state int64 // guarded by the pool's mu
-	kills int
+	pool     *Pool
+	pid      int64
+	state    int64 // guarded by the pool's mu, as what follows
+	lastUsed time.Time
+	kills    int
 }
 
 // Is is of dispatch.Worker.
@@ -212,6 +213,13 @@ func (w *Worker) Kill() error {
 	w.kills++
 	w.state = telemetry.WorkerDestroyed
 	return nil
+}
+
+// LastUsed is of dispatch.Worker.
+func (w *Worker) LastUsed() time.Time {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	return w.lastUsed
 }
 
 // Reap is of dispatch.Worker. It removes a worker that is dead from the pool.

@@ -1,0 +1,180 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/errors"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// listPool is a Pool with these workers.
+type listPool struct {
+	Pool
+	workers []Worker
+}
+
+func (p listPool) Workers() []Worker { return p.workers }
+
+// fakeWorker is at work from its last event on, until it is killed.
+type fakeWorker struct {
+	Worker
+	lastUsed time.Time
+	killed   atomic.Int32
+	frames   chan *Payload // closed when it is killed; nil: not
+}
+
+func (w *fakeWorker) Is(state int64) bool {
+	return state == telemetry.WorkerWorking && w.killed.Load() == 0
+}
+
+func (w *fakeWorker) LastUsed() time.Time { return w.lastUsed }
+
+func (w *fakeWorker) Kill() error {
+	if w.killed.Add(1) == 1 && w.frames != nil {
+		close(w.frames)
+	}
+	return nil
+}
+
+// cancelResults are frames that come one after the other. Unlike channelResults the wait can be cancelled.
+type cancelResults chan *Payload
+
+func (c cancelResults) Next(cancel <-chan struct{}) (*Payload, error) {
+	select {
+	case p, ok := <-c:
+		if ok {
+			return p, nil
+		}
+		return nil, io.EOF
+	case <-cancel:
+		return nil, ErrCanceled
+	}
+}
+
+// silentAfterFirst is the answer of a worker that answers the first event of a bulk, and then is silent.
+func (w *fakeWorker) silentAfterFirst() Results {
+	w.frames = make(chan *Payload, 1)
+	w.frames <- frame(wire.FlagStream, `{"replies":["CONTINUE"],"sizes":[0]}`, "")
+	w.lastUsed = time.Now()
+	return cancelResults(w.frames)
+}
+
+func TestStopEndsBulkBetweenFrames(t *testing.T) {
+	d, log := newBulkDispatcher()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	d.ExchangeCtx = ctx
+	w := new(fakeWorker)
+	d.Pool = listPool{workers: []Worker{w}}
+	ends := make([]ended, 3)
+	together(t, d, 3, func(context.Context, *Payload) (Results, error) { return w.silentAfterFirst(), nil }, func(i int) {
+		ends[i].answer, ends[i].err = d.Exchange(&Call{Event: wire.Data, Shares: true}, nil, []byte("{}"), nil)
+		if i == 0 {
+			stop()
+		}
+	})
+	require.NoError(t, ends[0].err)
+	for _, end := range ends[1:] {
+		f := FailureOf(end.err)
+		require.Equal(t, wire.ReasonShutdown, f.Reason)
+		require.True(t, f.Reached)
+	}
+	require.Equal(t, int32(1), w.killed.Load())
+	require.Zero(t, log.Len())
+}
+
+// A worker that is silent between two frames of its answer to CLOSE is replaced in time, and no other one.
+func TestCloseTimeoutBetweenFrames(t *testing.T) {
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n, " connections"), func(t *testing.T) {
+			d, _ := newBulkDispatcher()
+			before, w, after := new(fakeWorker), new(fakeWorker), new(fakeWorker)
+			d.Pool = listPool{workers: []Worker{after, before, w}}
+			before.lastUsed = time.Now()
+			const closeTimeout = 100 * time.Millisecond
+			var begin time.Time
+			together(t, d, n, func(context.Context, *Payload) (Results, error) {
+				begin = time.Now()
+				results := w.silentAfterFirst()
+				after.lastUsed = w.lastUsed.Add(time.Microsecond)
+				return results, nil
+			}, func(int) { d.HandOverClose(&Call{CloseTimeout: closeTimeout, Shares: true}, []byte("{}")) })
+			require.GreaterOrEqual(t, time.Since(begin), time.Duration(n)*closeTimeout*9/10)
+			require.Equal(t, int32(1), w.killed.Load())
+			require.Zero(t, before.killed.Load()+after.killed.Load())
+		})
+	}
+}
+
+// The kill of a worker that was not the right one is not the last one.
+func TestOverdueWorkerIsFoundInTheEnd(t *testing.T) {
+	d, _ := newBulkDispatcher()
+	w, other := new(fakeWorker), new(fakeWorker)
+	d.Pool = listPool{workers: []Worker{w}}
+	together(t, d, 2, func(context.Context, *Payload) (Results, error) {
+		results := w.silentAfterFirst()
+		other.frames, w.frames = w.frames, nil // that one is not the worker of these frames
+		d.Pool = listPool{workers: []Worker{w, other}}
+		other.lastUsed = w.lastUsed.Add(1)
+		return results, nil
+	}, func(int) { d.HandOverClose(&Call{CloseTimeout: time.Millisecond, Shares: true}, []byte("{}")) })
+	require.Equal(t, int32(1), w.killed.Load())
+	require.Equal(t, int32(1), other.killed.Load())
+}
+
+// When Stop cuts off exchanges, those of CLOSE go on: a bulk that is answered whole must not kill their workers.
+func TestEndOfBulkKillsNoWorkerDuringStop(t *testing.T) {
+	for i := range 60 {
+		d, _ := newBulkDispatcher()
+		other := new(fakeWorker)
+		d.Pool = listPool{workers: []Worker{other}}
+		ctx, stop := context.WithCancel(context.Background())
+		d.ExchangeCtx = ctx
+		var cutOff atomic.Bool // then all that are at work are killed
+		together(t, d, 2, func(context.Context, *Payload) (Results, error) {
+			stop()
+			frames := make(chan *Payload, 2)
+			frames <- frame(wire.FlagStream, `{"replies":["CONTINUE"],"sizes":[0]}`, "")
+			frames <- frame(0, `{"replies":["CONTINUE"],"sizes":[0]}`, "")
+			close(frames)
+			return cancelResults(frames), nil
+		}, func(int) {
+			if i%2 == 0 {
+				d.HandOverClose(&Call{CloseTimeout: time.Minute, Shares: true}, []byte("{}"))
+			} else if _, err := d.Exchange(&Call{Shares: true}, nil, []byte("{}"), nil); err != nil {
+				cutOff.Store(true)
+			}
+		})
+		require.True(t, cutOff.Load() || other.killed.Load() == 0)
+	}
+}
+
+func TestPanicInTheRestOfABulk(t *testing.T) {
+	d, _ := newBulkDispatcher()
+	ends := exchangeTogether(t, d, 3, func(context.Context, *Payload) (Results, error) {
+		return frames(frame(wire.FlagStream, `{"replies":["CONTINUE"],"sizes":[0]}`, ""), nil), nil
+	})
+	require.NoError(t, ends[0].err)
+	for _, end := range ends[1:] {
+		require.ErrorContains(t, end.err, "panic: ")
+		require.Equal(t, wire.ReasonError, FailureOf(end.err).Reason)
+	}
+}
+
+func TestOverdueIsATimeout(t *testing.T) {
+	f := (&poolFrames{ctx: expired{context.Background()}}).cutOff()
+	require.True(t, errors.Is(errors.ExecTTL, f.Err))
+	require.Equal(t, telemetry.FailureTimeout, f.Kind())
+}
+
+type expired struct{ context.Context }
+
+func (expired) Err() error { return context.DeadlineExceeded }
