@@ -4,6 +4,7 @@ import (
 	stderrors "errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/rrtcp/tcp/internal/wire"
 )
@@ -44,6 +45,7 @@ func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err e
 	leader := b.waiting[0]
 	if err == nil {
 		err = b.reply(first, rest == nil)
+		d.bulkAnswered.CompareAndSwap(false, err == nil)
 	}
 	switch {
 	case err != nil:
@@ -108,6 +110,24 @@ func (b *bulk) finish(answer Answer, err error) {
 }
 
 const bulkNeeds = "tcp.bulk needs workers that know the event BULK, as those with the PHP kit do (said once until the workers are reset)"
+
+// firstBulkPatience is how long a worker may take for the first bulk before the log says that it may not know bulks. One that
+// does not need not answer wrongly: it may wait for the next event, and would be silent for as long as exec_ttl.
+const firstBulkPatience = 500 * time.Millisecond
+
+// watchFirstBulk begins to watch an exchange until stop is called, unless bulks were answered before.
+func (d *Dispatcher) watchFirstBulk() (stop func()) {
+	if d.bulkAnswered.Load() {
+		return func() {}
+	}
+	timer := time.AfterFunc(firstBulkPatience, func() {
+		if d.bulkAnswered.CompareAndSwap(false, true) {
+			d.Log.Warn("a worker has not answered its first bulk of events yet; if it is not just slow: "+bulkNeeds,
+				slog.Duration("after", firstBulkPatience))
+		}
+	})
+	return func() { timer.Stop() }
+}
 
 // failBulk ends the exchanges of all events that have no reply.
 func (d *Dispatcher) failBulk(b *bulk, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -167,6 +168,31 @@ func TestPanicInTheRestOfABulk(t *testing.T) {
 		require.ErrorContains(t, end.err, "panic: ")
 		require.Equal(t, wire.ReasonError, FailureOf(end.err).Reason)
 	}
+}
+
+// A worker that does not know bulks may wait for the next event instead of answering.
+func TestFirstBulkWithoutAnswerIsSaidInTime(t *testing.T) {
+	d, log := newBulkDispatcher()
+	said := func() int { return log.Len() }
+	for range 2 { // once
+		exchangeTogether(t, d, 2, func(_ context.Context, p *Payload) (Results, error) {
+			require.Eventually(t, func() bool { return said() == 1 }, time.Minute, time.Millisecond)
+			return rightAnswer(t, p), nil
+		})
+	}
+	require.Equal(t, slog.LevelWarn, log.All()[0].Level)
+	require.Contains(t, log.All()[0].Message, "has not answered its first bulk of events yet; if it is not just slow: tcp.bulk needs workers that know")
+
+	d, log = newBulkDispatcher()
+	for i := range 2 { // a worker that has shown that it knows them may be slow
+		exchangeTogether(t, d, 2, func(_ context.Context, p *Payload) (Results, error) {
+			if i > 0 {
+				time.Sleep(firstBulkPatience * 11 / 10)
+			}
+			return rightAnswer(t, p), nil
+		})
+	}
+	require.Zero(t, log.Len())
 }
 
 func TestOverdueIsATimeout(t *testing.T) {

@@ -37,6 +37,7 @@ type Dispatcher struct {
 	empty         atomic.Bool // the last reset failed, and the pool has no workers
 	closeWarned   atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
 	bulkWarned    atomic.Bool // that workers do not know bulks; once for each generation of workers
+	bulkAnswered  atomic.Bool // a worker has answered a bulk rightly, or the log says that none does
 	destroyed     sync.Once   // a second Destroy of the pool may panic
 }
 
@@ -188,6 +189,7 @@ func (d *Dispatcher) exec(a *attempt) (first *Payload, results Results, err erro
 	request, ctx := &a.payload, a.ctx
 	if a.bulk != nil {
 		request = a.bulk.payload()
+		defer d.watchFirstBulk()()
 	}
 	if a.limit > 0 {
 		deadline, stop := newDeadlineContext(ctx, a.allowed(), d.WorkerPerExec)

@@ -60,6 +60,7 @@ func (d *Dispatcher) Reset() error {
 	}()
 	d.closeWarned.Store(false)
 	d.bulkWarned.Store(false)
+	d.bulkAnswered.Store(false)
 	d.waitForHandoff()
 
 	defer every(reapInterval, d.reapWorkers)()
