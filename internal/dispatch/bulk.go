@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	stderrors "errors"
 	"fmt"
 	"log/slog"
@@ -96,9 +97,20 @@ func (b *bulk) reply(frame *Payload, last bool) (err error) {
 		return &Failure{Reason: wire.ReasonReply, Reached: true, Err: err}
 	}
 	for _, r := range replies {
-		b.finish(Answer{Context: r.Context, Body: r.Body, Codec: frame.Codec}, nil)
+		b.finish(Answer{Context: r.Context, Body: ownBody(r.Body, frame), Codec: frame.Codec}, nil)
 	}
 	return nil
+}
+
+// maxSharedBody bounds what a client that reads slowly holds beside its own answer: what others got in the same frame.
+const maxSharedBody = 16 << 10
+
+// ownBody returns the body of one reply; a copy, where it would hold a frame that is much larger.
+func ownBody(body []byte, frame *Payload) []byte {
+	if others := len(frame.Body) - len(body); others > maxSharedBody && others > len(body) {
+		return bytes.Clone(body)
+	}
+	return body
 }
 
 // finish ends the exchange of the first event that has no reply yet.

@@ -257,6 +257,27 @@ func TestBulkThatIsAnsweredWrongly(t *testing.T) {
 	require.Equal(t, telemetry.FailureReply, (&Failure{Reason: wire.ReasonReply}).Kind())
 }
 
+// A client that reads slowly must not hold what others got.
+func TestBulkAnswersHoldNoLargeFrame(t *testing.T) {
+	for name, c := range map[string]struct {
+		small, large int
+		isCopy       bool
+	}{
+		"a small frame is shared":          {10, 100, false},
+		"a large one is not":               {10, 1 << 20, true},
+		"half of a large one is no burden": {1 << 20, 1 << 20, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _ := newBulkDispatcher()
+			f := frame(0, fmt.Sprintf(`{"replies":["WRITE","WRITE"],"sizes":[%d,%d]}`, c.small, c.large), strings.Repeat("x", c.small+c.large))
+			ends := exchangeTogether(t, d, 2, func(context.Context, *Payload) (Results, error) { return frames(f), nil })
+			require.Equal(t, c.isCopy, &f.Body[0] != &ends[0].answer.Body[0])
+			require.Len(t, ends[0].answer.Body, c.small)
+			require.Same(t, &f.Body[c.small], &ends[1].answer.Body[0])
+		})
+	}
+}
+
 // What certainly never reached a worker is offered again, for each of the connections.
 func TestBulkThatWasNotSent(t *testing.T) {
 	d, log := newBulkDispatcher()
