@@ -158,6 +158,12 @@ func takePHP(t *testing.T, r *record, line string) {
 // the packages that Composer would have installed.
 func startExample(t *testing.T, name string) *host {
 	t.Helper()
+	return startExampleWith(t, name, func(yaml string) string { return yaml })
+}
+
+// startExampleWith changes the configuration.
+func startExampleWith(t *testing.T, name string, change func(string) string) *host {
+	t.Helper()
 	dir := t.TempDir()
 	script, err := os.ReadFile(filepath.Join(repository, "examples/php", name+".php"))
 	require.NoError(t, err)
@@ -172,7 +178,7 @@ func startExample(t *testing.T, name string) *host {
 	require.Contains(t, string(yaml), fmt.Sprintf("command: \"php %s.php\"", name))
 	_, section, ok := strings.Cut(string(yaml), "\ntcp:")
 	require.True(t, ok)
-	return startPHP(t, onAnyPort("tcp:"+section), filepath.Join(dir, name+".php"))
+	return startPHP(t, onAnyPort(change("tcp:"+section)), filepath.Join(dir, name+".php"))
 }
 
 func TestPHPExamples(t *testing.T) {

@@ -62,6 +62,9 @@ type tlsContext struct {
 	} `json:"client"`
 }
 
+// place tells an event by the worker that got it, and its number there.
+type place struct{ pid, n int }
+
 type packet struct {
 	body string
 	eof  bool
@@ -77,15 +80,16 @@ type record struct {
 	boots     []int
 	entries   []entry // of events
 	sentences map[string]*sentence
-	at        map[int]*sentence // what a worker is at, or was last
-	dead      map[int]string    // workers that can't write any more, and why
+	at        map[place]*sentence // which connection an event of a worker is of
+	bulks     int                 // events that came together with others
+	dead      map[int]string      // workers that can't write any more, and why
 	wrong     []string
 	lossy     bool // workers are killed, maybe with an event that they have not written down
 }
 
 func newRecord(path string) *record {
 	return &record{
-		path: path, sentences: make(map[string]*sentence), at: make(map[int]*sentence), dead: make(map[int]string),
+		path: path, sentences: make(map[string]*sentence), at: make(map[place]*sentence), dead: make(map[int]string),
 	}
 }
 
@@ -133,11 +137,14 @@ func (r *record) take(e entry) {
 	case e.Boot:
 		r.boots = append(r.boots, e.Pid)
 	case e.Answered:
-		if s := r.at[e.Pid]; s != nil && s.inFlight != nil && s.inFlight.Pid == e.Pid && s.inFlight.N == e.N {
+		if s := r.at[place{e.Pid, e.N}]; s != nil && s.inFlight != nil && s.inFlight.Pid == e.Pid && s.inFlight.N == e.N {
 			s.inFlight, s.ended = nil, s.closed
 		}
 	default:
 		r.entries = append(r.entries, e)
+		if e.Bulk > 1 {
+			r.bulks++
+		}
 		r.event(e)
 	}
 }
@@ -171,7 +178,7 @@ func (r *record) event(e entry) {
 		r.complain("%s: was %s at %s", name, s.RemoteAddr, s.Server)
 	}
 	s.events, s.pids, s.inFlight = append(s.events, c.Event), append(s.pids, e.Pid), &e
-	r.at[e.Pid] = s
+	r.at[place{e.Pid, e.N}] = s
 
 	isClose := c.Event == "CLOSE" || c.Event == "CLOSED"
 	switch {

@@ -25,6 +25,7 @@ import (
 //	gate=PATH              where the command gate waits
 //	connected=COMMAND      what it does about CONNECTED; answer CONTINUE if not given
 //	close=COMMAND          what it does about CLOSE; answer CONTINUE if not given
+//	bulk=COMMAND           how it answers several events at once, see answerBulk; rightly, in one frame, if not given
 //	connected.SERVER=…, close.SERVER=…  the same for one server
 //
 // To DATA it does the command that follows an exclamation mark in the packet, and sends back every other packet:
@@ -80,6 +81,8 @@ type recorder struct {
 	out     *worker.Worker
 	options map[string]string
 	events  int
+	bulk    *worker.BulkReplies // replies that are to go together; nil: each goes by itself
+	last    int                 // the number of the last event that came together with the one at hand
 }
 
 // entry is one line of the record.
@@ -88,6 +91,7 @@ type entry struct {
 	Pid      int             `json:"pid"`
 	N        int             `json:"n"` // the worker's how manieth event
 	Boot     bool            `json:"boot,omitempty"`
+	Bulk     int             `json:"bulk,omitempty"`     // with how many events it came
 	Answered bool            `json:"answered,omitempty"` // the answer to event N is about to be sent
 	Context  json.RawMessage `json:"context,omitempty"`
 	Body     []byte          `json:"body,omitempty"`
@@ -101,6 +105,12 @@ func (w *recorder) serve() error {
 		}
 		if len(e.Context) == 0 {
 			continue // RoadRunner wants a stream to stop, one that is over already
+		}
+		if e.Event == worker.Bulk {
+			if err := w.receiveBulk(e); err != nil {
+				return err
+			}
+			continue
 		}
 		w.events++
 		w.write(entry{Context: e.Context, Body: e.Body})
@@ -160,8 +170,9 @@ func (w *recorder) do(e worker.Event, command string) error {
 	case "hello":
 		return w.answer(worker.Write, []byte(e.UUID+"\r\n"))
 	case "error":
+		dropped := w.dropBulk()
 		w.write(entry{Answered: true})
-		return w.out.Send(frame.ERROR, nil, []byte(rest))
+		return errors.Join(w.out.Send(frame.ERROR, nil, []byte(rest)), dropped)
 	case "stream":
 		return w.stream(first)
 	case "frames":
@@ -172,8 +183,9 @@ func (w *recorder) do(e worker.Event, command string) error {
 		}
 		return w.do(e, rest)
 	case "garbage":
+		dropped := w.dropBulk()
 		_, err := io.WriteString(os.Stdout, "this is no frame, it is what somebody printed\n")
-		return err
+		return errors.Join(err, dropped)
 	case "exit":
 		os.Exit(3)
 	case "kill":
@@ -204,6 +216,9 @@ func (w *recorder) do(e worker.Event, command string) error {
 
 func (w *recorder) answer(context string, body []byte) error {
 	w.write(entry{Answered: true})
+	if w.bulk != nil {
+		return w.addReply(context, body)
+	}
 	return w.out.Send(frame.CodecRaw, []byte(context), body)
 }
 
