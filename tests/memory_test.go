@@ -1,11 +1,16 @@
 package tests
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -71,6 +76,70 @@ func TestIdleTLSConnectionMemory(t *testing.T) {
 		t.Logf("%d KiB each after packets of %d bytes", each, size)
 	}
 }
+
+// Clients whose messages of TLS have no end: what they send counts as a packet that they have begun, and as memory.
+func TestTLSAbuse(t *testing.T) { // not beside others
+	const limit, allowed = 16, 150 // MiB
+	clients, size := 900, 250<<10
+	if len(buildFlags) > 0 {
+		clients = 100 // the race detector keeps books on every byte
+	}
+	h := startTLS(t, newAuthority(t, "ca"), strings.Replace(secure, "tcp:\n", "tcp:\n  memory_limit: 16MB\n  packet_timeout: 2s\n", 1), nil)
+	for name, abuse := range map[string]func(net.Conn){
+		"an unfinished message": func(c net.Conn) {
+			config := &tls.Config{InsecureSkipVerify: true}
+			var keys bytes.Buffer
+			config.KeyLogWriter, config.MinVersion = &keys, tls.VersionTLS13
+			client := tls.Client(c, config)
+			if client.Handshake() == nil {
+				_, _ = c.Write(unfinishedMessage(keys.String(), size))
+			}
+		},
+		"an unfinished handshake": func(c net.Conn) {
+			config := &tls.Config{InsecureSkipVerify: true}
+			for range 234 { // names of 60 KB
+				config.NextProtos = append(config.NextProtos, strings.Repeat("x", 255))
+			}
+			_ = tls.Client(deaf{c}, config).Handshake()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all sync.WaitGroup
+			for range clients {
+				all.Add(1)
+				go func() { // ends when the server has closed the connection
+					defer all.Done()
+					c, err := net.Dial("tcp", h.addr("echo").String())
+					if err != nil {
+						return
+					}
+					defer c.Close()
+					abuse(c)
+					_, _ = io.Copy(io.Discard, c)
+				}()
+			}
+			ended, peak := make(chan struct{}), 0
+			go func() { all.Wait(); close(ended) }()
+			for over := false; !over; {
+				select {
+				case <-ended:
+					over = true
+				case <-time.After(20 * time.Millisecond):
+					peak = max(peak, h.rss())
+				}
+			}
+			t.Logf("RSS of %d MiB at most", peak>>10)
+			require.True(t, len(buildFlags) > 0 || peak>>10 < limit+allowed)
+			require.Equal(t, "hello", h.dialTLS("echo", &tls.Config{InsecureSkipVerify: true}).ask("hello"))
+			eventually(t, "nothing is held", func() bool { return h.stats().BufferedBytes == 0 })
+		})
+	}
+}
+
+// deaf is the connection of a client that hears nothing.
+type deaf struct{ net.Conn }
+
+func (deaf) Read([]byte) (int, error) { return 0, io.EOF }
 
 // rss is the program's resident memory in KiB.
 func (p *host) rss() (kib int) {

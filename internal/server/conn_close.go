@@ -24,7 +24,7 @@ const (
 // handed over, logged. Each step is made although another one panics.
 func (c *connection) finish(gone func()) {
 	defer c.logEnd()
-	defer c.setState("")
+	defer c.releaseMemory()
 	defer c.handOverClose()
 	defer c.endFrames()
 	defer gone()
@@ -33,6 +33,13 @@ func (c *connection) finish(gone func()) {
 	c.reader.Discard()
 	c.flushPushes()
 	c.closePolitely()
+}
+
+func (c *connection) releaseMemory() {
+	c.setState("")
+	if c.secure != nil {
+		c.secure.Release()
+	}
 }
 
 func (c *connection) handOverClose() {

@@ -19,6 +19,7 @@ import (
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
+	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
 
@@ -220,6 +221,41 @@ func TestTLSEndings(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a client sends behind its handshake counts, though none of it is data.
+func TestUnfinishedTLSMessageIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, client := streamtest.Pair(4 << 10)
+		s := serveSecure(t, limits{packet: 10 * second}, &replies{}, server, client, 0)
+		config := &tls.Config{InsecureSkipVerify: true}
+		keys := streamtest.KeyLog(config)
+		s.client = tls.Client(strictConn{client}, config)
+		require.NoError(t, s.client.Handshake())
+		begin := time.Now()
+		_, err := client.Write(streamtest.NewRecords(s.client, keys).Unfinished(250 << 10))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Greater(t, s.memory.Used(), int64(250<<10))
+		<-s.ended
+		require.Equal(t, 10*second, time.Since(begin))
+		require.Equal(t, "slow", s.workers.reason)
+	})
+}
+
+func TestLargeHandshakeIsMemory(t *testing.T) {
+	server, client := tcpPair(t)
+	l := testListener(&replies{})
+	l.memory = stream.NewMemory(100 << 10)
+	l.useTLS(t)
+	c, ended := l.serveConn(server)
+	config := &tls.Config{InsecureSkipVerify: true}
+	streamtest.LargeHello(config, 60_000)
+	require.Error(t, tls.Client(client, config).Handshake())
+	receive(t, ended)
+	require.Equal(t, wire.ReasonMemory, c.reason)
+	require.EqualValues(t, 1, l.stats.Refusals(telemetry.RefusedTLS))
+	require.Zero(t, l.memory.Used())
 }
 
 func TestBrokenTLSIsReset(t *testing.T) {

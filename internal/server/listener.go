@@ -28,6 +28,8 @@ type listener struct {
 	registry *registry
 	memory   *stream.Memory
 	reads    *stream.ReadLimiter
+	// turns is max_handshakes; nil: no limit.
+	turns *stream.HandshakeLimiter
 	// accessLog logs the end of each connection at the level info or above; faults bounds the lines at the level error, handshakes
 	// those about connections that ended before CONNECTED.
 	accessLog          bool
@@ -48,7 +50,7 @@ func (s *Server) newListener(name string, config *settings.Server, socket net.Li
 	log := s.options.Log
 	l := &listener{
 		server: name, settings: config.Effective(), dialect: s.options.Config.Dialect, log: log, stats: s.counters.Of(name),
-		registry: &s.registry, memory: s.memory, reads: s.reads, accessLog: config.AccessLog, faults: s.faults, handshakes: s.handshakes, ended: s.ended,
+		registry: &s.registry, memory: s.memory, reads: s.reads, turns: s.turns, accessLog: config.AccessLog, faults: s.faults, handshakes: s.handshakes, ended: s.ended,
 		socket: socket, limiters: [2]*connLimiter{newConnLimiter(config.MaxConnections), s.limiter},
 		proxyProtocol: config.ProxyProtocol, tls: config.TLS,
 	}

@@ -31,9 +31,16 @@ func (c *connection) preamble() bool {
 		c.end(interrupted, nil)
 	} else if err != nil {
 		c.stats.Refused(refusal)
-		c.end(wire.ReasonHandshake, err)
+		c.end(handshakeReason(err), err)
 	}
 	return c.reason == wire.ReasonNone
+}
+
+func handshakeReason(err error) wire.Reason {
+	if errors.Is(err, stream.ErrMemory) {
+		return wire.ReasonMemory
+	}
+	return wire.ReasonHandshake
 }
 
 // readPreamble returns with an error the cause that metrics count.
@@ -67,11 +74,14 @@ func (c *connection) readProxyHeader() (telemetry.Refusal, error) {
 }
 
 func (c *connection) handshake() error {
-	c.setDeadlineIn(*c.tls.HandshakeTimeout)
-	secure, err := stream.Handshake(c.conn, c.certificates.config(), &c.reader, &c.writer)
+	limit := *c.tls.HandshakeTimeout
+	c.setDeadlineIn(limit)
+	begun := time.Now()
+	expired := func() bool { return c.interruption() != wire.ReasonNone || limit > 0 && time.Since(begun) >= limit }
+	secure, err := stream.Handshake(c.conn, c.certificates.config(), &c.reader, &c.writer, c.turns, expired)
 	if err != nil {
 		var timeout net.Error
-		if !errors.As(err, &timeout) || !timeout.Timeout() {
+		if !errors.Is(err, stream.ErrMemory) && (!errors.As(err, &timeout) || !timeout.Timeout()) {
 			c.linger = maxLinger // the alert that says why should arrive
 		}
 		return err

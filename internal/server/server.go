@@ -55,7 +55,8 @@ type Server struct {
 	queue    *dispatch.Queue
 	memory   *stream.Memory
 	reads    *stream.ReadLimiter
-	limiter  *connLimiter // max_connections
+	limiter  *connLimiter             // max_connections
+	turns    *stream.HandshakeLimiter // max_handshakes; nil: no limit
 	// overloads reports connections that ended because no worker was free; faults bounds the lines about connections that
 	// ended with an error, handshakes those about connections that ended before CONNECTED.
 	overloads          *telemetry.ThrottledLog
@@ -86,6 +87,7 @@ func Init(s *Server, o Options) {
 	}
 	s.limiter = newConnLimiter(o.Config.MaxConnections)
 	s.reads = stream.NewReadLimiter()
+	s.turns = stream.NewHandshakeLimiter(o.Config.HandshakeLimit())
 	s.memory = stream.NewMemory(o.Config.MemoryLimitBytes())
 	s.overloads = telemetry.NewThrottledLog(func(times int) {
 		o.Log.Warn("connections ended because no worker was free in time", slog.Int("connections", times))

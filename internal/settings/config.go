@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -25,6 +26,9 @@ type Config struct {
 	// MaxConnections bounds the open connections of all servers together; 0, the default, is no limit. More clients
 	// wait in the system's queue of the listening socket.
 	MaxConnections int `mapstructure:"max_connections"`
+	// MaxHandshakes bounds how many TLS handshakes of all servers are computed at once; the number of processors by default,
+	// 0 is no limit. More wait their turn, within handshake_timeout.
+	MaxHandshakes *int `mapstructure:"max_handshakes"`
 	// Bulk lets events go to a worker together; nil, the default, sends each alone.
 	Bulk   *Bulk `mapstructure:"bulk"`
 	Limits `mapstructure:",squash"`
@@ -74,7 +78,8 @@ func (c *Config) checkGlobals() (errs []error) {
 			c.Dialect, wire.DialectReleased, wire.DialectDocumented))
 	}
 
-	errs = append(errs, checkNumber("tcp.max_connections", c.MaxConnections), checkSize("tcp.memory_limit", c.MemoryLimit))
+	errs = append(errs, checkNumber("tcp.max_connections", c.MaxConnections),
+		checkNumber("tcp.max_handshakes", firstSet(0, c.MaxHandshakes)), checkSize("tcp.memory_limit", c.MemoryLimit))
 	errs = append(errs, c.checkLimits(sectionName)...)
 	errs = append(errs, c.Bulk.check()...)
 
@@ -135,6 +140,9 @@ func (c *Config) Names() []string { return sortedKeys(c.Servers) }
 
 // MemoryLimitBytes returns memory_limit in bytes; 0 is no limit.
 func (c *Config) MemoryLimitBytes() int64 { return sizeOr(defaultMemoryLimit, c.MemoryLimit) }
+
+// HandshakeLimit returns max_handshakes; 0 is no limit.
+func (c *Config) HandshakeLimit() int { return firstSet(runtime.GOMAXPROCS(0), c.MaxHandshakes) }
 
 func dotInName(name string) string {
 	return "a server's name can't hold a dot, which separates keys; write " + strings.ReplaceAll(name, ".", "_")

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,12 @@ func TestEscapesInDelimiterWarn(t *testing.T) {
 		`double quotes only: if "\r" was meant, write "\r"`}, c.Warnings())
 }
 
+func TestHandshakeLimit(t *testing.T) {
+	require.Equal(t, runtime.GOMAXPROCS(0), (&Config{}).HandshakeLimit())
+	require.Equal(t, 7, (&Config{MaxHandshakes: ptr(7)}).HandshakeLimit())
+	require.Zero(t, (&Config{MaxHandshakes: ptr(0)}).HandshakeLimit(), "0 is no limit")
+}
+
 func TestUnreachablePacketSizeWarns(t *testing.T) {
 	for size, want := range map[Size]int{"32MB": 0, "33MB": 1, "0": 0} {
 		c := &Config{MemoryLimit: "64MB", Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{MaxPacketSize: size}}}}
@@ -98,7 +105,7 @@ func TestUnreachablePacketSizeWarns(t *testing.T) {
 func TestCheckReportsEveryMistake(t *testing.T) {
 	c := &lineConfig{
 		Config: Config{
-			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MemoryLimit: "much", Bulk: &Bulk{MaxEvents: 1, MaxBytes: "x"},
+			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MaxHandshakes: ptr(-4), MemoryLimit: "much", Bulk: &Bulk{MaxEvents: 1, MaxBytes: "x"},
 			Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", MaxConnectionsPerIP: ptr(-2)},
 			Servers: map[string]*Server{
 				"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
@@ -115,6 +122,7 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 	for _, want := range []string{
 		`tcp.dialect: unknown dialect "modern"; want "released" or "documented"`,
 		`tcp.max_connections: -1 is negative; want a number, or 0`,
+		`tcp.max_handshakes: -4 is negative; want a number, or 0`,
 		`tcp.memory_limit: "much" is no size; want a number of MB, such as 4, or one with a unit`,
 		`tcp.max_packet_size: "-4" is no size`,
 		`tcp.push_queue: "a lot" is no size`,

@@ -77,6 +77,7 @@ func (p *pieces) fill(r *Reader, wait bool) error {
 	return nil
 }
 
+func (*pieces) isUnfinished() bool           { return false }
 func (*pieces) writeNow([]byte) (int, error) { panic("not written to") }
 func (*pieces) overTLS(*SecureSocket) Socket { panic("without TLS") }
 

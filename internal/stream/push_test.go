@@ -84,7 +84,7 @@ func TestPushesNeverInterleave(t *testing.T) {
 		client := tls.Client(plain, clientConfig())
 		done := make(chan error)
 		go func() { done <- client.Handshake() }()
-		_, err := Handshake(server, serverConfig(t), r, w)
+		_, err := Handshake(server, serverConfig(t), r, w, nil, never)
 		require.NoError(t, err)
 		require.NoError(t, <-done)
 		testPushOrder(t, w, r.ReaderConfig, client)

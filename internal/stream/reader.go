@@ -195,6 +195,9 @@ func (r *Reader) decidedSize() int {
 // limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline, but for that of a delimiter.
 func (r *Reader) limitWait(delimiter time.Duration) {
 	isUnfinished := r.isUnfinished()
+	if !isUnfinished {
+		r.begun = time.Time{}
+	}
 	switch {
 	case delimiter > 0:
 		r.limit(time.Now().Add(delimiter))
@@ -211,8 +214,10 @@ func (r *Reader) limitWait(delimiter time.Duration) {
 	}
 }
 
-// isUnfinished reports whether a packet has begun.
-func (r *Reader) isUnfinished() bool { return r.Unfinished() > 0 || r.isDropping() }
+// isUnfinished reports whether a packet has begun, be it that none of it is decrypted yet.
+func (r *Reader) isUnfinished() bool {
+	return r.Unfinished() > 0 || r.isDropping() || r.Socket.isUnfinished()
+}
 
 func (r *Reader) limit(until time.Time) {
 	r.SetDeadline(until)

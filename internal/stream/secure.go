@@ -28,17 +28,24 @@ type transport struct {
 	records *Writer                     // writes what TLS has encrypted; nil during the handshake
 	answers *Writer                     // the connection's Writer, above TLS
 	tryRead func(p []byte) (int, error) // does not wait; nil during the handshake, and where the Socket can't
+	turn    *handshakeTurn              // nil after the handshake
+	input   undecrypted
 }
 
 // Handshake makes the connection a TLS server: on success r and w, the Reader and the Writer of conn, go through TLS. The
-// caller sets the deadline.
-func Handshake(conn net.Conn, config *tls.Config, r *Reader, w *Writer) (*SecureSocket, error) {
-	below := &transport{Conn: conn}
+// caller sets the deadline; expired reports that it has passed, or that the handshake is to end for another reason.
+func Handshake(conn net.Conn, config *tls.Config, r *Reader, w *Writer, l *HandshakeLimiter, expired func() bool) (*SecureSocket, error) {
+	turn := &handshakeTurn{limiter: l, expired: expired}
+	below := &transport{Conn: conn, turn: turn, input: undecrypted{reader: r}}
 	t := tls.Server(below, config)
+	defer turn.end()
 	if err := t.Handshake(); err != nil {
+		below.input.release()
 		return nil, err
 	}
 
+	below.turn = nil
+	below.input.handshaken()
 	below.records, below.answers = w.below(), w
 	s := &SecureSocket{tls: t, below: below}
 	s.Socket = r.Socket.overTLS(s)
@@ -52,9 +59,11 @@ func (s *SecureSocket) ConnectionState() tls.ConnectionState { return s.tls.Conn
 // Read reads what is decrypted. An error that does not come from waiting is the client's fault.
 func (s *SecureSocket) Read(p []byte) (int, error) {
 	n, err := s.tls.Read(p)
-	var timeout net.Error
+	if n > 0 {
+		s.below.input.decrypted()
+	}
 	switch {
-	case errors.As(err, &timeout) && timeout.Timeout(): // EAGAIN too
+	case isTimeout(err): // EAGAIN too
 		if n > 0 {
 			err = nil // the record behind the one that was read has arrived in part
 		}
@@ -63,6 +72,11 @@ func (s *SecureSocket) Read(p []byte) (int, error) {
 		err = fmt.Errorf("%w: %w", ErrTLS, err)
 	}
 	return n, err
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // writeNow writes all of p. Waiting for the client happens below TLS.
@@ -89,11 +103,32 @@ func (s *SecureSocket) CloseNotify(hurry bool) {
 	_ = s.tls.CloseWrite()
 }
 
+// isUnfinished reports whether the client has begun something that TLS can't decrypt yet.
+func (s *SecureSocket) isUnfinished() bool { return s.below.input.isUnfinished() }
+
+// Release ends the accounting of what TLS holds. Nothing is read any more.
+func (s *SecureSocket) Release() { s.below.input.release() }
+
 func (t *transport) Read(p []byte) (n int, err error) {
-	if t.tryRead == nil {
+	if err := t.input.account(); err != nil {
+		return 0, err
+	}
+	switch {
+	case t.turn != nil:
+		t.turn.end() // a handshake that waits for its client has none
 		n, err = t.Conn.Read(p)
-	} else {
-		n, err = t.tryRead(p)
+	case t.tryRead != nil:
+		if n, err = t.tryRead(p); isTimeout(err) && t.input.hasChanged() {
+			err = errChanged
+		}
+	case t.input.hasChanged():
+		return 0, errChanged
+	default:
+		n, err = t.Conn.Read(p)
+	}
+	t.input.arrived(p[:n])
+	if t.turn != nil && err == nil {
+		err = t.turn.begin()
 	}
 	if t.records != nil && errors.Is(err, io.EOF) {
 		return n, ErrTruncated // tls.Conn returns io.EOF for close_notify and for the end of the stream alike
@@ -103,7 +138,12 @@ func (t *transport) Read(p []byte) (n int, err error) {
 
 func (t *transport) Write(p []byte) (int, error) {
 	if t.records == nil {
-		return t.Conn.Write(p)
+		t.turn.end()
+		n, err := t.Conn.Write(p)
+		if err == nil {
+			err = t.turn.begin()
+		}
+		return n, err
 	}
 	t.records.frameDeadline = t.answers.frameDeadline
 	if err := t.records.writeAll(p); err != nil {

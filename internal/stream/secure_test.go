@@ -208,7 +208,7 @@ func TestTLSDataBesideHandshake(t *testing.T) {
 		_, _ = io.WriteString(c, "x\n")
 		hold.flush()
 	}()
-	_, err := Handshake(server, serverConfig(t), r, w)
+	_, err := Handshake(server, serverConfig(t), r, w, nil, never)
 	require.NoError(t, err)
 	requirePacket(t, r, "x\n")
 }
@@ -235,7 +235,7 @@ func TestHandshakeFails(t *testing.T) {
 	socket := NewSocket(server)
 	r := &Reader{ReaderConfig: lines(t, socket)}
 	w, _ := testWriter(server, socket)
-	s, err := Handshake(server, serverConfig(t), r, w)
+	s, err := Handshake(server, serverConfig(t), r, w, nil, never)
 	require.Error(t, err)
 	require.Nil(t, s)
 	require.Same(t, socket, r.Socket, "both stay as they are")

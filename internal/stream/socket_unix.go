@@ -58,6 +58,8 @@ func NewSocket(conn net.Conn) Socket {
 
 func (s *rawSocket) firstSize() int { return firstSize }
 
+func (s *rawSocket) isUnfinished() bool { return false }
+
 // fill without wait takes RawConn.Control, which heeds no deadline: one that has expired during an exchange must not hide
 // what arrived meanwhile.
 func (s *rawSocket) fill(r *Reader, wait bool) (err error) {
@@ -89,6 +91,8 @@ func (s *rawSocket) tryFill(fd uintptr) (done bool) {
 			return some
 		case some && errors.Is(s.readErr, ErrMemory):
 			return true // hand over the batch as it is
+		case errors.Is(s.readErr, errChanged):
+			return true
 		case s.readErr != nil:
 			s.fillErr = s.readErr
 			return true

@@ -26,14 +26,16 @@ var (
 // Socket reads and writes the bytes of a connection for one Reader and one Writer. NewSocket returns the implementation for
 // the platform.
 type Socket interface {
-	// fill waits until bytes have arrived and stores them with r.arrived in r.space(), which it calls as late as it can. With
-	// wait unset it returns at once where none have. An error that comes with bytes ends the stream behind them. Where the
-	// read deadline ends the wait, the error is os.ErrDeadlineExceeded.
+	// fill waits until bytes have arrived, or isUnfinished has changed, and stores them with r.arrived in r.space(), which it
+	// calls as late as it can. With wait unset it returns at once where none have. An error that comes with bytes ends the
+	// stream behind them. Where the read deadline ends the wait, the error is os.ErrDeadlineExceeded.
 	fill(r *Reader, wait bool) error
 	// firstSize is the size in bytes of the buffer that a connection without one begins with.
 	firstSize() int
 	// writeNow writes what can be written without waiting and returns how much that was.
 	writeNow(p []byte) (int, error)
+	// isUnfinished reports whether something has begun to arrive that fill can't store yet.
+	isUnfinished() bool
 	// overTLS returns the Socket that reads and writes through s, which lies above this one.
 	overTLS(s *SecureSocket) Socket
 }
@@ -57,10 +59,15 @@ func (s portableSocket) fill(r *Reader, wait bool) error {
 	}
 	n, err := s.conn.Read(space)
 	r.arrived(n)
+	if errors.Is(err, errChanged) {
+		return nil
+	}
 	return err
 }
 
 // writeNow writes nothing: any write may have to wait.
 func (s portableSocket) writeNow([]byte) (int, error) { return 0, nil }
+
+func (s portableSocket) isUnfinished() bool { return false }
 
 func (s portableSocket) overTLS(tls *SecureSocket) Socket { return portableSocket{tls} }

@@ -62,7 +62,7 @@ func handshaken(t testing.TB, server, client net.Conn, config *tls.Config) *secu
 	done := make(chan error)
 	go func() { done <- s.client.Handshake() }()
 	var err error
-	s.socket, err = Handshake(server, serverConfig(t), r, w)
+	s.socket, err = Handshake(server, serverConfig(t), r, w, nil, never)
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	require.True(t, s.socket.ConnectionState().HandshakeComplete)
