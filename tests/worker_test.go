@@ -37,6 +37,7 @@ import (
 //	stream N               answers in N frames
 //	frames N BYTES CONTEXT answers in N frames of so many bytes; the last one has this context
 //	begin COMMAND          sends a first frame, and goes on with the command
+//	print N                writes the packet, which is no frame, N times
 //	garbage                writes what is no frame
 //	exit, kill             dies
 //	hang                   never answers
@@ -182,6 +183,13 @@ func (w *recorder) do(e worker.Event, command string) error {
 			return err
 		}
 		return w.do(e, rest)
+	case "print":
+		n, err := strconv.Atoi(first)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(bytes.Repeat(e.Body, n))
+		return err
 	case "garbage":
 		dropped := w.dropBulk()
 		_, err := io.WriteString(os.Stdout, "this is no frame, it is what somebody printed\n")

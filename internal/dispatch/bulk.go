@@ -146,7 +146,7 @@ func (d *Dispatcher) failBulk(b *bulk, err error) {
 	f := FailureOf(err)
 	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkWarned.CompareAndSwap(false, true) {
 		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: "+bulkNeeds,
-			slog.Int("events", len(b.waiting)), slog.Any("error", f.Err))
+			slog.Int("events", len(b.waiting)), slog.Any("error", f))
 	}
 	for len(b.waiting) > 0 {
 		b.finish(Answer{}, err)

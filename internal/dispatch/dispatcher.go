@@ -106,10 +106,10 @@ func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
 	if errors.Is(errors.ExecTTL, f.Err) && d.closeWarned.CompareAndSwap(false, true) {
 		d.Log.Warn("a worker did not answer CLOSE in time and was replaced; every event wants an answer, CLOSE too: "+
 			"in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close (said once until the workers are reset)",
-			slog.Duration("close_timeout", c.CloseTimeout), slog.Any("error", f.Err))
+			slog.Duration("close_timeout", c.CloseTimeout), slog.Any("error", f))
 		return
 	}
-	d.Log.LogAttrs(context.Background(), slog.LevelDebug, "CLOSE was not answered", slog.Any("error", f.Err))
+	d.Log.LogAttrs(context.Background(), slog.LevelDebug, "CLOSE was not answered", slog.Any("error", f))
 }
 
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.
@@ -203,7 +203,7 @@ func (d *Dispatcher) exec(a *attempt) (first *Payload, results Results, err erro
 	}
 	first, err = results.Next(nil)
 	if err != nil {
-		return nil, nil, &Failure{Reason: wire.ReasonError, Reached: true, Err: err}
+		return nil, nil, failed(wire.ReasonError, true, err)
 	}
 	return first, results, nil
 }

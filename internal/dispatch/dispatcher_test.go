@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,15 @@ func TestExchangeFailures(t *testing.T) {
 			require.Equal(t, c.reason == wire.ReasonOverload, d.Queue.NoFreeWorkers() == 1)
 		})
 	}
+}
+
+// What a worker prints may be a client's packet.
+func TestFailureHidesOutput(t *testing.T) {
+	printed := errors.E(errors.Op("exec"), errors.Network, errors.Str("see: x, invalid message: the packet"))
+	d := newDispatcher(func(context.Context, *Payload) (Results, error) { return nil, printed })
+	_, err := d.Exchange(new(Call), nil, []byte("{}"), nil)
+	require.Equal(t, "exec: Network: see: x, invalid message: 10 bytes, which are not logged", strings.Join(strings.Fields(err.Error()), " "))
+	require.ErrorIs(t, err, printed)
 }
 
 func TestExchangeAfterStop(t *testing.T) {

@@ -16,12 +16,23 @@ type Failure struct {
 	Reason  wire.Reason // why the connection ends because of it; ReasonNone: it was cancelled
 	Reached bool        // a worker may have seen the event
 	Err     error
+	text    string // what Error returns; empty: as Err does
 }
 
-func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Error() string {
+	if f.text != "" {
+		return f.text
+	}
+	return f.Err.Error()
+}
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// failed returns the Failure of an error of the pool. Its text is fit for the log.
+func failed(reason wire.Reason, reached bool, err error) *Failure {
+	return &Failure{Reason: reason, Reached: reached, Err: err, text: telemetry.ErrorText(err)}
+}
 
 // FailureOf returns what the error of an exchange says.
 func FailureOf(err error) *Failure {
@@ -82,21 +93,21 @@ func queueFailure(err error) *Failure {
 func poolFailure(err error, stopping bool) *Failure {
 	switch {
 	case errors.Is(errors.WatcherStopped, err):
-		return &Failure{Reason: wire.ReasonShutdown, Err: err}
+		return failed(wire.ReasonShutdown, false, err)
 	case errors.Is(errors.NoFreeWorkers, err) && stopping:
-		return &Failure{Reason: wire.ReasonShutdown, Err: err}
+		return failed(wire.ReasonShutdown, false, err)
 	case errors.Is(errors.NoFreeWorkers, err):
-		return &Failure{Reason: wire.ReasonOverload, Err: fmt.Errorf("%w: %w", errNoFree, err)}
+		return failed(wire.ReasonOverload, false, fmt.Errorf("%w: %w", errNoFree, err))
 	case errors.Is(errors.QueueSize, err), raisedBy(err, "allocate_dynamically"): // max_workers are at work
-		return &Failure{Reason: wire.ReasonOverload, Err: err}
+		return failed(wire.ReasonOverload, false, err)
 	case errors.Is(errors.WorkerAllocate, err):
-		return &Failure{Reason: wire.ReasonError, Err: err}
+		return failed(wire.ReasonError, false, err)
 	case raisedBy(err, "sync_worker_send_frame"): // a worker ignores half a frame
-		return &Failure{Reason: wire.ReasonError, Err: fmt.Errorf("%w: %w", errNotSent, err)}
+		return failed(wire.ReasonError, false, fmt.Errorf("%w: %w", errNotSent, err))
 	case stopping:
-		return &Failure{Reason: wire.ReasonShutdown, Reached: true, Err: err}
+		return failed(wire.ReasonShutdown, true, err)
 	default:
-		return &Failure{Reason: wire.ReasonError, Reached: true, Err: err}
+		return failed(wire.ReasonError, true, err)
 	}
 }
 

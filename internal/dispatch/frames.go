@@ -57,9 +57,9 @@ func (f *poolFrames) Next(cancel <-chan struct{}) (frame Answer, last bool, err 
 	case stderrors.Is(err, io.EOF):
 		return Answer{}, false, &Failure{Reason: wire.ReasonError, Reached: true, Err: errBroken}
 	case err != nil && f.dispatcher.ExchangeCtx.Err() != nil:
-		return Answer{}, false, &Failure{Reason: wire.ReasonShutdown, Reached: true, Err: err}
+		return Answer{}, false, failed(wire.ReasonShutdown, true, err)
 	case err != nil:
-		return Answer{}, false, &Failure{Reason: wire.ReasonError, Reached: true, Err: err}
+		return Answer{}, false, failed(wire.ReasonError, true, err)
 	}
 	f.isLast = p.Flags&wire.FlagStream == 0
 	return Answer{Context: p.Context, Body: p.Body}, f.isLast, nil

@@ -16,16 +16,18 @@ import (
 const (
 	defaultPageSize = 100
 	maxPageSize     = 1000
+	// maxQuoted is how much an error quotes of an argument, in bytes: it may have megabytes.
+	maxQuoted = 64
 )
 
 // Close closes the connection with that uuid at once; its worker is told the reason rpc. A uuid that is not open is no
 // error, a string that is no uuid is one.
 func (s *Server) Close(id string) error {
-	parsed, err := uuid.Parse(id)
+	id, err := canonicalUUID(id)
 	if err != nil {
-		return fmt.Errorf("tcp: close %q: want the uuid of a connection: %w", id, err)
+		return fmt.Errorf("tcp: close %w", err)
 	}
-	if c := s.registry.get(parsed.String()); c != nil {
+	if c := s.registry.get(id); c != nil {
 		c.abort(wire.ReasonRPC)
 	}
 	return nil
@@ -152,12 +154,22 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
+// parseUUID is canonicalUUID for an argument that errors call key.
 func parseUUID(key, id string) (string, error) {
-	parsed, err := uuid.Parse(id)
+	id, err := canonicalUUID(id)
 	if err != nil {
-		return "", fmt.Errorf("%s: %q: want the uuid of a connection: %w", key, id, err)
+		return "", fmt.Errorf("%s: %w", key, err)
 	}
-	return parsed.String(), nil
+	return id, nil
+}
+
+// canonicalUUID returns the uuid id, which may have any form that package uuid knows: capital letters, urn:uuid:, braces, no
+// hyphens.
+func canonicalUUID(id string) (string, error) {
+	if err := uuid.Validate(id); err != nil {
+		return "", fmt.Errorf("%q: want the uuid of a connection: %w", id[:min(len(id), maxQuoted)], err)
+	}
+	return uuid.MustParse(id).String(), nil
 }
 
 // checkServer returns an error where no such server is configured. The empty name is any.
@@ -165,5 +177,5 @@ func (s *Server) checkServer(name string) error {
 	if name == "" || s.options.Config.Servers[name] != nil {
 		return nil
 	}
-	return fmt.Errorf("server: there is no %q; want one of %s", name, strings.Join(s.options.Config.Names(), ", "))
+	return fmt.Errorf("server: there is no %q; want one of %s", name[:min(len(name), maxQuoted)], strings.Join(s.options.Config.Names(), ", "))
 }

@@ -55,15 +55,19 @@ type optionalUUID struct {
 	text  string
 }
 
-// UnmarshalJSON reads a string.
+// UnmarshalJSON reads a string. Its error is none that package json would give a field, as it does in some releases of Go.
 func (u *optionalUUID) UnmarshalJSON(b []byte) error {
 	u.isSet = true
 	err := json.Unmarshal(b, &u.text)
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		wrong.Field = "uuid"
+		return wrongType("uuid", wrong)
 	}
 	return err
+}
+
+func wrongType(key string, err *json.UnmarshalTypeError) error {
+	return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", key, err.Value)
 }
 
 // DecodeReply reads the context of an answer to an event of the connection uuid: one of the four words, or a JSON object that
@@ -128,7 +132,7 @@ func decodeStrictly(context []byte, out any) error {
 	var wrong *json.UnmarshalTypeError
 	switch err := decoder.Decode(out); {
 	case errors.As(err, &wrong):
-		return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", strings.ToLower(wrong.Field), wrong.Value)
+		return wrongType(strings.ToLower(wrong.Field), wrong)
 	case err != nil:
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}

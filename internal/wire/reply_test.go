@@ -37,7 +37,7 @@ func TestDecodeReplyMistakes(t *testing.T) {
 		`{"reply":"WRITE","tags":["` + x(MaxTagSize+1) + `"]}`: `tags[0]: has 129 bytes; want 1 to 128`,
 		`{"reply":"WRITE","tags":["a"` + manyTags + `]}`:       `tags: are 33; want 32 at most`,
 		`{"reply":"WRITE","state":{}}`:                         `state: a object can't be read`,
-		`{"reply":"WRITE","uuid":["u"]}`:                       `uuid: a array can't be read`,
+		`{"reply":"WRITE","uuid":["u"]}`:                       `no reply: uuid: a array can't be read`,
 		`{"reply":"WRITE","uuid":null}`:                        `uuid: is "", but this event's is "u"`,
 		`{"reply":"WRITE","uuid":""}`:                          `uuid: is "", but this event's is "u"`,
 		`{"reply":"WRITE","uuid":"v"}`:                         `uuid: is "v", but this event's is "u"; the worker answered another one`,

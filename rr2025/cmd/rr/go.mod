@@ -10,6 +10,7 @@ replace (
 
 require (
 	github.com/roadrunner-server/config/v5 v5.1.9
+	github.com/roadrunner-server/endure/v2 v2.6.2
 	github.com/roadrunner-server/informer/v5 v5.1.9
 	github.com/roadrunner-server/logger/v5 v5.1.9
 	github.com/roadrunner-server/metrics/v5 v5.2.0
@@ -19,6 +20,7 @@ require (
 	github.com/roadrunner-server/status/v5 v5.1.9
 	github.com/rrtcp/tcp/cmd/rr v0.0.0
 	github.com/rrtcp/tcp/rr2025 v0.0.0
+	go.uber.org/zap v1.28.0
 )
 
 require (
@@ -46,7 +48,6 @@ require (
 	github.com/prometheus/common v0.67.5 // indirect
 	github.com/prometheus/procfs v0.19.2 // indirect
 	github.com/roadrunner-server/api/v4 v4.24.0 // indirect
-	github.com/roadrunner-server/endure/v2 v2.6.2 // indirect
 	github.com/roadrunner-server/errors v1.5.0 // indirect
 	github.com/roadrunner-server/events v1.0.1 // indirect
 	github.com/roadrunner-server/goridge/v3 v3.8.3 // indirect
@@ -72,7 +73,6 @@ require (
 	go.opentelemetry.io/otel/trace v1.24.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
-	go.uber.org/zap v1.28.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.3 // indirect
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
 	golang.org/x/sync v0.20.0 // indirect

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/roadrunner-server/config/v5"
+	"github.com/roadrunner-server/endure/v2/dep"
 	"github.com/roadrunner-server/informer/v5"
 	"github.com/roadrunner-server/logger/v5"
 	"github.com/roadrunner-server/metrics/v5"
@@ -13,12 +14,32 @@ import (
 	"github.com/roadrunner-server/rpc/v5"
 	"github.com/roadrunner-server/server/v5"
 	"github.com/roadrunner-server/status/v5"
+	"go.uber.org/zap"
 
 	"github.com/rrtcp/tcp/cmd/rr/program"
 	tcp "github.com/rrtcp/tcp/rr2025"
 )
 
 func main() { program.Main(line) }
+
+// logs is RoadRunner's logger plugin, whose lines have no packets of clients.
+type logs struct{ logger.Plugin }
+
+// Provides tells Endure of CutLogger.
+func (l *logs) Provides() []*dep.Out { return []*dep.Out{dep.Bind((*logger.Logger)(nil), l.CutLogger)} }
+
+// CutLogger is what other plugins get.
+func (l *logs) CutLogger() *cutLogger { return &cutLogger{l.ServiceLogger()} }
+
+type cutLogger struct{ *logger.Log }
+
+func (l *cutLogger) NamedLogger(name string) *zap.Logger {
+	log := l.Log.NamedLogger(name)
+	if name == server.PluginName { // the pool logs under this name
+		log = program.CutErrors(log)
+	}
+	return log
+}
 
 var line = program.Line{
 	Release:  "2025.1.15",
@@ -30,7 +51,7 @@ var line = program.Line{
 	},
 	Plugins: func() []any {
 		return []any{
-			&logger.Plugin{}, &server.Plugin{}, &rpc.Plugin{}, &informer.Plugin{}, &resetter.Plugin{}, &metrics.Plugin{},
+			&logs{}, &server.Plugin{}, &rpc.Plugin{}, &informer.Plugin{}, &resetter.Plugin{}, &metrics.Plugin{},
 			&status.Plugin{},
 		}
 	},

@@ -10,6 +10,7 @@ replace (
 
 require (
 	github.com/roadrunner-server/config/v5 v5.1.6
+	github.com/roadrunner-server/endure/v2 v2.6.1
 	github.com/roadrunner-server/informer/v5 v5.1.6
 	github.com/roadrunner-server/logger/v5 v5.1.6
 	github.com/roadrunner-server/metrics/v5 v5.1.6
@@ -19,6 +20,7 @@ require (
 	github.com/roadrunner-server/status/v5 v5.1.6
 	github.com/rrtcp/tcp/cmd/rr v0.0.0
 	github.com/rrtcp/tcp/rr2025 v0.0.0
+	go.uber.org/zap v1.27.0
 )
 
 require (
@@ -49,7 +51,6 @@ require (
 	github.com/prometheus/common v0.62.0 // indirect
 	github.com/prometheus/procfs v0.15.1 // indirect
 	github.com/roadrunner-server/api/v4 v4.18.1 // indirect
-	github.com/roadrunner-server/endure/v2 v2.6.1 // indirect
 	github.com/roadrunner-server/errors v1.4.1 // indirect
 	github.com/roadrunner-server/events v1.0.1 // indirect
 	github.com/roadrunner-server/goridge/v3 v3.8.3 // indirect
@@ -76,7 +77,6 @@ require (
 	go.opentelemetry.io/otel/trace v1.29.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
-	go.uber.org/zap v1.27.0 // indirect
 	golang.org/x/exp v0.0.0-20250218142911-aa4b98e5adaa // indirect
 	golang.org/x/sync v0.11.0 // indirect
 	golang.org/x/sys v0.30.0 // indirect

@@ -1,0 +1,42 @@
+package program
+
+import (
+	"errors"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+// CutErrors makes log cut the errors in its lines: those of RoadRunner's pool, which it logs itself, have what a worker has
+// printed, megabytes at times.
+func CutErrors(log *zap.Logger) *zap.Logger {
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return cutCore{core} }))
+}
+
+type cutCore struct{ zapcore.Core }
+
+func (c cutCore) With(fields []zapcore.Field) zapcore.Core { return cutCore{c.Core.With(cut(fields))} }
+
+func (c cutCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+func (c cutCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return c.Core.Write(e, cut(fields))
+}
+
+func cut(fields []zapcore.Field) []zapcore.Field {
+	all := make([]zapcore.Field, len(fields))
+	for i, f := range fields {
+		if err, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
+			f = zap.NamedError(f.Key, errors.New(telemetry.ErrorText(err)))
+		}
+		all[i] = f
+	}
+	return all
+}
