@@ -24,9 +24,9 @@ func TestPacketsStayOutOfTheLog(t *testing.T) {
 	eventually(t, "it is logged", func() bool { return len(h.logged("tcp", "connection ended")) == 3 })
 	log, err := os.ReadFile(h.log)
 	require.NoError(t, err)
-	require.NotContains(t, string(log), secret)
+	require.False(t, strings.Contains(string(log), secret)) // the log would be in the message of NotContains
 	require.Less(t, len(log), 100_000)
-	require.Contains(t, string(log), "which are not logged")
+	require.True(t, strings.Contains(string(log), "which are not logged"))
 }
 
 // However long an argument is, the error about it is short.

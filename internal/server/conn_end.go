@@ -14,10 +14,14 @@ import (
 // aLongTimeAgo is a deadline that ends waits at once.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// end notes why the connection ends. The first reason counts.
+// end notes why the connection ends. The first reason counts. An ordinary end is no error.
 func (c *connection) end(why wire.Reason, err error) wire.State {
-	if c.reason == wire.ReasonNone {
-		c.reason, c.err = why, err
+	if c.reason != wire.ReasonNone {
+		return wire.Closing
+	}
+	c.reason, c.err = why, err
+	if why == wire.ReasonEOF {
+		c.err = nil
 	}
 	return wire.Closing
 }

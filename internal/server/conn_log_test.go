@@ -61,6 +61,17 @@ func TestEndIsOneLogLine(t *testing.T) {
 	}
 }
 
+func TestOrdinaryEndIsNoError(t *testing.T) {
+	l := testListener(answers(reply("CONTINUE", "")))
+	logs := l.observe(slog.LevelDebug)
+	server, client := tcpPair(t)
+	_, ended := l.serveConn(server)
+	client.Close()
+	receive(t, ended)
+	require.Equal(t, "eof", logs.All()[0].Attrs["reason"])
+	require.NotContains(t, logs.All()[0].Attrs, "error")
+}
+
 func TestEndBelowLevelAllocatesNothing(t *testing.T) {
 	server, _ := tcpPair(t)
 	c := testListener(answers{}).newConnection(server)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"net/netip"
@@ -20,6 +21,8 @@ var (
 	errBadHeader  = errors.New("the PROXY header can't be used")
 	errHeaderSize = fmt.Errorf("%w: version 1 has %d bytes at most", errBadHeader, maxHeaderV1)
 )
+
+var errChecksum = fmt.Errorf("%w: its CRC32c is wrong", errBadHeader)
 
 // Sizes of headers in bytes, as https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt has them.
 const (
@@ -93,6 +96,9 @@ func parseProxyHeader(header []byte) (net.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadHeader, err)
 	}
+	if !isChecksumRight(header, h) {
+		return nil, errChecksum
+	}
 	switch a := h.SourceAddr.(type) {
 	case *net.TCPAddr, *net.UnixAddr:
 		return a, nil
@@ -138,4 +144,32 @@ func parseAddrPort(address, port string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New("a port is none")
 	}
 	return netip.AddrPortFrom(ip, uint16(n)), nil
+}
+
+// isChecksumRight reports whether the CRC32c of a header of version 2 is right. Many have none.
+func isChecksumRight(header []byte, h *proxyproto.Header) bool {
+	const typeAndLength = 3
+	fields, err := h.TLVs()
+	if err != nil {
+		return true // what stands there can't be read
+	}
+	at := len(header)
+	for _, f := range fields {
+		at -= typeAndLength + len(f.Value)
+	}
+	for _, f := range fields {
+		at += typeAndLength
+		if f.Type == proxyproto.PP2_TYPE_CRC32C {
+			return len(f.Value) == crc32.Size && binary.BigEndian.Uint32(f.Value) == checksumAround(header, at)
+		}
+		at += len(f.Value)
+	}
+	return true
+}
+
+// checksumAround returns the CRC32c of a header as if its checksum, which begins at that byte, were zero.
+func checksumAround(header []byte, at int) uint32 {
+	zeroed := bytes.Clone(header)
+	clear(zeroed[at : at+crc32.Size])
+	return crc32.Checksum(zeroed, crc32.MakeTable(crc32.Castagnoli))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"strings"
 	"testing"
@@ -18,6 +19,16 @@ func headerV2(command, family byte, rest string) string {
 	b := append([]byte{}, proxyproto.SIGV2...)
 	b = append(b, command, family)
 	return string(binary.BigEndian.AppendUint16(b, uint16(len(rest)))) + rest
+}
+
+// withChecksum adds a CRC32c, which wrong changes, to a header of version 2 whose rest ends with fields.
+func withChecksum(rest, behind string, wrong byte) string {
+	header := []byte(headerV2(0x21, 0x11, rest+"\x03\x00\x04\x00\x00\x00\x00"+behind))
+	at := len(header) - len(behind) - 4
+	sum := crc32.Checksum(header, crc32.MakeTable(crc32.Castagnoli))
+	binary.BigEndian.PutUint32(header[at:], sum)
+	header[at] ^= wrong
+	return string(header)
 }
 
 const addresses4 = "\xc0\x00\x02\x01\xc0\x00\x02\x02\x30\x39\x00\x19" // 192.0.2.1:12345 to 192.0.2.2:25
@@ -38,6 +49,11 @@ var proxyHeaders = map[string]struct {
 	"version 2":                         {headerV2(0x21, 0x11, addresses4), "192.0.2.1:12345", ""},
 	"version 2 with more behind":        {headerV2(0x21, 0x11, addresses4+"\x04\x00\x01x"), "192.0.2.1:12345", ""},
 	"version 2, very long":              {headerV2(0x21, 0x11, addresses4+"\x04\xff\x00"+strings.Repeat("x", 0xff00)), "192.0.2.1:12345", ""},
+	"version 2, a checksum":             {withChecksum(addresses4, "", 0), "192.0.2.1:12345", ""},
+	"version 2, one among others":       {withChecksum(addresses4+"\x04\x00\x01x", "\x05\x00\x02yz", 0), "192.0.2.1:12345", ""},
+	"version 2, a wrong checksum":       {withChecksum(addresses4, "", 1), "", "its CRC32c is wrong"},
+	"version 2, a wrong one inside":     {withChecksum(addresses4+"\x04\x00\x01x", "\x05\x00\x02yz", 1), "", "its CRC32c is wrong"},
+	"version 2, a short checksum":       {headerV2(0x21, 0x11, addresses4+"\x03\x00\x02\x00\x00"), "", "its CRC32c is wrong"},
 	"version 2, IPv6": {
 		headerV2(0x21, 0x21, "\x20\x01\x0d\xb8"+strings.Repeat("\x00", 11)+"\x01"+strings.Repeat("\x00", 16)+"\x30\x39\x00\x19"),
 		"[2001:db8::1]:12345", "",

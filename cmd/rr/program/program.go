@@ -55,6 +55,7 @@ type Logger interface {
 // TCP is the tcp plugin.
 type TCP interface {
 	Addr(server string) net.Addr
+	Reset() error
 	Stop(ctx context.Context) error
 }
 
@@ -70,7 +71,8 @@ const usage = `rr is a RoadRunner that serves TCP.
 
 Usage: rr COMMAND [-c FILE]
 
-  serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once
+  serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once;
+                SIGHUP does what reset does
   validate      check the config and print every mistake in it
   workers       list the workers of a running rr
   reset         replace its workers by new ones; connections stay open

@@ -26,6 +26,12 @@ func (l Line) serve(file string) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	reloads := make(chan os.Signal, 1)
+	signal.Notify(reloads, syscall.SIGHUP) // to the end: it must not cut a stop short
+	all := replaceOutputs()
+	defer all.restore()
+	defer all.stop()
+	manager := newNotifier()
 
 	h, err := l.newHost(file)
 	if err != nil {
@@ -43,13 +49,19 @@ func (l Line) serve(file string) error {
 			}
 			failed = s.failed
 			h.announce()
+			manager.send("READY=1")
+			go manager.watch(h.isWell) // ends with the program
+			go h.reloadOn(reloads)     // as well
 		case f := <-failed:
 			plugin := strings.TrimSuffix(strings.TrimPrefix(f.VertexID, "*"), ".Plugin")
 			err = errors.New(attribute(plugin, explain(f.Error)))
 			go exitOn(signals)
+			all.stop()
 			return errors.Join(err, h.stop(true))
 		case <-signals:
 			go exitOn(signals)
+			all.stop()
+			manager.send("STOPPING=1")
 			say("stopping, in %s at most", h.grace)
 			return h.stop(failed != nil)
 		}
@@ -132,6 +144,21 @@ func (h *host) announce() {
 		if a := h.tcp.Addr(name); a != nil {
 			say("%s listens on %s://%s", name, a.Network(), a)
 		}
+	}
+}
+
+// isWell returns when the tcp plugin answers.
+func (h *host) isWell() { h.tcp.Addr("") }
+
+// reloadOn renews workers and certificates at each signal. Several that come meanwhile are one.
+func (h *host) reloadOn(signals <-chan os.Signal) {
+	for range signals {
+		say("renewing workers and certificates; connections stay")
+		if err := h.tcp.Reset(); err != nil {
+			say("renewing failed: %s", explain(err))
+			continue
+		}
+		say("renewed")
 	}
 }
 
