@@ -37,6 +37,7 @@ import (
 //	stream N               answers in N frames
 //	frames N BYTES CONTEXT answers in N frames of so many bytes; the last one has this context
 //	begin COMMAND          sends a first frame, and goes on with the command
+//	twice FIRST SECOND     answers WRITE FIRST, and then WRITE SECOND
 //	print N                writes the packet, which is no frame, N times
 //	garbage                writes what is no frame
 //	exit, kill             dies
@@ -183,6 +184,11 @@ func (w *recorder) do(e worker.Event, command string) error {
 			return err
 		}
 		return w.do(e, rest)
+	case "twice":
+		if err := w.answer(worker.Write, []byte(first+"\r\n")); err != nil {
+			return err
+		}
+		return w.answer(worker.Write, []byte(text+"\r\n"))
 	case "print":
 		n, err := strconv.Atoi(first)
 		if err != nil {

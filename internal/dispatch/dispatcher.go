@@ -34,11 +34,13 @@ type Dispatcher struct {
 
 	lastReset     time.Time // one reset runs at a time
 	resetDuration time.Duration
-	empty         atomic.Bool // the last reset failed, and the pool has no workers
-	closeWarned   atomic.Bool // that workers do not answer CLOSE; once for each generation of workers
-	bulkWarned    atomic.Bool // that workers do not know bulks; once for each generation of workers
-	bulkAnswered  atomic.Bool // a worker has answered a bulk rightly, or the log says that none does
-	destroyed     sync.Once   // a second Destroy of the pool may panic
+	empty         atomic.Bool  // the last reset failed, and the pool has no workers
+	closeWarned   atomic.Bool  // that workers do not answer CLOSE; once for each generation of workers
+	astrayLook    atomic.Int64 // when replaceAstray has looked last, in nanoseconds
+	astrayWarned  atomic.Bool  // that answers go astray; once for each generation of workers
+	bulkWarned    atomic.Bool  // that workers do not know bulks; once for each generation of workers
+	bulkAnswered  atomic.Bool  // a worker has answered a bulk rightly, or the log says that none does
+	destroyed     sync.Once    // a second Destroy of the pool may panic
 }
 
 // Call is what the exchanges of one connection have in common.
@@ -163,6 +165,7 @@ func (d *Dispatcher) perform(a *attempt) {
 	if err == nil && first.Flags&wire.FlagStream != 0 {
 		rest = d.newFrames(a, results)
 	} else {
+		d.replaceAstray() // while nobody can take the worker that is free now
 		d.Queue.leave()
 	}
 	switch {

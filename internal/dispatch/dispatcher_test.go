@@ -28,6 +28,8 @@ func (p poolFunc) Exec(ctx context.Context, request *Payload, _ chan struct{}) (
 	return p.exec(ctx, request)
 }
 
+func (poolFunc) Workers() []Worker { return nil }
+
 // one is an answer of one frame.
 type one struct{ frames []*Payload }
 

@@ -61,6 +61,7 @@ func (d *Dispatcher) Reset() error {
 	d.closeWarned.Store(false)
 	d.bulkWarned.Store(false)
 	d.bulkAnswered.Store(false)
+	d.astrayWarned.Store(false)
 	d.waitForHandoff()
 
 	defer every(reapInterval, d.reapWorkers)()
@@ -100,9 +101,10 @@ func (d *Dispatcher) isHandedOff() bool {
 	return d.WorkerPerExec || d.Queue.admittedCount() <= len(d.workersIn(telemetry.WorkerWorking))
 }
 
-// Maintain does what the pool does not do by itself: it starts workers after a reset has failed, and ends those that are too
-// many after one that has not.
+// Maintain does what the pool does not do by itself: it replaces workers whose answers go astray, starts workers after a reset
+// has failed, and ends those that are too many after one that has not.
 func (d *Dispatcher) Maintain() error {
+	d.replaceAstray()
 	switch {
 	case d.empty.Load():
 		return d.Reset()
