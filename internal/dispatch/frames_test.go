@@ -80,7 +80,7 @@ func (s *slow) Next(cancel <-chan struct{}) (*dispatch.Payload, error) {
 
 func (f *fixture) askSlow(t *testing.T) (frames dispatch.Frames, next chan<- error) {
 	s := &slow{frames: make(chan error, 2)}
-	f.pool.Work = func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) { return s, nil }
+	f.pool.Do(func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) { return s, nil })
 	a, err := f.ask("x")
 	require.NoError(t, err)
 	return a.More, s.frames
@@ -119,7 +119,7 @@ func TestFramesHoldPlace(t *testing.T) {
 	f := newFixture(t, 1, nil)
 	frames, next := f.askSlow(t)
 	asked := make(chan error)
-	f.pool.Work = echoes
+	f.pool.Do(echoes)
 	go func() { _, err := f.ask("y"); asked <- err }()
 	await(t, func() bool { return f.Queue.Waiting() == 1 })
 	next <- io.EOF
@@ -132,7 +132,7 @@ func TestFramesKilled(t *testing.T) {
 	f := newFixture(t, 1, nil)
 	frames, next := f.askSlow(t)
 	w := f.Pool.Workers()[0].(*dispatchtest.Worker)
-	f.pool.Work = echoes
+	f.pool.Do(echoes)
 	w.Retire() // it is at work until the last frame
 	f.stop()
 	ended := make(chan struct{})

@@ -65,7 +65,7 @@ func (f *fixture) ask(body string) (dispatch.Answer, error) {
 func (f *fixture) requireFree(t *testing.T, workers int) {
 	t.Helper()
 	busy, release := make(chan struct{}, workers), make(chan struct{})
-	f.pool.Work = gated(busy, release)
+	f.pool.Do(gated(busy, release))
 	results := make(chan error, workers)
 	for range workers {
 		go func() { _, err := f.ask("x"); results <- err }()

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -106,19 +109,46 @@ func TestPushResults(t *testing.T) {
 }
 
 // The caller may use its body again.
+// heldStream is an answer of two frames, the second of which comes when held is closed.
+type heldStream struct {
+	held   chan struct{}
+	frames int // that have come
+}
+
+func (s *heldStream) Next(<-chan struct{}) (*dispatch.Payload, error) {
+	s.frames++
+	switch s.frames {
+	case 1:
+		return &dispatch.Payload{Context: []byte("WRITE"), Body: []byte("first"), Flags: wire.FlagStream}, nil
+	case 2:
+		<-s.held
+		return &dispatch.Payload{Context: []byte("WRITE")}, nil
+	default:
+		return nil, io.EOF
+	}
+}
+
 func TestPushClonesBody(t *testing.T) {
 	p := startPlugin(t, servers("a"))
 	c := p.dial("a")
 	c.requireEcho("hello")
+	held := make(chan struct{})
+	p.pool.Do(func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) {
+		return &heldStream{held: held}, nil
+	})
+	_, err := io.WriteString(c, "stream\r\n")
+	require.NoError(t, err)
+	require.Equal(t, "first", readString(t, c.r, 5)) // pushes wait behind the rest
+
 	body := []byte("hello")
 	connection := p.registry.all()[0]
-	connection.writer.TakeTurn()
-	_, err := p.Write(connection.uuid, body, false)
+	_, err = p.Write(connection.uuid, body, false)
 	require.NoError(t, err)
 	_, err = p.Broadcast(Selector{Server: "a"}, body)
 	require.NoError(t, err)
 	copy(body, "XXXXX")
-	connection.writer.Release()
+	p.pool.Do(echoWork)
+	close(held)
 	require.Equal(t, "hellohello", readString(t, c.r, 10))
 	result, err := p.Write(connection.uuid, []byte("bye"), true)
 	require.NoError(t, err)

@@ -196,9 +196,9 @@ func TestOverloadIsLogged(t *testing.T) {
 
 func TestFaultsAreLogged(t *testing.T) {
 	p := startPlugin(t, servers("a"))
-	p.pool.Work = func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) {
+	p.pool.Do(func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) {
 		return dispatchtest.Answer("nonsense", ""), nil
-	}
+	})
 	const connections = 150 // 100 lines a second
 	for range connections {
 		require.Empty(t, p.dial("a").rest())
@@ -248,13 +248,13 @@ func TestHealth(t *testing.T) {
 
 	p := newPlugin(t, servers("a"))
 	busy, release := make(chan struct{}), make(chan struct{})
-	p.pool.Work = func(ctx context.Context, e *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
+	p.pool.Do(func(ctx context.Context, e *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
 		if bytes.Contains(e.Body, []byte("gate")) {
 			close(busy)
 			<-release
 		}
 		return echoWork(ctx, e, stop)
-	}
+	})
 	require.False(t, IsReady(&p.Server), "before Serve")
 	require.Empty(t, p.Serve())
 	require.True(t, IsReady(&p.Server))
@@ -287,12 +287,12 @@ func TestExec(t *testing.T) {
 	require.Equal(t, "x", string(got.Body))
 	require.Equal(t, "WRITE", string(got.Context))
 
-	p.pool.Work = func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) {
+	p.pool.Do(func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) {
 		return &dispatchtest.Frames{{Flags: wire.FlagStream}, {}}, nil
-	}
+	})
 	_, err = Exec(&p.Server, dispatch.Payload{})
 	require.ErrorContains(t, err, "answered in several frames")
-	p.pool.Work = echoWork
+	p.pool.Do(echoWork)
 	p.dial("a").requireEcho("the worker is free again")
 }
 

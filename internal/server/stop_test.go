@@ -92,10 +92,10 @@ func TestStopTwice(t *testing.T) {
 // The pool is destroyed behind the last CLOSE.
 func TestStopHandsOverEveryClose(t *testing.T) {
 	p, r := startPlugin(t, servers("a")), newEventRecord()
-	p.pool.Work = func(ctx context.Context, e *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
+	p.pool.Do(func(ctx context.Context, e *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
 		require.NotContains(t, p.pool.Calls(), "destroy")
 		return r.work(ctx, e, stop)
-	}
+	})
 	const clients = 100
 	for range clients {
 		p.dial("a").requireEcho("hello")
@@ -108,7 +108,7 @@ func TestStopHandsOverEveryClose(t *testing.T) {
 // Replies that are owed arrive, also those whose exchange waits for a worker; idle connections do not wait for them.
 func TestStopDrains(t *testing.T) {
 	p, r := startPlugin(t, servers("a")), newEventRecord()
-	p.pool.Work = r.work
+	p.pool.Do(r.work)
 	idle := p.dial("a")
 	idle.requireEcho("hello")
 	var owed []*testClient
@@ -137,7 +137,7 @@ func TestStopDrains(t *testing.T) {
 // What still runs when too little time is left is cut off, its worker with it, and CLOSE is handed over all the same.
 func TestStopCuts(t *testing.T) {
 	p, r := startPlugin(t, servers("a")), newEventRecord()
-	p.pool.Work = r.work
+	p.pool.Do(r.work)
 	c := p.dial("a")
 	c.send("gate")
 	receive(t, r.busy)
@@ -153,7 +153,7 @@ func TestStopCuts(t *testing.T) {
 // A context that has ended cuts at once.
 func TestStopWithEndedContext(t *testing.T) {
 	p, r := startPlugin(t, servers("a")), newEventRecord()
-	p.pool.Work = r.work
+	p.pool.Do(r.work)
 	c := p.dial("a")
 	c.send("gate")
 	receive(t, r.busy)
@@ -188,7 +188,7 @@ func TestStopTooLate(t *testing.T) {
 
 func TestStopDuringReset(t *testing.T) {
 	p, r := startPlugin(t, servers("a")), newEventRecord()
-	p.pool.Work = r.work
+	p.pool.Do(r.work)
 	c := p.dial("a")
 	c.send("gate")
 	receive(t, r.busy)

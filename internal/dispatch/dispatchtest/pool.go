@@ -19,9 +19,8 @@ type Work func(ctx context.Context, event *dispatch.Payload, stop chan struct{})
 
 // Pool is a pool of workers that all do the same.
 type Pool struct {
-	Work Work
-
 	mu      sync.Mutex
+	work    Work
 	workers []*Worker
 	lastPid int64
 	calls   []string         // names of operations in order: add, remove, reset, destroy
@@ -35,7 +34,7 @@ var (
 
 // NewPool starts a pool of n workers.
 func NewPool(n int, work Work) *Pool {
-	p := &Pool{Work: work, fails: make(map[string]error)}
+	p := &Pool{work: work, fails: make(map[string]error)}
 	for range n {
 		p.start()
 	}
@@ -45,6 +44,13 @@ func NewPool(n int, work Work) *Pool {
 func (p *Pool) start() {
 	p.lastPid++
 	p.workers = append(p.workers, &Worker{pool: p, pid: p.lastPid, state: telemetry.WorkerReady})
+}
+
+// Do makes the workers do work with the events that they get from now on.
+func (p *Pool) Do(work Work) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.work = work
 }
 
 // Fail makes an operation fail from now on; nil: succeed.
@@ -106,11 +112,11 @@ func (p *Pool) RemoveWorker(context.Context) error {
 
 // Exec is of dispatch.Pool. It does not wait for a worker.
 func (p *Pool) Exec(ctx context.Context, event *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
-	w := p.take()
+	w, work := p.take()
 	if w == nil {
 		return nil, errors.E(errors.NoFreeWorkers, errors.Str("no worker is ready"))
 	}
-	results, err := p.Work(ctx, event, stop)
+	results, err := work(ctx, event, stop)
 	if ctx.Err() != nil {
 		_ = w.Kill()
 		w.Reap()
@@ -123,16 +129,17 @@ func (p *Pool) Exec(ctx context.Context, event *dispatch.Payload, stop chan stru
 	return results, err
 }
 
-func (p *Pool) take() *Worker {
+// take returns a worker that is ready, as busy, and what it does with an event; nil: none is.
+func (p *Pool) take() (*Worker, Work) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.workers {
 		if w.state == telemetry.WorkerReady {
 			w.state, w.lastUsed = telemetry.WorkerWorking, time.Now()
-			return w
+			return w, p.work
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // Reset is of dispatch.Pool. It waits until all workers are ready, or ctx ends.
