@@ -327,7 +327,7 @@ func TestDestroyKills(t *testing.T) {
 	receive(t, busy)
 	w := f.Pool.Workers()[0].(*dispatchtest.Worker)
 	f.Destroy(context.Background(), time.Millisecond)
-	require.Positive(t, w.Kills())
+	await(t, func() bool { return w.Kills() > 0 })
 	close(release)
 	require.NoError(t, receive(t, asked))
 	await(t, func() bool { return len(f.Pool.Workers()) == 0 })

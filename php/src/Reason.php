@@ -34,6 +34,9 @@ enum Reason: string
     /** A packet was longer than max_packet_size. */
     case TooLong = 'too_long';
 
+    /** A packet fitted no rule of the framing. */
+    case Framing = 'framing';
+
     /** memory_limit was used up. */
     case Memory = 'memory';
 
