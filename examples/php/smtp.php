@@ -1,8 +1,7 @@
 <?php
 
 /**
- * A small SMTP server (RFC 5321): takes mail from everyone for everyone and logs that it did. A command is a line; the
- * mail itself is one packet: the reply to DATA says what ends it. What is known of a conversation is its state.
+ * A small SMTP server (RFC 5321): logs mail from everyone. A command is a line, a mail one packet; the state has the talk.
  */
 
 declare(strict_types=1);
@@ -11,10 +10,9 @@ use Rrtcp\Worker\{Event, EventType, Framing, Reply, Server};
 
 require __DIR__ . '/vendor/autoload.php';
 
-/** The one packet that follows DATA: up to a dot alone on a line. One without any line is that dot. */
+/** The packet that follows DATA: up to a dot alone on a line, or that dot. */
 const MAIL = ['once' => true, 'rules' => [
-    ['starts' => ".\r\n", 'framing' => 'fixed', 'packet_size' => 3],
-    ['delimiter' => "\r\n.\r\n"],
+    ['starts' => ".\r\n", 'framing' => 'fixed', 'packet_size' => 3], ['delimiter' => "\r\n.\r\n"],
 ]];
 
 /** The answer to a command, and what it changes in the conversation. */
@@ -24,15 +22,13 @@ function command(string $line, array $talk): array
     $hasSender = isset($talk['from']);
     $isEarly = ['MAIL' => !$talk['greeted'] || $hasSender, 'RCPT' => !$hasSender, 'DATA' => $talk['to'] === []];
     $isAddress = preg_match('/^(MAIL FROM|RCPT TO):\s*<([^<>]{0,256})>/iu', $line, $match) === 1; // <> sends bounces
-
     return match (true) {
         $verb === 'HELO', $verb === 'EHLO' => ['250 smtp.example.com', ['greeted' => true, 'from' => null, 'to' => []]],
         $isEarly[$verb] ?? false => ['503 Bad sequence of commands', []],
         $verb === 'MAIL' => $isAddress ? ['250 OK', ['from' => $match[2]]] : ['501 Syntax: MAIL FROM:<address>', []],
         $verb === 'RCPT' && count($talk['to']) === 100 => ['452 Too many recipients', []],
-        $verb === 'RCPT' => $isAddress && $match[2] !== ''
-            ? ['250 OK', ['to' => [...$talk['to'], $match[2]]]]
-            : ['501 Syntax: RCPT TO:<address>', []],
+        $verb === 'RCPT' && (!$isAddress || $match[2] === '') => ['501 Syntax: RCPT TO:<address>', []],
+        $verb === 'RCPT' => ['250 OK', ['to' => [...$talk['to'], $match[2]]]],
         $verb === 'DATA' => ['354 End with <CRLF>.<CRLF>', ['inMail' => true]],
         $verb === 'RSET' => ['250 OK', ['from' => null, 'to' => []]],
         default => [['NOOP' => '250 OK', 'QUIT' => '221 Bye'][$verb] ?? '500 Unknown command', []],
@@ -54,12 +50,10 @@ function take(string $mail, array $talk): void
     $talk = $event->stateArray() + ['greeted' => false, 'from' => null, 'to' => [], 'inMail' => false];
     if ($talk['inMail']) {
         take($event->body, $talk);
-
         return Reply::write("250 OK\r\n")->withState(['greeted' => true]);
     }
     [$line, $changes] = command(rtrim($event->body, "\r\n"), $talk);
     $reply = str_starts_with($line, '221') ? Reply::writeAndClose("$line\r\n") : Reply::write("$line\r\n");
     $reply = $reply->withState($changes + $talk);
-
     return isset($changes['inMail']) ? $reply->withNext(Framing::of(MAIL)) : $reply;
 });
