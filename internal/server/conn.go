@@ -106,7 +106,10 @@ func (c *connection) run() {
 	}
 	for state == wire.Reading {
 		c.state.Store(uint32(wire.Reading))
-		packet, tail, err := c.next()
+		packet, tail, err := c.reader.Next()
+		if err != nil && c.interruption() == wire.ReasonReset {
+			packet, tail, err = c.nextArrived()
+		}
 		if err != nil || c.isAborted() { // an abort ends the stream, too, but what is left is no packet
 			c.stoppedReading(err)
 			return
@@ -173,14 +176,10 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 	return state
 }
 
-// next returns the next packet. Behind a push that has failed there are those that have arrived.
-func (c *connection) next() (packet []byte, tail bool, err error) {
-	packet, tail, err = c.reader.Next()
-	if err != nil && c.interruption() == wire.ReasonReset {
-		c.reader.StopWaiting(c.writer.PushErr(), c.boundRead)
-		return c.reader.Next()
-	}
-	return packet, tail, err
+// nextArrived returns the next packet that has arrived, behind a push that has failed.
+func (c *connection) nextArrived() (packet []byte, tail bool, err error) {
+	c.reader.StopWaiting(c.writer.PushErr(), c.boundRead)
+	return c.reader.Next()
 }
 
 // unanswered ends the connection after an exchange without a reply.
