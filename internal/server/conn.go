@@ -92,19 +92,13 @@ func (c *connection) serve(gone func()) {
 	c.run()
 }
 
-// run ends with a reason in c.reason.
+// run ends with a reason in c.reason. Its frame is small, since it lies on the stack of every connection that waits.
 func (c *connection) run() {
 	defer c.recoverPanic()
 	if c.hasPreamble() && !c.preamble() {
 		return
 	}
-	c.connected = true
-	c.spans = telemetry.NewSpans(c.tracer, c.server, c.uuid, clientAddress(c.remote))
-	state := wire.Reading
-	if !c.settings.Disabled.Connected {
-		state = c.exchange(wire.Opening, c.contexts.Connected(clientAddress(c.conn.LocalAddr()), c.tlsInfo), nil)
-	}
-	for state == wire.Reading {
+	for state := c.open(); state == wire.Reading; {
 		c.state.Store(uint32(wire.Reading))
 		packet, tail, err := c.reader.Next()
 		if err != nil && c.interruption() == wire.ReasonReset {
@@ -114,15 +108,30 @@ func (c *connection) run() {
 			c.stoppedReading(err)
 			return
 		}
-		context := c.contexts.Data()
-		switch {
-		case tail:
-			context = c.contexts.Tail()
-		case c.reader.Truncated():
-			context = c.contexts.Truncated()
-		}
-		state = c.exchange(wire.Replying, context, packet)
+		state = c.handOver(packet, tail)
 	}
+}
+
+// open hands over CONNECTED.
+func (c *connection) open() wire.State {
+	c.connected = true
+	c.spans = telemetry.NewSpans(c.tracer, c.server, c.uuid, clientAddress(c.remote))
+	if c.settings.Disabled.Connected {
+		return wire.Reading
+	}
+	return c.exchange(wire.Opening, c.contexts.Connected(clientAddress(c.conn.LocalAddr()), c.tlsInfo), nil)
+}
+
+// handOver hands over a packet.
+func (c *connection) handOver(packet []byte, tail bool) wire.State {
+	context := c.contexts.Data()
+	switch {
+	case tail:
+		context = c.contexts.Tail()
+	case c.reader.Truncated():
+		context = c.contexts.Truncated()
+	}
+	return c.exchange(wire.Replying, context, packet)
 }
 
 // exchange hands one event over and does what the reply says.
