@@ -92,7 +92,7 @@ func (c *connection) serve(gone func()) {
 	c.run()
 }
 
-// run ends with a reason in c.reason. Its frame is small, since it lies on the stack of every connection that waits.
+// run ends with a reason in c.reason.
 func (c *connection) run() {
 	defer c.recoverPanic()
 	if c.hasPreamble() && !c.preamble() {
