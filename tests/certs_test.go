@@ -123,9 +123,13 @@ func (i issued) pair() []byte { return bytes.Join([][]byte{i.pem, i.key}, nil) }
 // startTLS is start with a certificate for localhost in DIR/server.pem; more may write others before.
 func startTLS(t *testing.T, ca *authority, yaml string, more func(dir string), worker ...string) *host {
 	t.Helper()
-	h := newHost(t, shortDir(t))
-	ca.server("localhost", "127.0.0.1").save(t, h.dir, "server")
-	save(t, h.dir+"/ca.pem", ca.pem)
+	return newHost(t, shortDir(t)).serveTLS(ca, yaml, more, worker...)
+}
+
+func (h *host) serveTLS(ca *authority, yaml string, more func(dir string), worker ...string) *host {
+	h.t.Helper()
+	ca.server("localhost", "127.0.0.1").save(h.t, h.dir, "server")
+	save(h.t, h.dir+"/ca.pem", ca.pem)
 	if more != nil {
 		more(h.dir)
 	}

@@ -1,6 +1,6 @@
 // Package tests runs rr, the program of a RoadRunner line, as a black box: a process with real sockets, real worker processes
 // and the real plugins of that line. RR in the environment names the line; v2024.1.5 if not given. Workers are the test
-// binary itself.
+// binary itself, without the race detector.
 package tests
 
 import (
@@ -74,9 +74,11 @@ type logEntry struct {
 	Pid    float64 `json:"pid"`
 }
 
+// lines of the log; the last one may still be being written.
 func (h *host) lines() []string {
 	raw, _ := os.ReadFile(h.log)
-	return strings.Split(strings.TrimSpace(string(raw)), "\n")
+	whole := raw[:bytes.LastIndexByte(raw, '\n')+1]
+	return strings.Split(strings.TrimSpace(string(whole)), "\n")
 }
 
 // logged returns the entries of a plugin that contain the text somewhere.
@@ -125,15 +127,16 @@ func pids(dir string) (found []int) {
 
 func requireNoWorkers(t *testing.T, dir string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(pids(dir)) == 0 }, patience, 10*time.Millisecond,
-		"workers are left: %v", pids(dir))
+	eventually(t, "no worker is left", func() bool { return len(pids(dir)) == 0 })
 }
 
-// eventually polls where there is no event to wait for.
+// eventually polls where there is no event to wait for; ever less often, since looks at all processes cost.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
+	pause := time.Millisecond
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(pause) {
 		require.True(t, time.Now().Before(deadline), "never: "+what)
+		pause = min(2*pause, 100*time.Millisecond)
 	}
 }
 

@@ -24,6 +24,8 @@ type host struct {
 	dir    string // its own, with a short path: sockets live there
 	record *record
 	log    string
+	plain  bool     // rr is without the race detector, which would change what is measured
+	env    []string // NAME=VALUE, in addition
 	cmd    *exec.Cmd
 
 	servers map[string]address // where each listens
@@ -63,21 +65,32 @@ func (h *host) serve(yaml string, worker ...string) *host {
 }
 
 func (h *host) command(worker []string) []string {
-	self, err := os.Executable()
-	require.NoError(h.t, err)
-	return append([]string{self, recordFile(h.dir)}, worker...)
+	return append([]string{buildWorker(h.t), recordFile(h.dir)}, worker...)
 }
 
 // serveWorker runs the host with another program as its workers.
 func (h *host) serveWorker(yaml string, command ...string) *host {
 	h.t.Helper()
+	if h.plain {
+		return h.serveProgram(buildPlainProgram(h.t), yaml, command...)
+	}
 	return h.serveProgram(buildProgram(h.t), yaml, command...)
+}
+
+// startPlain is start without the race detector in rr.
+func startPlain(t *testing.T, yaml string, worker ...string) *host {
+	t.Helper()
+	h := newHost(t, shortDir(t))
+	h.plain = true
+	return h.serve(yaml, worker...)
 }
 
 func (h *host) serveProgram(binary, yaml string, command ...string) *host {
 	h.t.Helper()
 	file, servers := h.save(yaml, command)
-	h.run(exec.Command(binary, "serve", "-c", file), servers)
+	cmd := exec.Command(binary, "serve", "-c", file)
+	cmd.Env = append(os.Environ(), h.env...)
+	h.run(cmd, servers)
 	h.t.Cleanup(func() { h.end() })
 	return h
 }

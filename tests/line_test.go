@@ -47,35 +47,73 @@ func thisLine() line { return lines[lineName()] }
 
 var buildFlags []string // -race, if these tests have it
 
-// rr is the line's program, built when the first test wants it.
-var rr struct {
+// program is one that is built when the first test wants it.
+type program struct {
 	once sync.Once
-	dir  string
+	path string // holds a space
 	err  error
 }
 
-// buildProgram returns the path of the line's program, which holds a space.
+var (
+	rr      program // the line's, with buildFlags
+	plainRR program // the line's, as its users have it: for what the race detector would change, such as memory
+	workers program // the workers: this program, without the race detector
+)
+
+// buildProgram returns the path of the line's program.
 func buildProgram(t *testing.T) string {
 	t.Helper()
-	rr.once.Do(func() {
-		if rr.dir, rr.err = os.MkdirTemp("", "rr test"); rr.err != nil {
+	return rr.build(t, buildProgramHere(buildFlags...))
+}
+
+// buildPlainProgram returns the path of the line's program without the race detector.
+func buildPlainProgram(t *testing.T) string {
+	t.Helper()
+	if len(buildFlags) == 0 {
+		return buildProgram(t)
+	}
+	return plainRR.build(t, buildProgramHere())
+}
+
+func buildProgramHere(flags ...string) *exec.Cmd {
+	build := exec.Command("go", append([]string{"build", "-modfile=" + thisLine().mod}, flags...)...)
+	build.Dir = filepath.Join(repository, thisLine().folder)
+	build.Env = append(os.Environ(), "GOWORK=off")
+	return build
+}
+
+// buildWorker returns the path of the program whose main is TestMain.
+func buildWorker(t *testing.T) string {
+	t.Helper()
+	if len(buildFlags) == 0 {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		return self
+	}
+	return workers.build(t, exec.Command("go", "test", "-c"))
+}
+
+func (p *program) build(t *testing.T, build *exec.Cmd) string {
+	t.Helper()
+	p.once.Do(func() {
+		var dir string
+		if dir, p.err = os.MkdirTemp("", "rr test"); p.err != nil {
 			return
 		}
-		l := thisLine()
-		args := append([]string{"build", "-modfile=" + l.mod}, buildFlags...)
-		build := exec.Command("go", append(args, "-o", rr.dir+"/rr", ".")...)
-		build.Dir = filepath.Join(repository, l.folder)
-		build.Env = append(os.Environ(), "GOWORK=off")
+		p.path = dir + "/rr"
+		build.Args = append(build.Args, "-o", p.path, ".")
 		if out, err := build.CombinedOutput(); err != nil {
-			rr.err = fmt.Errorf("%w: %s", err, out)
+			p.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})
-	require.NoError(t, rr.err)
-	return rr.dir + "/rr"
+	require.NoError(t, p.err)
+	return p.path
 }
 
 func removePrograms() {
-	if rr.dir != "" {
-		_ = os.RemoveAll(rr.dir)
+	for _, p := range []*program{&rr, &plainRR, &workers} {
+		if p.path != "" {
+			_ = os.RemoveAll(filepath.Dir(p.path))
+		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	for limit, pool := range map[string]string{
-		"allocate_timeout": "{num_workers: 1, allocate_timeout: 1s}",
+		"allocate_timeout": "{num_workers: 1, allocate_timeout: 4s}",
 		"max_queue_size":   "{num_workers: 1, max_queue_size: 1}",
 	} {
 		t.Run(limit, func(t *testing.T) {

@@ -100,11 +100,11 @@ func TestSteadyReaderServed(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
-  write_timeout: 800ms
+  write_timeout: 2s
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 2}
 `)
-	const size = 12 << 20
+	const size = 20 << 20
 	c := h.dial("echo")
 	require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(64<<10))
 	c.send(fmt.Sprintf("!bytes WRITECLOSE %d", size))
@@ -113,7 +113,7 @@ tcp:
 		n, err := io.CopyN(&got, c.r, 128<<10)
 		if n == 0 || err != nil {
 			require.ErrorIs(t, err, io.EOF)
-			require.Greater(t, time.Since(begin), 4*800*time.Millisecond)
+			require.Greater(t, time.Since(begin), 3*2*time.Second)
 			break
 		}
 	}
