@@ -26,7 +26,7 @@ type result struct {
 // commandOf is rr with these arguments.
 func commandOf(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	return exec.Command(buildProgram(t), args...)
+	return exec.Command(buildPlainProgram(t), args...)
 }
 
 // runProgram runs rr to its end.
