@@ -9,6 +9,7 @@ replace (
 
 require (
 	github.com/Shopify/toxiproxy/v2 v2.9.0
+	github.com/pelletier/go-toml/v2 v2.2.2
 	github.com/prometheus/client_golang v1.19.1
 	github.com/roadrunner-server/goridge/v3 v3.8.2
 	github.com/rrtcp/tcp/cmd/rr v0.0.0

@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,32 +12,101 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/stretchr/testify/require"
 )
 
-// veloxPlugins is the file that velox writes: a plugin is known by its module alone, its alias is random.
-const veloxPlugins = `package main
-
-import (
-	"github.com/roadrunner-server/config/MAJOR"
-	"github.com/roadrunner-server/logger/MAJOR"
-	"github.com/roadrunner-server/rpc/MAJOR"
-	"github.com/roadrunner-server/server/MAJOR"
-	ALIAS "PLUGIN"
-)
-
-func plugins(file string) []any {
-	return []any{
-		&config.Plugin{Path: file, Prefix: "rr", Version: "VERSION"},
-		&logger.Plugin{},
-		&server.Plugin{},
-		&rpc.Plugin{},
-		&ALIAS.Plugin{},
+// veloxConfig is what velox reads: GitHub has the plugins in the format up to v2025.1, Plugins in that of later versions.
+type veloxConfig struct {
+	RoadRunner struct{ Ref string }
+	GitHub     struct {
+		Plugins map[string]struct{ Ref, Owner, Repository, Folder, Replace string }
+	} `toml:"github"`
+	Plugins map[string]struct {
+		Tag    string
+		Module string `toml:"module_name"`
 	}
+	Replaces []struct{ Old, New string }
 }
-`
 
-// veloxMain stands for the rest of RoadRunner.
+// veloxBuild is the RoadRunner that velox makes of a configuration.
+type veloxBuild struct {
+	ref      string
+	plugins  map[string]string // versions by module
+	replaces map[string]string // folders by module
+}
+
+// readVelox reads a configuration of examples/velox. Its /src is the checkout; /plugin is what scripts/vendor-rr2025.sh makes.
+func readVelox(t *testing.T, file string) veloxBuild {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(repository, "examples/velox", file))
+	require.NoError(t, err)
+	checkout, err := filepath.Abs(repository)
+	require.NoError(t, err)
+	var config veloxConfig
+	require.NoError(t, toml.Unmarshal(raw, &config))
+	b := veloxBuild{config.RoadRunner.Ref, make(map[string]string), make(map[string]string)}
+	for _, p := range config.GitHub.Plugins {
+		major, _, _ := strings.Cut(p.Ref, ".")
+		module := fmt.Sprintf("github.com/%s/%s/%s", p.Owner, p.Repository, cmp.Or(p.Folder, major))
+		if p.Replace != "" {
+			folder := strings.Replace(p.Replace, "/src", checkout, 1)
+			if p.Replace == "/plugin" {
+				folder = t.TempDir()
+				run(t, checkout, "scripts/vendor-rr2025.sh", folder)
+			}
+			module = moduleIn(t, folder)
+			b.replaces[module] = folder
+		}
+		b.plugins[module] = p.Ref
+	}
+	for _, p := range config.Plugins {
+		b.plugins[p.Module] = p.Tag
+	}
+	for _, r := range config.Replaces {
+		b.replaces[r.Old] = strings.Replace(r.New, "/src", checkout, 1)
+	}
+	return b
+}
+
+var moduleLine = regexp.MustCompile(`(?m)^module (\S+)$`)
+
+func moduleIn(t *testing.T, folder string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(folder, "go.mod"))
+	require.NoError(t, err)
+	return moduleLine.FindStringSubmatch(string(raw))[1]
+}
+
+// source is the file plugins.go that velox writes: the plugins that it adds itself, and those of the configuration, each under a
+// random name.
+func (b veloxBuild) source() string {
+	modules := b.bundled()
+	for module := range b.plugins {
+		modules = append(modules, module)
+	}
+	imports, list := "", ""
+	for _, module := range modules {
+		alias := make([]byte, 5)
+		for i := range alias {
+			alias[i] = 'a' + byte(rand.IntN(26))
+		}
+		imports += fmt.Sprintf("\t%s %q\n", alias, module)
+		list += fmt.Sprintf("\t\t&%s.Plugin{},\n", alias)
+	}
+	return "package main\n\nimport (\n" + imports + ")\n\nfunc plugins() []any {\n\treturn []any{\n" + list + "\t}\n}\n"
+}
+
+// bundled are the plugins that velox adds itself. Up to v2024.3 these are v4.
+func (b veloxBuild) bundled() []string {
+	major := "/v4"
+	if strings.HasPrefix(b.ref, "v2025") {
+		major = "/v5"
+	}
+	return []string{"github.com/roadrunner-server/informer" + major, "github.com/roadrunner-server/resetter" + major}
+}
+
+// veloxMain stands for the rest of RoadRunner, which registers the configuration behind the plugins of plugins.go.
 const veloxMain = `package main
 
 import (
@@ -46,18 +117,22 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/roadrunner-server/config/MAJOR"
 	"github.com/roadrunner-server/endure/v2"
 )
 
 func main() {
 	container := endure.New(slog.LevelError)
-	all := plugins(os.Args[3])
-	must(container.RegisterAll(all...))
+	all := plugins()
+	must(container.RegisterAll(append(all, &config.Plugin{Path: os.Args[3], Prefix: "rr", Version: "RELEASE"})...))
 	must(container.Init())
 	_, err := container.Serve()
 	must(err)
-	listens := all[len(all)-1].(interface{ Addr(string) net.Addr })
-	fmt.Fprintln(os.Stderr, "rr: echo listens on tcp://"+listens.Addr("echo").String())
+	for _, p := range all {
+		if tcp, ok := p.(interface{ Addr(string) net.Addr }); ok {
+			fmt.Fprintln(os.Stderr, "rr: echo listens on tcp://"+tcp.Addr("echo").String())
+		}
+	}
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
@@ -73,33 +148,42 @@ func must(err error) {
 }
 `
 
-// buildWithVelox does to a RoadRunner's go.mod and plugins.go what velox does: replaces are modules and where they are.
-func buildWithVelox(t *testing.T, replaces map[string]string) (binary string) {
+// build does to the line's go.mod what velox does to RoadRunner's.
+func (b veloxBuild) build(t *testing.T) (binary string) {
 	t.Helper()
 	dir, l := t.TempDir(), thisLine()
 	host := filepath.Join(repository, l.folder, strings.TrimSuffix(l.mod, ".mod")) // of RoadRunner's modules it needs fewer
-	for _, ext := range []string{".mod", ".sum"} {
-		content, err := os.ReadFile(host + ext)
+	content, err := os.ReadFile(host + ".mod")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(dir+"/go.mod", content, 0o600))
+	var sums [][]byte
+	for _, file := range []string{host + ".sum", repository + "/cmd/rr/go.sum"} { // the second one has the plugins v4
+		sum, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(dir+"/go"+ext, content, 0o600))
+		sums = append(sums, sum)
 	}
+	require.NoError(t, os.WriteFile(dir+"/go.sum", bytes.Join(sums, nil), 0o600))
+
 	edit := []string{"mod", "edit", "-module=example.test/roadrunner"}
 	for _, module := range []string{"github.com/rrtcp/tcp", "github.com/rrtcp/tcp/cmd/rr", "github.com/rrtcp/tcp/rr2025"} {
-		edit = append(edit, "-dropreplace="+module)
-		if module != l.plugin {
-			edit = append(edit, "-droprequire="+module)
-		}
+		edit = append(edit, "-dropreplace="+module, "-droprequire="+module)
 	}
-	for module, folder := range replaces {
+	for module, version := range b.plugins {
+		if b.replaces[module] != "" {
+			version = "v0.0.0"
+		}
+		edit = append(edit, "-require="+module+"@"+version)
+	}
+	for module, folder := range b.replaces {
 		edit = append(edit, "-replace="+module+"="+folder)
 	}
+	if lineName() == "v2024.3.5" {
+		edit = append(edit, "-require="+b.bundled()[0]+"@v4.5.5", "-require="+b.bundled()[1]+"@v4.3.5")
+	}
 	run(t, dir, "go", edit...)
-
-	letters := []byte("abcdefghijklmnopqrstuvwxyz")
-	rand.Shuffle(len(letters), func(i, j int) { letters[i], letters[j] = letters[j], letters[i] })
-	plugins := strings.NewReplacer("ALIAS", string(letters[:5]), "VERSION", l.release, "MAJOR", l.major, "PLUGIN", l.plugin)
-	require.NoError(t, os.WriteFile(dir+"/plugins.go", []byte(plugins.Replace(veloxPlugins)), 0o600))
-	require.NoError(t, os.WriteFile(dir+"/main.go", []byte(veloxMain), 0o600))
+	require.NoError(t, os.WriteFile(dir+"/plugins.go", []byte(b.source()), 0o600))
+	main := strings.NewReplacer("MAJOR", l.major, "RELEASE", l.release).Replace(veloxMain)
+	require.NoError(t, os.WriteFile(dir+"/main.go", []byte(main), 0o600))
 	run(t, dir, "go", append(append([]string{"build"}, buildFlags...), "-mod=mod", "-o", "rr", ".")...)
 	return dir + "/rr"
 }
@@ -112,42 +196,43 @@ func run(t *testing.T, dir, name string, args ...string) {
 	require.NoError(t, err, "%s %v: %s", name, args, out)
 }
 
+// Every configuration for the line makes a RoadRunner that starts, serves and lists its workers.
 func TestVelox(t *testing.T) {
 	t.Parallel()
-	checkout, err := filepath.Abs(repository)
+	files, err := filepath.Glob(repository + "/examples/velox/*.toml")
 	require.NoError(t, err)
-	ways := map[string]map[string]string{"from a checkout": {"github.com/rrtcp/tcp": checkout}}
-	if thisLine().plugin == "github.com/rrtcp/tcp/rr2025" {
-		ways["from a checkout"]["github.com/rrtcp/tcp/rr2025"] = checkout + "/rr2025"
-		vendored := t.TempDir()
-		run(t, checkout, "scripts/vendor-rr2025.sh", vendored)
-		ways["from a module of its own"] = map[string]string{"github.com/rrtcp/tcp/rr2025": vendored}
-	}
-	for name, replaces := range ways {
-		t.Run(name, func(t *testing.T) {
+	found := 0
+	for _, file := range files {
+		file = filepath.Base(file)
+		config := readVelox(t, file)
+		if config.ref != lineName() {
+			continue
+		}
+		found++
+		t.Run(file, func(t *testing.T) {
+			require.Contains(t, config.plugins, thisLine().plugin)
 			h := newHost(t, shortDir(t))
-			h.serveProgram(buildWithVelox(t, replaces), minimal, h.command(nil)...)
+			h.serveProgram(config.build(t), minimal, h.command(nil)...)
 			for i := range 3 {
 				c := h.dial("echo")
 				require.Equal(t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
 				require.NoError(t, c.Close())
 			}
+			if lineName() != "v2024.3.5" { // the file says why
+				require.Len(t, h.workers(), 2)
+			}
 			h.stop()
 		})
 	}
+	require.Positive(t, found)
 }
-
-var veloxReplace = regexp.MustCompile(`(?m)^\[\[replaces\]\]\nold = "(.*)"\nnew = "(.*)"$`)
 
 // The other plugins of RoadRunner's next major can't be had yet. What the plugin needs, the file's replaces give.
 func TestVeloxNextMajor(t *testing.T) {
 	t.Parallel()
-	checkout, err := filepath.Abs(repository)
-	require.NoError(t, err)
-	config, err := os.ReadFile(repository + "/examples/velox/velox-next.toml")
-	require.NoError(t, err)
 	const plugin = "github.com/rrtcp/tcp/next"
-	require.Contains(t, string(config), `module_name = "`+plugin+`"`)
+	config := readVelox(t, "velox-next.toml")
+	require.Contains(t, config.plugins, plugin)
 
 	dir := t.TempDir()
 	sums, err := os.ReadFile(repository + "/next/go.sum")
@@ -157,8 +242,8 @@ func TestVeloxNextMajor(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/main.go", []byte(main), 0o600))
 	run(t, dir, "go", "mod", "init", "example.test/roadrunner")
 	edit := []string{"mod", "edit", "-require=" + plugin + "@v0.0.0"}
-	for _, r := range veloxReplace.FindAllStringSubmatch(string(config), -1) {
-		edit = append(edit, "-replace="+r[1]+"="+strings.Replace(r[2], "/src", checkout, 1))
+	for module, folder := range config.replaces {
+		edit = append(edit, "-replace="+module+"="+folder)
 	}
 	run(t, dir, "go", edit...)
 	run(t, dir, "go", "build", "-mod=mod", "-o", "rr", ".")
