@@ -132,6 +132,7 @@ func TestSchemaMistakes(t *testing.T) {
 		"an unknown dialect":                 `{servers: {a: {addr: ":1"}}, dialect: modern}`,
 		"a size that is none":                `{servers: {a: {addr: ":1", max_packet_size: "4 MX"}}}`,
 		"a negative size":                    `{servers: {a: {addr: ":1"}}, memory_limit: -4}`,
+		"an unknown idle_on":                 `{servers: {a: {addr: ":1", idle_timeout: 1m, idle_on: sent}}}`,
 		"a duration without a unit":          `{servers: {a: {addr: ":1", idle_timeout: 10}}}`,
 		"a duration that is none":            `{servers: {a: {addr: ":1", idle_timeout: soon}}}`,
 		"a negative duration":                `{servers: {a: {addr: ":1", idle_timeout: "-1s"}}}`,

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -72,15 +73,19 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	c.contexts = l.newContexts(c.remote, c.uuid)
 	c.opening.Store(l.hasPreamble())
 	socket := stream.NewSocket(conn)
+	var written *stream.Activity
+	if l.settings.IdleOn == settings.IdleOnAny {
+		written = new(stream.Activity)
+	}
 	c.reader = stream.Reader{ReaderConfig: stream.ReaderConfig{
 		Socket: socket, Framing: l.settings.Framing, ReadSize: l.settings.ReadSize, MaxPacketSize: l.settings.MaxPacketSize,
 		Memory: l.memory, Limiter: l.reads, IdleTimeout: l.settings.IdleTimeout, PacketTimeout: l.settings.PacketTimeout,
 		OnTooLong: l.settings.OnTooLong, Received: &l.stats.Received, DiscardedTotal: &l.stats.Discarded,
-		TruncatedTotal: &l.stats.Truncated, SetDeadline: c.setReadDeadline,
+		TruncatedTotal: &l.stats.Truncated, SetDeadline: c.setReadDeadline, Written: written,
 	}}
 	c.writer = stream.Writer{WriterConfig: stream.WriterConfig{
 		Conn: conn, Socket: socket, Timeout: l.settings.WriteTimeout, Memory: l.memory, SetDeadline: c.setWriteDeadline,
-		PushQueue: l.settings.PushQueue, Sent: &l.stats.Sent, Owner: c,
+		PushQueue: l.settings.PushQueue, Sent: &l.stats.Sent, Written: written, Owner: c,
 	}}
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
 )
 
@@ -32,6 +33,33 @@ func TestIdleTimeoutEndsConnection(t *testing.T) {
 		require.Equal(t, []string{"CONNECTED ", "DATA begun\r\n", "DATA x\r\n", "DATA y\r\n"}, w.events)
 		require.Equal(t, "idle", w.reason)
 	})
+}
+
+// A client that takes what is written is not idle, however slowly it does.
+func TestIdleOnAny(t *testing.T) {
+	for on, want := range map[string]time.Duration{"received": 10 * second, "any": (9 + 4*9 + 10) * second} {
+		synctest.Test(t, func(t *testing.T) {
+			server, client := streamtest.Pair(1)
+			w := &replies{}
+			listening := testListener(w)
+			limits{idle: 10 * second}.apply(&listening.settings)
+			listening.settings.IdleOn = on
+			c, ended := listening.newConnection(server), make(chan time.Duration, 1)
+			begin := time.Now()
+			go func() {
+				c.serve(func() {})
+				ended <- time.Since(begin)
+			}()
+			time.Sleep(9 * second)
+			require.Equal(t, stream.PushAccepted, c.writer.Push([]byte("12345"), false)) // the first byte goes at once
+			for range 4 {
+				time.Sleep(9 * second)
+				_, _ = client.Read(make([]byte, 1))
+			}
+			require.Equal(t, want, <-ended)
+			require.Equal(t, "idle", w.reason)
+		})
+	}
 }
 
 func TestPacketTimeoutEndsConnection(t *testing.T) {

@@ -22,6 +22,9 @@ type Limits struct {
 	MaxConnectionsPerIP *int `mapstructure:"max_connections_per_ip"`
 	// IdleTimeout closes a connection on which no packet begins for so long: idle. Off by default.
 	IdleTimeout *time.Duration `mapstructure:"idle_timeout"`
+	// IdleOn is what keeps a connection from being idle: "received" (the default), or "any", for which bytes that are written
+	// count, too.
+	IdleOn string `mapstructure:"idle_on"`
 	// PacketTimeout closes a connection on which a packet is begun but not finished for so long: slow. The time during
 	// which a reply is owed does not count. Off by default.
 	PacketTimeout *time.Duration `mapstructure:"packet_timeout"`
@@ -52,6 +55,12 @@ var tooLong = map[string]framing.TooLong{
 	"close": framing.TooLongCloses, "discard": framing.TooLongDiscards, "truncate": framing.TooLongTruncates,
 }
 
+// Values of Limits.IdleOn.
+const (
+	IdleOnReceived = "received"
+	IdleOnAny      = "any"
+)
+
 // limits are those in force for one server. Zero is none; sizes are in bytes.
 type limits struct {
 	packetSize       int
@@ -59,6 +68,7 @@ type limits struct {
 	pushQueue        int
 	connectionsPerIP int
 	idle             time.Duration
+	idleOn           string
 	packet           time.Duration
 	write            time.Duration
 	close            time.Duration
@@ -74,6 +84,7 @@ func (l *Limits) resolve(general *Limits) limits {
 		pushQueue:        int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
 		connectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
 		idle:             firstSet(0, l.IdleTimeout, general.IdleTimeout),
+		idleOn:           cmp.Or(l.IdleOn, general.IdleOn, IdleOnReceived),
 		packet:           firstSet(0, l.PacketTimeout, general.PacketTimeout),
 		write:            firstSet(defaultWriteTimeout, l.WriteTimeout, general.WriteTimeout),
 		close:            firstSet(defaultCloseTimeout, l.CloseTimeout, general.CloseTimeout),
@@ -95,6 +106,9 @@ func (l *Limits) checkLimits(key string) (errs []error) {
 	errs = append(errs, checkSize(key+".max_packet_size", l.MaxPacketSize), checkSize(key+".push_queue", l.PushQueue))
 	if _, ok := tooLong[l.OnTooLong]; !ok && l.OnTooLong != "" {
 		errs = append(errs, fmt.Errorf("%s.on_too_long: unknown value %q; want \"close\", \"discard\" or \"truncate\"", key, l.OnTooLong))
+	}
+	if l.IdleOn != "" && l.IdleOn != IdleOnReceived && l.IdleOn != IdleOnAny {
+		errs = append(errs, fmt.Errorf("%s.idle_on: unknown value %q; want %q or %q", key, l.IdleOn, IdleOnReceived, IdleOnAny))
 	}
 	if n := l.MaxConnectionsPerIP; n != nil {
 		errs = append(errs, checkNumber(key+".max_connections_per_ip", *n))

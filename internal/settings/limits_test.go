@@ -15,7 +15,7 @@ func TestServerLimitsOverrideGeneral(t *testing.T) {
 	c := &Config{
 		Limits: Limits{
 			MaxPacketSize: "1", IdleTimeout: ptr(time.Minute), WriteTimeout: ptr(time.Duration(0)), MaxConnectionsPerIP: ptr(5), PushQueue: "2",
-			PacketTimeout: ptr(time.Hour),
+			PacketTimeout: ptr(time.Hour), IdleOn: IdleOnAny,
 		},
 		Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", Limits: Limits{
 			MaxPacketSize: "64KiB", IdleTimeout: ptr(time.Duration(0)), WriteTimeout: ptr(time.Second), ReusePort: ptr(true),
@@ -25,14 +25,14 @@ func TestServerLimitsOverrideGeneral(t *testing.T) {
 	}
 	require.Empty(t, c.Check())
 	require.Equal(t, limits{
-		packetSize: 1 << 20, pushQueue: 2 << 20, idle: time.Minute, packet: time.Hour, connectionsPerIP: 5,
+		packetSize: 1 << 20, pushQueue: 2 << 20, idle: time.Minute, idleOn: IdleOnAny, packet: time.Hour, connectionsPerIP: 5,
 		close: 10 * time.Second, keepalive: 15 * time.Second,
 	}, c.Servers["a"].limits)
-	require.Equal(t, limits{packetSize: 64 << 10, packet: time.Minute, write: time.Second, reusePort: true}, c.Servers["b"].limits,
+	require.Equal(t, limits{packetSize: 64 << 10, idleOn: IdleOnAny, packet: time.Minute, write: time.Second, reusePort: true}, c.Servers["b"].limits,
 		"zero is a value, not an unset one")
 
 	require.Equal(t, limits{
-		packetSize: 64 << 20, pushQueue: 1 << 20, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
+		packetSize: 64 << 20, pushQueue: 1 << 20, idleOn: IdleOnReceived, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
 	}, new(Limits).resolve(new(Limits)), "the defaults")
 }
 
@@ -54,7 +54,7 @@ func TestNegativeLimitsAreNamed(t *testing.T) {
 
 func TestServerEffectiveSettings(t *testing.T) {
 	s := &Server{Addr: "tcp://127.0.0.1:7777", ReadBufferSize: 2, Events: []string{"DATA", "CLOSE"}, Limits: Limits{
-		MaxPacketSize: "1KB", PushQueue: "2KB", MaxConnectionsPerIP: ptr(3), IdleTimeout: ptr(4 * time.Second),
+		MaxPacketSize: "1KB", PushQueue: "2KB", MaxConnectionsPerIP: ptr(3), IdleTimeout: ptr(4 * time.Second), IdleOn: "any",
 		PacketTimeout: ptr(5 * time.Second), WriteTimeout: ptr(6 * time.Second), CloseTimeout: ptr(7 * time.Second),
 		Keepalive: ptr(8 * time.Second), ReusePort: ptr(true),
 	}}
@@ -72,7 +72,7 @@ func TestServerEffectiveSettings(t *testing.T) {
 	e.Framing = framing.Framing{} // functions can't be compared
 	require.Equal(t, Effective{
 		Network: "tcp4", Address: "127.0.0.1:7777", ReadSize: 2 << 20, Disabled: wire.DisabledEvents{Connected: true},
-		MaxPacketSize: 1 << 10, PushQueue: 2 << 10, MaxConnectionsPerIP: 3, IdleTimeout: 4 * time.Second, PacketTimeout: 5 * time.Second,
+		MaxPacketSize: 1 << 10, PushQueue: 2 << 10, MaxConnectionsPerIP: 3, IdleTimeout: 4 * time.Second, IdleOn: "any", PacketTimeout: 5 * time.Second,
 		WriteTimeout: 6 * time.Second, CloseTimeout: 7 * time.Second, Keepalive: 8 * time.Second, ReusePort: true,
 	}, e)
 }
@@ -98,4 +98,19 @@ func TestOnTooLong(t *testing.T) {
 	raw.Framing = "raw"
 	_, err = checked(raw)
 	require.EqualError(t, err, `tcp.servers.a.on_too_long: no packet of framing "raw" is too long; leave it out`)
+}
+
+func TestIdleOn(t *testing.T) {
+	idle := ptr(time.Minute)
+	for value, want := range map[string]string{"": IdleOnAny, "received": IdleOnReceived, "any": IdleOnAny} {
+		c := &Config{
+			Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{IdleTimeout: idle, IdleOn: value}}}, Limits: Limits{IdleOn: "any"},
+		}
+		require.Empty(t, c.Check())
+		require.Equal(t, want, c.Servers["a"].Effective().IdleOn, value)
+	}
+	_, err := checked(&Server{Addr: ":0", Limits: Limits{IdleTimeout: idle, IdleOn: "sent"}})
+	require.EqualError(t, err, `tcp.servers.a.idle_on: unknown value "sent"; want "received" or "any"`)
+	_, err = checked(&Server{Addr: ":0", Limits: Limits{IdleOn: "any"}})
+	require.EqualError(t, err, `tcp.servers.a.idle_on: there is no idle_timeout that it could be about; leave it out, or set one`)
 }

@@ -29,6 +29,7 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"bulk.max_events":                c.Bulk.MaxEvents,
 		"max_connections_per_ip":         effective.MaxConnectionsPerIP,
 		"idle_timeout":                   effective.IdleTimeout,
+		"idle_on":                        effective.IdleOn,
 		"packet_timeout":                 effective.PacketTimeout,
 		"write_timeout":                  effective.WriteTimeout,
 		"close_timeout":                  effective.CloseTimeout,

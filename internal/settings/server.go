@@ -46,6 +46,7 @@ type Effective struct {
 	PushQueue           int
 	MaxConnectionsPerIP int
 	IdleTimeout         time.Duration
+	IdleOn              string
 	PacketTimeout       time.Duration
 	WriteTimeout        time.Duration
 	CloseTimeout        time.Duration
@@ -67,6 +68,7 @@ func (s *Server) Effective() Effective {
 		PushQueue:           s.limits.pushQueue,
 		MaxConnectionsPerIP: s.limits.connectionsPerIP,
 		IdleTimeout:         s.limits.idle,
+		IdleOn:              s.limits.idleOn,
 		PacketTimeout:       s.limits.packet,
 		WriteTimeout:        s.limits.write,
 		CloseTimeout:        s.limits.close,
@@ -95,6 +97,9 @@ func (s *Server) check(key string, c *Config) (errs []error) {
 		errs = append(errs, fmt.Errorf("%s.events: %w", key, err))
 	}
 	s.limits = s.resolve(&c.Limits)
+	if s.IdleOn != "" && s.limits.idle == 0 {
+		errs = append(errs, fmt.Errorf("%s.idle_on: there is no idle_timeout that it could be about; leave it out, or set one", key))
+	}
 	packets := &s.Packets
 	errs = append(errs, packets.Init(key, s.limits.packetSize)...)
 	if f := s.Framing; (f == "raw" || f == "fixed") && s.OnTooLong != "" {

@@ -21,6 +21,7 @@ type ReaderConfig struct {
 	Memory        *Memory
 	Limiter       *ReadLimiter  // for large packets; nil: no limit
 	IdleTimeout   time.Duration // how long no packet may begin; 0: forever
+	Written       *Activity     // what is written counts for IdleTimeout, too; nil: it does not
 	PacketTimeout time.Duration // how long a packet may take from its first wait to its end; 0: forever
 	// SetDeadline sets the read deadline; it keeps one in the past that an interruption has set.
 	SetDeadline func(time.Time)
@@ -46,6 +47,8 @@ type Reader struct {
 	boundRead  func()
 	begun      time.Time    // when the wait for the rest of the packet began; zero: it has not
 	isLimited  bool         // a read deadline is set
+	idleAt     time.Time    // when the last deadline of IdleTimeout was set for
+	wasActive  bool         // something was written meanwhile: the next one is set from then on
 	decided    bool         // a delimiter that may still grow has waited long enough
 	dropping   dropping     // of a packet that was too long
 	discarded  int          // packets
@@ -145,9 +148,18 @@ func (r *Reader) await() error {
 		return nil
 	case r.isUnfinished():
 		return ErrPacketTimeout
+	case r.hasWritten():
+		r.wasActive = true
+		return nil
 	default:
 		return ErrIdle
 	}
+}
+
+// hasWritten reports, at the end of IdleTimeout, that something was written within it. A deadline that came before was set by an
+// interruption.
+func (r *Reader) hasWritten() bool {
+	return r.Written != nil && r.Written.age() < r.IdleTimeout && !time.Now().Before(r.idleAt)
 }
 
 // takeArrived is await after StopWaiting.
@@ -207,11 +219,22 @@ func (r *Reader) limitWait(delimiter time.Duration) {
 			r.limit(r.begun.Add(r.PacketTimeout))
 		}
 	case !isUnfinished && r.IdleTimeout > 0:
-		r.limit(time.Now().Add(r.IdleTimeout))
+		r.limitIdle()
 	case r.isLimited:
 		r.SetDeadline(time.Time{})
 		r.isLimited = false
 	}
+}
+
+// limitIdle sets the deadline for a packet to begin.
+func (r *Reader) limitIdle() {
+	idle := time.Duration(0)
+	if r.wasActive {
+		idle = r.Written.age()
+	}
+	r.wasActive = false
+	r.idleAt = time.Now().Add(r.IdleTimeout - idle)
+	r.limit(r.idleAt)
 }
 
 // isUnfinished reports whether a packet has begun, be it that none of it is decrypted yet.

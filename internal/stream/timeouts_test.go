@@ -74,6 +74,48 @@ func TestIdleTimeout(t *testing.T) {
 	})
 }
 
+// What is written counts from when it was written, not from when somebody looked.
+func TestIdleTimeoutCountsWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := timedReader(t, 10*second, 0)
+		r.Written = new(Activity)
+		background(t, func() {
+			for range 3 { // at 9, 18 and 27 s
+				time.Sleep(9 * second)
+				r.Written.end()
+			}
+		})
+		requireEnd(t, r, ErrIdle, (27+10)*second)
+
+		time.Sleep(5 * second)
+		r.Written.end() // before the wait: it changes nothing
+		time.Sleep(second)
+		requireEnd(t, r, ErrIdle, 10*second)
+
+		time.Sleep(30 * second)
+		background(t, func() { send(client, 9*second, "x\n") })
+		requireNext(t, r, "x\n")
+		client.Close()
+	})
+}
+
+// An interruption ends the wait although something was written.
+func TestIdleTimeoutIsInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, client := streamtest.Pair(1)
+		r, _ := timedReader(t, 10*second, 0)
+		r.Socket, r.Written = NewSocket(server), new(Activity)
+		r.SetDeadline = func(at time.Time) { server.SetReadDeadline(at) }
+		background(t, func() {
+			time.Sleep(9 * second)
+			r.Written.end()
+			server.SetReadDeadline(time.Unix(1, 0))
+		})
+		requireEnd(t, r, ErrIdle, 9*second)
+		client.Close()
+	})
+}
+
 func TestPacketTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, client := timedReader(t, 0, 10*second)

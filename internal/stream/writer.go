@@ -16,6 +16,7 @@ type WriterConfig struct {
 	Memory      *Memory
 	SetDeadline func(time.Time) // sets the write deadline; keeps one in the past that an abort has set
 	PushQueue   int             // push_queue in bytes; 0: no limit
+	Written     *Activity       // of what is written; may be nil
 	Sent        *atomic.Int64   // counts the bytes written, of several connections; may be nil
 	Owner       Owner           // nil: nothing is pushed
 }
@@ -74,6 +75,8 @@ func (w *Writer) Total() int64 { return w.total.Load() }
 
 // writeAll writes all of p. What the system takes at once costs one system call and no deadline. The caller holds the turn.
 func (w *Writer) writeAll(p []byte) error {
+	w.Written.begin()
+	defer w.Written.end()
 	n, err := w.Socket.writeNow(p)
 	w.wrote(n)
 	if err != nil || n == len(p) {
