@@ -10,8 +10,8 @@ import (
 // Bytes in settings are a text, or hexadecimal digits under a key of its own: YAML, JSON and environment variables hold
 // characters, and those from U+0080 up are more than one byte.
 
-// bytesOf returns the bytes of a setting: those of digits where there are any, else those of text.
-func bytesOf(text, digits string) []byte {
+// BytesOf returns the bytes of a setting: those of digits where there are any, else those of text.
+func BytesOf(text, digits string) []byte {
 	if digits != "" {
 		b, _ := parseHex(digits) // which Init has checked
 		return b
@@ -21,10 +21,10 @@ func bytesOf(text, digits string) []byte {
 
 func allBytesOf(texts, digits []string) (all [][]byte) {
 	for _, d := range digits {
-		all = append(all, bytesOf("", d))
+		all = append(all, BytesOf("", d))
 	}
 	for _, t := range texts {
-		all = append(all, bytesOf(t, ""))
+		all = append(all, BytesOf(t, ""))
 	}
 	return all
 }
@@ -42,8 +42,8 @@ func parseHex(digits string) ([]byte, error) {
 	return b, nil
 }
 
-// checkBytes checks a setting that is a text or, under the key name_hex, digits.
-func checkBytes(fail failer, name, text, digits string) {
+// CheckBytes checks a setting that is a text or, under the key name_hex, digits.
+func CheckBytes(fail Failer, name, text, digits string) {
 	switch {
 	case text != "" && digits != "":
 		fail(name+"_hex", "stands beside %s; want one of the two", name[strings.LastIndex(name, ".")+1:])
@@ -58,7 +58,7 @@ func checkBytes(fail failer, name, text, digits string) {
 
 // checkText refuses characters from U+0080 to U+00FF. Somebody who writes "\xff" means a byte and gets two. What is not UTF-8
 // comes from YAML's !!binary and is what it says.
-func checkText(fail failer, name, text string) {
+func checkText(fail Failer, name, text string) {
 	if !utf8.ValidString(text) || !strings.ContainsFunc(text, isLatin1) {
 		return
 	}

@@ -39,7 +39,7 @@ func (p *Packets) Init(key string, maxPacketSize int) (errs []error) {
 	return errs
 }
 
-func (p *Packets) checkBatch(fail failer) {
+func (p *Packets) checkBatch(fail Failer) {
 	switch {
 	case p.Batch && p.Framing == framingRaw:
 		fail("batch", "raw packets are whatever has arrived, all of it already; leave it out")
@@ -48,11 +48,11 @@ func (p *Packets) checkBatch(fail failer) {
 	}
 }
 
-// failer reports that the setting called name is wrong.
-type failer func(name, format string, args ...any)
+// Failer reports that the setting called name is wrong.
+type Failer func(name, format string, args ...any)
 
 // checkForeign finds settings that belong to another framing than the one that is set.
-func (p *Packets) checkForeign(fail failer) {
+func (p *Packets) checkForeign(fail Failer) {
 	for _, foreign := range []struct {
 		isSet         bool
 		name, framing string
@@ -75,13 +75,13 @@ func (p *Packets) checkForeign(fail failer) {
 	}
 }
 
-func (p *Packets) initDelimiters(fail failer) {
+func (p *Packets) initDelimiters(fail Failer) {
 	isOne := p.Delimiter != "" || p.DelimiterHex != ""
 	switch {
 	case isOne && p.hasList():
 		fail("delimiters", "stands beside delimiter; want one of the two")
 	case isOne:
-		checkBytes(fail, "delimiter", p.Delimiter, p.DelimiterHex)
+		CheckBytes(fail, "delimiter", p.Delimiter, p.DelimiterHex)
 	case !p.hasList():
 		p.Delimiter = defaultDelimiter
 	case p.Delimiters != nil && p.DelimitersHex != nil:
@@ -93,7 +93,7 @@ func (p *Packets) initDelimiters(fail failer) {
 	}
 }
 
-func (p *Packets) checkList(fail failer) {
+func (p *Packets) checkList(fail Failer) {
 	name := "delimiters"
 	if p.DelimitersHex != nil {
 		name = "delimiters_hex"
@@ -108,7 +108,7 @@ func (p *Packets) checkList(fail failer) {
 		checkText(fail, "delimiters", d)
 	}
 	for _, d := range p.DelimitersHex {
-		checkBytes(fail, "delimiters", "", d)
+		CheckBytes(fail, "delimiters", "", d)
 	}
 	all := p.delimiters()
 	for i, d := range all {
@@ -118,7 +118,7 @@ func (p *Packets) checkList(fail failer) {
 	}
 }
 
-func (p *Packets) checkDelimiterWait(fail failer) {
+func (p *Packets) checkDelimiterWait(fail Failer) {
 	switch {
 	case p.DelimiterWait == nil || p.Framing != framingDelimiter && p.Framing != framingRules:
 	case *p.DelimiterWait < 0:
@@ -138,7 +138,7 @@ func (p *Packets) waits() bool {
 	return p.Framing == framingDelimiter && beginAlike(p.delimiters())
 }
 
-func checkPacketSize(fail failer, size, maxPacketSize int) {
+func checkPacketSize(fail Failer, size, maxPacketSize int) {
 	switch {
 	case size <= 0:
 		fail("packet_size", "is %d; framing fixed wants the length of every packet in bytes, such as 128", size)

@@ -118,7 +118,7 @@ func (l *Length) field() lengthField {
 }
 
 // until returns the byte that ends a field of digits; nothing where none does.
-func (l *Length) until() []byte { return bytesOf(l.Until, l.UntilHex) }
+func (l *Length) until() []byte { return BytesOf(l.Until, l.UntilHex) }
 
 // isUntil reports whether a byte is to end the field.
 func (l *Length) isUntil() bool { return l.Until != "" || l.UntilHex != "" }
@@ -130,7 +130,7 @@ func (l *Length) mask() uint64 {
 	return *l.Mask
 }
 
-func (l *Length) check(fail failer, maxPacketSize int) {
+func (l *Length) check(fail Failer, maxPacketSize int) {
 	if l == nil {
 		fail("length", "is missing; framing length wants length: {bytes: 2}, or ascii: 4, or varint: true in it")
 		return
@@ -150,7 +150,7 @@ func (l *Length) check(fail failer, maxPacketSize int) {
 	}
 }
 
-func (l *Length) checkField(fail failer) {
+func (l *Length) checkField(fail Failer) {
 	kinds := 0
 	for _, isSet := range []bool{l.Bytes != 0, l.ASCII != 0 || l.isUntil(), l.Varint} {
 		if isSet {
@@ -171,7 +171,7 @@ func (l *Length) checkField(fail failer) {
 }
 
 // checkSize checks a field of a fixed size.
-func (l *Length) checkSize(fail failer) {
+func (l *Length) checkSize(fail Failer) {
 	all := sizes[l.encoding()]
 	switch {
 	case l.ASCII == DigitsUntil:
@@ -187,8 +187,8 @@ func (l *Length) checkSize(fail failer) {
 }
 
 // checkUntil checks a field of digits that a byte ends.
-func (l *Length) checkUntil(fail failer) {
-	checkBytes(fail, "length.until", l.Until, l.UntilHex)
+func (l *Length) checkUntil(fail Failer) {
+	CheckBytes(fail, "length.until", l.Until, l.UntilHex)
 	until := l.until()
 	switch {
 	case l.Encoding != "" && l.Encoding != encodingASCII && l.Encoding != encodingHex:
@@ -204,7 +204,7 @@ func (l *Length) checkUntil(fail failer) {
 }
 
 // checkEncoding checks how the bytes of the field are read.
-func (l *Length) checkEncoding(fail failer) {
+func (l *Length) checkEncoding(fail Failer) {
 	isBinary := l.Bytes != 0 && l.encoding() == encodingBinary
 	switch {
 	case l.Encoding == "":

@@ -76,7 +76,7 @@ func (p *Packets) delimiters() [][]byte {
 	if p.hasList() {
 		return allBytesOf(p.Delimiters, p.DelimitersHex)
 	}
-	return [][]byte{bytesOf(p.Delimiter, p.DelimiterHex)}
+	return [][]byte{BytesOf(p.Delimiter, p.DelimiterHex)}
 }
 
 // hasList reports whether there is a list of delimiters, which may be empty.

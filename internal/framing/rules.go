@@ -31,7 +31,7 @@ func (r *Rule) Packets() Packets {
 }
 
 // First returns the bytes that the packets of the rule begin with.
-func (r *Rule) First() []byte { return bytesOf(r.Starts, r.StartsHex) }
+func (r *Rule) First() []byte { return BytesOf(r.Starts, r.StartsHex) }
 
 // rule is a Rule that is ready for use.
 type rule struct {
@@ -101,7 +101,7 @@ func (p *Packets) newRules(readSize, maxPacketSize int) Framing {
 }
 
 // initRules fills in the defaults of all rules and checks them. key is that of p.
-func (p *Packets) initRules(key string, fail failer, maxPacketSize int) (errs []error) {
+func (p *Packets) initRules(key string, fail Failer, maxPacketSize int) (errs []error) {
 	if len(p.Rules) == 0 {
 		fail("rules", `is missing; framing rules wants a list, such as [{starts: "<", delimiter: "\n"}, {framing: fixed, packet_size: 32}]`)
 	}
@@ -121,9 +121,9 @@ func (p *Packets) initRules(key string, fail failer, maxPacketSize int) (errs []
 }
 
 // checkStarts checks that rule i can be met.
-func (p *Packets) checkStarts(fail failer, name string, i int) {
+func (p *Packets) checkStarts(fail Failer, name string, i int) {
 	r := &p.Rules[i]
-	checkBytes(fail, name+".starts", r.Starts, r.StartsHex)
+	CheckBytes(fail, name+".starts", r.Starts, r.StartsHex)
 	starts := r.First()
 	if len(starts) == 0 && i < len(p.Rules)-1 && r.StartsHex == "" {
 		fail(name+".starts", "is missing, so the rules behind it are never met; want the first bytes of a packet, or the rule at the end")

@@ -46,6 +46,7 @@ type connection struct {
 	unwritable  error           // what a write of an answer failed with when the client was gone; nil: none has
 	more        dispatch.Frames // of the answer that is being written; nil: it is complete
 	connected   bool            // a worker may know of it: CLOSE is owed
+	talks       bool            // the preamble is over: what is written is for the client
 	countedByIP bool            // for max_connections_per_ip
 	unfinished  int             // bytes of a packet that the end of file cut off
 	linger      time.Duration   // how long a polite close may take; 0 until something was written
@@ -71,7 +72,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 		call: dispatch.Call{CloseTimeout: l.settings.CloseTimeout, Stats: l.stats, Shares: true}, opened: time.Now(), aborted: make(chan struct{}),
 	}
 	c.contexts = l.newContexts(c.remote, c.uuid)
-	c.opening.Store(l.hasPreamble())
+	c.opening.Store(l.hasPreamble() || l.settings.ConnectedOnFirstByte)
 	socket := stream.NewSocket(conn)
 	var written *stream.Activity
 	if l.settings.IdleOn == settings.IdleOnAny {
@@ -100,9 +101,10 @@ func (c *connection) serve(gone func()) {
 // run ends with a reason in c.reason.
 func (c *connection) run() {
 	defer c.recoverPanic()
-	if c.hasPreamble() && !c.preamble() {
+	if c.hasPreamble() && !c.preamble() || c.settings.ConnectedOnFirstByte && !c.awaitFirstByte() {
 		return
 	}
+	c.talks = true
 	for state := c.open(); state == wire.Reading; {
 		c.state.Store(uint32(wire.Reading))
 		packet, tail, err := c.reader.Next()
@@ -110,11 +112,22 @@ func (c *connection) run() {
 			packet, tail, err = c.nextArrived()
 		}
 		if err != nil || c.isAborted() { // an abort ends the stream, too, but what is left is no packet
-			c.stoppedReading(err)
+			c.stoppedReading(c.keepOpen(err))
 			return
 		}
 		state = c.handOver(packet, tail)
 	}
+}
+
+// awaitFirstByte reports whether the client has sent anything.
+func (c *connection) awaitFirstByte() bool {
+	err := c.reader.Wait()
+	c.setWriteDeadline(time.Time{})
+	c.opening.Store(false)
+	if err != nil || c.isAborted() {
+		c.stoppedReading(err)
+	}
+	return c.reason == wire.ReasonNone
 }
 
 // open hands over CONNECTED.

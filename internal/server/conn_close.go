@@ -31,8 +31,24 @@ func (c *connection) finish(gone func()) {
 	defer c.conn.Close()
 	c.state.Store(uint32(wire.Closing))
 	c.reader.Discard()
+	isCutOff := c.writer.HasTurn() || c.unwritable != nil
 	c.flushPushes()
+	if !isCutOff {
+		c.sayGoodbye()
+	}
 	c.closePolitely()
+}
+
+// sayGoodbye writes what goodbye has for the reason. A close at once could destroy it on its way: it is followed by one that waits.
+func (c *connection) sayGoodbye() {
+	words := c.settings.Goodbye[c.reason]
+	if len(words) == 0 || !c.talks || c.isAborted() || c.writer.PushErr() != nil || c.writer.WriteLast(words) != nil {
+		return
+	}
+	c.linger = max(c.linger, idleLinger)
+	if c.reason != wire.ReasonShutdown {
+		c.linger = maxLinger
+	}
 }
 
 func (c *connection) releaseMemory() {

@@ -49,6 +49,16 @@ func (c *connection) dropUnsent(err error) {
 	}
 }
 
+// keepOpen waits, where the client has ended its side and can still be pushed to, until something else ends the connection. It
+// returns that, or err.
+func (c *connection) keepOpen(err error) error {
+	if !c.settings.KeepHalfClosed || !errors.Is(err, io.EOF) || c.unwritable != nil {
+		return err
+	}
+	c.unfinished = c.reader.Unfinished()
+	return c.reader.WaitGone()
+}
+
 // stoppedReading notes why there is no further packet.
 func (c *connection) stoppedReading(err error) {
 	if c.isAborted() {
@@ -64,7 +74,7 @@ func (c *connection) stoppedReading(err error) {
 		err = io.EOF // no packet was cut off
 	}
 	c.endedBy(err)
-	if c.reason == wire.ReasonEOF {
+	if c.reason == wire.ReasonEOF && c.unfinished == 0 {
 		c.unfinished = c.reader.Unfinished()
 	}
 	if c.reason == wire.ReasonShutdown {

@@ -14,6 +14,7 @@ import (
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
+	"github.com/rrtcp/tcp/internal/wire"
 )
 
 func TestIdleTimeoutEndsConnection(t *testing.T) {
@@ -57,6 +58,60 @@ func TestIdleOnAny(t *testing.T) {
 				_, _ = client.Read(make([]byte, 1))
 			}
 			require.Equal(t, want, <-ended)
+			require.Equal(t, "idle", w.reason)
+		})
+	}
+}
+
+// idle_timeout is about a client that has ended its side and stays, and about one that has sent nothing yet.
+func TestIdleTimeoutOfKeptConnections(t *testing.T) {
+	for _, ends := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			server, client := streamtest.Pair(100)
+			w := &replies{}
+			listening := testListener(w)
+			limits{idle: 10 * second}.apply(&listening.settings)
+			listening.settings.KeepHalfClosed, listening.settings.ConnectedOnFirstByte, listening.settings.IdleOn = ends, !ends, "any"
+			c, ended := listening.newConnection(server), make(chan time.Duration, 1)
+			begin := time.Now()
+			go func() {
+				c.serve(func() {})
+				ended <- time.Since(begin)
+			}()
+			if !ends {
+				require.InDelta(t, 10*second, <-ended, float64(second))
+				require.Empty(t, w.events)
+				require.Empty(t, w.reason, "no CLOSE is owed")
+				return
+			}
+			require.NoError(t, client.CloseWrite())
+			time.Sleep(9 * second)
+			require.Equal(t, stream.PushAccepted, c.writer.Push([]byte("x"), false))
+			require.Equal(t, "x", readString(t, client, 1))
+			require.InDelta(t, 19*second, <-ended, float64(second))
+			require.Equal(t, "idle", w.reason)
+		})
+	}
+}
+
+// A goodbye is never late: a client that does not take it is closed all the same.
+func TestGoodbyeToIdleClients(t *testing.T) {
+	for room, want := range map[int]string{100: "421 timeout\r\n", 5: "421 t", 0: ""} {
+		synctest.Test(t, func(t *testing.T) {
+			server, client := streamtest.Pair(room)
+			w := &replies{}
+			listening := testListener(w)
+			limits{idle: 10 * second, write: 60 * second}.apply(&listening.settings)
+			listening.settings.Goodbye = map[wire.Reason][]byte{wire.ReasonIdle: []byte("421 timeout\r\n")}
+			c, ended := listening.newConnection(server), make(chan time.Duration, 1)
+			begin := time.Now()
+			go func() {
+				c.serve(func() {})
+				ended <- time.Since(begin)
+			}()
+			require.LessOrEqual(t, <-ended, 11*second)
+			got, _ := io.ReadAll(client)
+			require.Equal(t, want, string(got))
 			require.Equal(t, "idle", w.reason)
 		})
 	}

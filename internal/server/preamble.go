@@ -26,7 +26,7 @@ func (c *connection) preamble() bool {
 	refusal, err := c.readPreamble()
 	c.setReadDeadline(time.Time{})
 	c.setWriteDeadline(time.Time{})
-	c.opening.Store(false)
+	c.opening.Store(c.settings.ConnectedOnFirstByte)
 	if interrupted := c.interruption(); interrupted != wire.ReasonNone {
 		c.end(interrupted, nil)
 	} else if err != nil {

@@ -10,17 +10,14 @@ import (
 	"strings"
 )
 
-// Keys whose value is bytes: as a text, or in hexadecimal digits. The configuration library turns numbers into texts, which
+// Keys whose value is bytes, and all those of Goodbye: as a text, or under a key with _hex in hexadecimal digits. The configuration library turns numbers into texts, which
 // are surely other bytes than those that were meant.
-var (
-	textKeys = []string{"delimiter", "delimiters", "starts", "until"}
-	hexKeys  = []string{"delimiter_hex", "delimiters_hex", "starts_hex", "until_hex"}
-)
+var textKeys = []string{"delimiter", "delimiters", "starts", "until"}
 
 // bytes finds values of such keys that decoding hides. It reports whether it has said all there is to say.
-func (v *validator) bytes(path, key string, value any) bool {
-	isHex := slices.Contains(hexKeys, key)
-	if !isHex && !slices.Contains(textKeys, key) {
+func (v *validator) bytes(path, key string, value any, like reflect.Type) bool {
+	isHex := strings.HasSuffix(key, "_hex")
+	if !isHex && !slices.Contains(textKeys, key) && like != reflect.TypeOf(Goodbye{}) {
 		return false
 	}
 	text, isText := value.(string)

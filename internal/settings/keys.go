@@ -36,7 +36,7 @@ func (v *validator) emptyKeys(path string, server map[string]any) {
 	if delimiter, ok := server["delimiter"]; ok && (delimiter == "" || delimiter == nil) {
 		v.fail(path+".delimiter", `is empty; want the bytes that end a packet, such as "\r\n"`)
 	}
-	for _, key := range []string{"tls", "proxy_protocol"} {
+	for _, key := range []string{"tls", "proxy_protocol", "goodbye"} {
 		if inner, ok := server[key]; ok && inner == nil {
 			v.fail(path+"."+key, "is empty; want keys of its own below it, or leave it out")
 		}
@@ -49,7 +49,9 @@ func (v *validator) fail(key, format string, args ...any) {
 }
 
 // haveBytes are the sections with keys whose value is bytes.
-var haveBytes = []reflect.Type{reflect.TypeOf(Server{}), reflect.TypeOf(framing.Rule{}), reflect.TypeOf(framing.Length{})}
+var haveBytes = []reflect.Type{
+	reflect.TypeOf(Server{}), reflect.TypeOf(framing.Rule{}), reflect.TypeOf(framing.Length{}), reflect.TypeOf(Goodbye{}),
+}
 
 func (v *validator) section(path string, section map[string]any, like reflect.Type) {
 	known := Keys(like)
@@ -59,7 +61,7 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 	}
 	for _, key := range sortedKeys(section) {
 		if field, ok := known[strings.ToLower(key)]; ok {
-			if !hasBytes || !v.bytes(path+"."+key, strings.ToLower(key), section[key]) {
+			if !hasBytes || !v.bytes(path+"."+key, strings.ToLower(key), section[key], like) {
 				v.value(path+"."+key, section[key], field)
 			}
 			continue

@@ -114,3 +114,19 @@ func TestIdleOn(t *testing.T) {
 	_, err = checked(&Server{Addr: ":0", Limits: Limits{IdleOn: "any"}})
 	require.EqualError(t, err, `tcp.servers.a.idle_on: there is no idle_timeout that it could be about; leave it out, or set one`)
 }
+
+func TestConnectedOnAndHalfClose(t *testing.T) {
+	s := &Server{Addr: ":0", ConnectedOn: "first_byte", HalfClose: "keep"}
+	_, err := checked(s)
+	require.NoError(t, err)
+	require.True(t, s.Effective().ConnectedOnFirstByte)
+	require.True(t, s.Effective().KeepHalfClosed)
+	s = &Server{Addr: ":0"}
+	_, err = checked(s)
+	require.NoError(t, err)
+	require.False(t, s.Effective().ConnectedOnFirstByte)
+	require.False(t, s.Effective().KeepHalfClosed)
+	_, err = checked(&Server{Addr: ":0", ConnectedOn: "data", HalfClose: "open"})
+	require.EqualError(t, err, `tcp.servers.a.connected_on: unknown value "data"; want "accept" or "first_byte"
+tcp.servers.a.half_close: unknown value "open"; want "close" or "keep"`)
+}

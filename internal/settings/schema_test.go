@@ -41,6 +41,8 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"servers.strip":                  server.Strip,
 		"servers.skip_empty":             server.SkipEmpty,
 		"servers.batch":                  server.Batch,
+		"servers.connected_on":           server.ConnectedOn,
+		"servers.half_close":             server.HalfClose,
 		"servers.access_log":             server.AccessLog,
 		"servers.max_connections":        server.MaxConnections,
 		"servers.tls.client_auth_type":   server.TLS.ClientAuthType,

@@ -82,6 +82,35 @@ func (r *Reader) Next() (packet []byte, tail bool, err error) {
 	}
 }
 
+// Wait waits until something has arrived, within IdleTimeout. The error is io.EOF where nothing comes.
+func (r *Reader) Wait() error {
+	for r.Unfinished() == 0 {
+		if r.readErr != nil {
+			return r.readErr
+		}
+		if err := r.await(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitGone waits, behind the end of file, until the connection breaks, or IdleTimeout is over. What was not handed over is dropped.
+func (r *Reader) WaitGone() error {
+	r.Discard()
+	for {
+		r.limitWait(0)
+		err := r.Socket.waitGone()
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case !r.hasWritten():
+			return ErrIdle
+		}
+		r.wasActive = true
+	}
+}
+
 // fillBatch reads what has arrived since the last read where the next batch has begun. Memory that is used up is met again
 // when it matters.
 func (r *Reader) fillBatch() {

@@ -88,7 +88,7 @@ func (s *SecureSocket) writeNow(p []byte) (int, error) {
 	return n, err
 }
 
-// hurriedTimeout is how long a close_notify that is sent in a hurry waits for a client that takes nothing.
+// hurriedTimeout is how long what is sent last, in a hurry, waits for a client that takes nothing.
 const hurriedTimeout = 100 * time.Millisecond
 
 // CloseNotify sends close_notify, unless TLS is broken. It waits for the client as an answer does; in a hurry only for
@@ -98,10 +98,13 @@ func (s *SecureSocket) CloseNotify(hurry bool) {
 		return // half a record is out, or an alert
 	}
 	if hurry {
-		s.below.records.Timeout = hurriedTimeout
+		s.hurry()
 	}
 	_ = s.tls.CloseWrite()
 }
+
+// hurry makes what is written from now on wait for hurriedTimeout only.
+func (s *SecureSocket) hurry() { s.below.records.Timeout = hurriedTimeout }
 
 // isUnfinished reports whether the client has begun something that TLS can't decrypt yet.
 func (s *SecureSocket) isUnfinished() bool { return s.below.input.isUnfinished() }

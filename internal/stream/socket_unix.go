@@ -3,10 +3,12 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -44,11 +46,11 @@ type rawSocket struct {
 func NewSocket(conn net.Conn) Socket {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
-		return portableSocket{conn}
+		return portableSocket{conn, conn}
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return portableSocket{conn}
+		return portableSocket{conn, conn}
 	}
 	s := &rawSocket{raw: raw}
 	s.read, s.readOnce = s.readDescriptor, s.readIntoSpace
@@ -138,6 +140,27 @@ func (s *rawSocket) readDescriptor(p []byte) (int, error) {
 			return 0, os.NewSyscallError("read", err)
 		}
 	}
+}
+
+func (s *rawSocket) waitGone() error {
+	var gone error
+	err := s.raw.Read(func(fd uintptr) bool {
+		gone = brokenBy(int(fd))
+		return gone != nil // what is nil waits for the next change
+	})
+	return cmp.Or(err, gone)
+}
+
+// brokenBy returns what has broken a connection, or io.EOF where both sides are closed; nil: neither is so.
+func brokenBy(fd int) error {
+	if e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && e != 0 {
+		return os.NewSyscallError("read", syscall.Errno(e))
+	}
+	look := []unix.PollFd{{Fd: int32(fd)}}
+	if n, _ := unix.Poll(look, 0); n > 0 && runtime.GOOS == "linux" { // others tell a half-closed one in the same way
+		return io.EOF
+	}
+	return nil
 }
 
 func (s *rawSocket) writeNow(p []byte) (int, error) {

@@ -6,7 +6,9 @@ package stream
 
 import (
 	"errors"
+	"io"
 	"net"
+	"time"
 )
 
 // Errors of Reader and Writer. Those of framing and of the socket itself are returned as they are.
@@ -34,6 +36,9 @@ type Socket interface {
 	firstSize() int
 	// writeNow writes what can be written without waiting and returns how much that was.
 	writeNow(p []byte) (int, error)
+	// waitGone waits, behind the end of file, until the connection is broken, which the error tells; io.EOF: the client has closed
+	// it. Where the read deadline ends the wait, it is os.ErrDeadlineExceeded. Some platforms notice the deadline alone.
+	waitGone() error
 	// isUnfinished reports whether something has begun to arrive that fill can't store yet.
 	isUnfinished() bool
 	// overTLS returns the Socket that reads and writes through s, which lies above this one.
@@ -42,10 +47,11 @@ type Socket interface {
 
 // portableSocket is any net.Conn. It can't wait without a buffer, so its first one is small.
 type portableSocket struct {
-	conn interface{ Read(p []byte) (int, error) }
+	conn  io.Reader
+	below net.Conn // below TLS, if there is any
 }
 
-var _ Socket = portableSocket{net.Conn(nil)}
+var _ Socket = portableSocket{}
 
 func (s portableSocket) firstSize() int { return portableFirstSize }
 
@@ -70,4 +76,16 @@ func (s portableSocket) writeNow([]byte) (int, error) { return 0, nil }
 
 func (s portableSocket) isUnfinished() bool { return false }
 
-func (s portableSocket) overTLS(tls *SecureSocket) Socket { return portableSocket{tls} }
+// lookInterval is how often a portableSocket looks whether a read deadline is over.
+const lookInterval = 50 * time.Millisecond
+
+func (s portableSocket) waitGone() error {
+	for {
+		if _, err := s.below.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		time.Sleep(lookInterval)
+	}
+}
+
+func (s portableSocket) overTLS(tls *SecureSocket) Socket { return portableSocket{tls, s.below} }

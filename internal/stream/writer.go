@@ -70,6 +70,16 @@ func (w *Writer) WriteFrame(p []byte, held int) error {
 	return w.writeAll(p)
 }
 
+// WriteLast writes p before the connection is closed, where the client takes it at once. The caller, the connection's goroutine,
+// has the turn, or nothing was ever pushed.
+func (w *Writer) WriteLast(p []byte) error {
+	w.Timeout = hurriedTimeout
+	if s, ok := w.Socket.(*SecureSocket); ok {
+		s.hurry()
+	}
+	return w.writeAll(p)
+}
+
 // Total returns how many bytes were written. Any goroutine may call it.
 func (w *Writer) Total() int64 { return w.total.Load() }
 

@@ -17,7 +17,8 @@ package wire
 //	worker, pool error  → Closing (error, overload, shutdown)   ignored
 //
 // A PROXY header and a TLS handshake come before Opening. If one fails, the connection ends (handshake) without an event.
-// Where a server disables CONNECTED, its connections begin in Reading.
+// Where a server disables CONNECTED, its connections begin in Reading. With connected_on first_byte, a client that sends nothing
+// has no events. With half_close keep, Reading goes on behind the end of file, until something else ends it.
 //
 // In any state tcp.Close, a limit, or the end of the grace period closes the socket at once, and a reply that comes later is
 // discarded. The packet that the end of file left without a delimiter is a DATA like any other; after its reply comes

@@ -1,0 +1,55 @@
+package server
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// The words survive what the client has sent and nobody has read.
+func TestGoodbyeSurvivesUnreadInput(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		l := testListener(answers(reply("CONTINUE", "")))
+		l.settings.MaxPacketSize = 8
+		l.settings.Goodbye = map[wire.Reason][]byte{wire.ReasonTooLong: []byte("552 too long\r\n")}
+		if secure {
+			l.useTLS(t)
+		}
+		server, client := tcpPair(t)
+		require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
+		var conn io.ReadWriter = client
+		_, ended := l.serveConn(server)
+		if secure {
+			conn = tls.Client(client, &tls.Config{InsecureSkipVerify: true})
+		}
+		_, err := conn.Write(bytes.Repeat([]byte("x"), 48<<10))
+		require.NoError(t, err)
+		requireEventually(t, func() bool { return l.stats.Sent.Load() > 0 })
+		time.Sleep(idleLinger + idleLinger/2) // a reset would be here by now
+		got, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		require.Equal(t, "552 too long\r\n", string(got))
+		require.NoError(t, client.Close())
+		receive(t, ended)
+	}
+}
+
+// Before the handshake is over a client would take it for a part of that.
+func TestNoGoodbyeDuringHandshake(t *testing.T) {
+	l := testListener(answers(reply("CONTINUE", "")))
+	l.settings.Goodbye = map[wire.Reason][]byte{wire.ReasonShutdown: []byte("421 closing\r\n")}
+	l.useTLS(t)
+	server, client := tcpPair(t)
+	c, ended := l.serveConn(server)
+	c.drain(wire.ReasonShutdown)
+	receive(t, ended)
+	got, _ := io.ReadAll(client)
+	require.Empty(t, got)
+	require.Equal(t, wire.ReasonShutdown, c.reason)
+}
