@@ -158,5 +158,8 @@ func (s *Server) warn(key string, c *Config) {
 			c.warnOfEscapes(key+".goodbye."+words.name, words.text)
 		}
 	}
+	if s.TLS != nil {
+		c.warnOfOldTLS(key+".tls", s.TLS)
+	}
 	c.warnOfPacketSize(key+".max_packet_size", s.limits.packetSize)
 }

@@ -19,8 +19,10 @@ type TLS struct {
 	// ClientAuthType is one of clientAuthTypes; with RootCA require_and_verify_client_cert by default, without it
 	// no_client_cert.
 	ClientAuthType string `mapstructure:"client_auth_type"`
-	// MinVersion is "1.2" (the default) or "1.3".
+	// MinVersion is "1.2" (the default) or "1.3"; "1.0" or "1.1" for old devices.
 	MinVersion string `mapstructure:"min_version"`
+	// CipherSuites are those of TLS 1.2 and below, by their IANA names; nil: those that Go takes for secure.
+	CipherSuites []string `mapstructure:"cipher_suites"`
 	// HandshakeTimeout is how long a handshake may take; 10 s by default, 0 is no limit.
 	HandshakeTimeout *time.Duration `mapstructure:"handshake_timeout"`
 
@@ -45,7 +47,7 @@ var clientAuthTypes = map[string]tls.ClientAuthType{
 	"require_and_verify_client_cert": tls.RequireAndVerifyClientCert,
 }
 
-var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+var tlsVersions = map[string]uint16{"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // TLSVersionName returns a version of package tls as min_version has it; empty for one that min_version does not know.
 func TLSVersionName(version uint16) string {
@@ -65,7 +67,7 @@ func (t *TLS) check(key string) (errs []error) {
 		t.MinVersion = "1.2"
 	}
 	if tlsVersions[t.MinVersion] == 0 {
-		errs = append(errs, fmt.Errorf("%s.min_version: unknown version %q; want one of %q",
+		errs = append(errs, fmt.Errorf("%s.min_version: unknown version %q; want one of %q, in quotes",
 			key, t.MinVersion, sortedKeys(tlsVersions)))
 	}
 
@@ -75,9 +77,10 @@ func (t *TLS) check(key string) (errs []error) {
 	}
 	errs = append(errs, checkDuration(key+".handshake_timeout", *t.HandshakeTimeout))
 
+	errs = append(errs, t.checkSuites(key)...)
 	loaded, loadErrs := t.Load(key)
 	t.loaded = loaded
-	return append(errs, loadErrs...)
+	return append(append(errs, loadErrs...), t.checkSuitesFit(key, loaded.Config.Certificates))
 }
 
 func (t *TLS) checkClientAuth(key string) error {
@@ -135,7 +138,9 @@ func (t *TLS) Loaded() *LoadedTLS { return t.loaded }
 // resumed that an older root_ca has let in.
 func (t *TLS) Load(key string) (*LoadedTLS, []error) {
 	r := newPEMReader()
-	config := &tls.Config{MinVersion: tlsVersions[t.MinVersion], ClientAuth: clientAuthTypes[t.ClientAuthType]}
+	config := &tls.Config{
+		MinVersion: tlsVersions[t.MinVersion], CipherSuites: t.suiteIDs(), ClientAuth: clientAuthTypes[t.ClientAuthType],
+	}
 	keys, pairs := t.pairs(key)
 	for i, pair := range pairs {
 		if cert, ok := r.certificate(keys[i], pair); ok {

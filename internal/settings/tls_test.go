@@ -49,7 +49,9 @@ func TestTLSMistakesAreNamed(t *testing.T) {
 		{with("client_auth_type", "verify_client_cert_if_given"), []string{".root_ca: is empty; verify_client_cert_if_given wants"}},
 		{with("client_auth_type", "require_and_verify_client_cert"), []string{".root_ca: is empty; require_and_verify"}},
 		{with("client_auth_type", "require_any_client_cert"), nil},
-		{with("min_version", "1.1"), []string{`.min_version: unknown version "1.1"; want one of ["1.2" "1.3"]`}},
+		{with("min_version", "1"), []string{`.min_version: unknown version "1"; want one of ["1.0" "1.1" "1.2" "1.3"], in quotes`}},
+		{with("min_version", "ssl3"), []string{`.min_version: unknown version "ssl3"`}},
+		{with("min_version", "1.1"), nil},
 		{with("handshake_timeout", 10), []string{`.handshake_timeout: "10" can't be read; want a duration with its unit`}},
 		{with("handshake_timeout", -time.Second), []string{".handshake_timeout: -1s is negative"}},
 	} {
@@ -116,7 +118,7 @@ func TestTLSLoadReadsFiles(t *testing.T) {
 }
 
 func TestTLSVersionName(t *testing.T) {
-	for version, want := range map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3", tls.VersionTLS11: "", 0: ""} {
+	for version, want := range map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3", tls.VersionTLS11: "1.1", tls.VersionTLS10: "1.0", 0: ""} {
 		require.Equal(t, want, TLSVersionName(version))
 	}
 }
