@@ -8,8 +8,9 @@ import "github.com/rrtcp/tcp/internal/wire"
 const (
 	EventConnected = wire.EventConnected
 	EventData      = wire.EventData
-	EventClose     = wire.EventClose  // the last event where dialect is released, the default
-	EventClosed    = wire.EventClosed // the last event where dialect is documented
+	EventSecured   = wire.EventSecured // behind a reply with "tls": true, when the handshake is over
+	EventClose     = wire.EventClose   // the last event where dialect is released, the default
+	EventClosed    = wire.EventClosed  // the last event where dialect is documented
 )
 
 // Replies to an event: the whole context of the answer, or the key reply of a JSON object in its place. An answer to the last

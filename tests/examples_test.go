@@ -19,6 +19,12 @@ import (
 // startGoExample runs a configuration and its worker from cmd/rr/examples as they are, but for the address.
 func startGoExample(t *testing.T, name string) *host {
 	t.Helper()
+	return startGoExampleWith(t, name, func(yaml string) string { return yaml })
+}
+
+// startGoExampleWith changes the configuration.
+func startGoExampleWith(t *testing.T, name string, change func(string) string) *host {
+	t.Helper()
 	worker := filepath.Join(t.TempDir(), name)
 	build := exec.Command("go", append(append([]string{"build"}, buildFlags...), "-o", worker, "./examples/"+name)...)
 	build.Dir = filepath.Join("..", "cmd", "rr")
@@ -28,7 +34,7 @@ func startGoExample(t *testing.T, name string) *host {
 	require.NoError(t, err)
 	_, section, ok := strings.Cut(string(yaml), "\ntcp:")
 	require.True(t, ok)
-	return newHost(t, shortDir(t)).serveWorker(onAnyPort("tcp:"+section), worker)
+	return newHost(t, shortDir(t)).serveWorker(onAnyPort(change("tcp:"+section)), worker)
 }
 
 // onAnyPort is a configuration with other addresses.

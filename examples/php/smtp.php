@@ -23,13 +23,18 @@ function command(string $line, array $talk): array
     $isEarly = ['MAIL' => !$talk['greeted'] || $hasSender, 'RCPT' => !$hasSender, 'DATA' => $talk['to'] === []];
     $isAddress = preg_match('/^(MAIL FROM|RCPT TO):\s*<([^<>]{0,256})>/iu', $line, $match) === 1; // <> sends bounces
     return match (true) {
-        $verb === 'HELO', $verb === 'EHLO' => ['250 smtp.example.com', ['greeted' => true, 'from' => null, 'to' => []]],
+        $verb === 'HELO', $verb === 'EHLO' => [
+            $verb === 'EHLO' && $talk['tls'] ? "250-smtp.example.com\r\n250 STARTTLS" : '250 smtp.example.com',
+            ['greeted' => true, 'from' => null, 'to' => []],
+        ],
+        $verb === 'STARTTLS' && $talk['tls'] => ['220 Go ahead', []],
         $isEarly[$verb] ?? false => ['503 Bad sequence of commands', []],
         $verb === 'MAIL' => $isAddress ? ['250 OK', ['from' => $match[2]]] : ['501 Syntax: MAIL FROM:<address>', []],
         $verb === 'RCPT' && count($talk['to']) === 100 => ['452 Too many recipients', []],
         $verb === 'RCPT' && (!$isAddress || $match[2] === '') => ['501 Syntax: RCPT TO:<address>', []],
         $verb === 'RCPT' => ['250 OK', ['to' => [...$talk['to'], $match[2]]]],
         $verb === 'DATA' => ['354 End with <CRLF>.<CRLF>', ['inMail' => true]],
+        $verb === 'STARTTLS' => ['503 Bad sequence of commands', []],
         $verb === 'RSET' => ['250 OK', ['from' => null, 'to' => []]],
         default => [['NOOP' => '250 OK', 'QUIT' => '221 Bye'][$verb] ?? '500 Unknown command', []],
     };
@@ -45,15 +50,23 @@ function take(string $mail, array $talk): void
 
 (new Server(lastWords: "421 Local error\r\n"))->run(static function (Event $event): Reply {
     if ($event->type !== EventType::Data || $event->eof) { // half a command or mail is none
-        return $event->type === EventType::Connected ? Reply::write("220 smtp.example.com ready\r\n") : Reply::close();
+        return match ($event->type) {
+            EventType::Connected => Reply::write("220 smtp.example.com ready\r\n")
+                ->withState(['tls' => $event->canStartTls]),
+            EventType::Secured => Reply::continue()->withState(''), // what was said before could have been anybody's
+            default => Reply::close(),
+        };
     }
-    $talk = $event->stateArray() + ['greeted' => false, 'from' => null, 'to' => [], 'inMail' => false];
+    $talk = $event->stateArray() + ['tls' => false, 'greeted' => false, 'from' => null, 'to' => [], 'inMail' => false];
     if ($talk['inMail']) {
         take($event->body, $talk);
-        return Reply::write("250 OK\r\n")->withState(['greeted' => true]);
+        return Reply::write("250 OK\r\n")->withState(['greeted' => true, 'tls' => $talk['tls']]);
     }
     [$line, $changes] = command(rtrim($event->body, "\r\n"), $talk);
     $reply = str_starts_with($line, '221') ? Reply::writeAndClose("$line\r\n") : Reply::write("$line\r\n");
     $reply = $reply->withState($changes + $talk);
+    if ($line === '220 Go ahead') {
+        return $reply->withTls();
+    }
     return isset($changes['inMail']) ? $reply->withNext(Framing::of(MAIL)) : $reply;
 });

@@ -47,7 +47,7 @@ type Connection struct {
 	BytesWritten int64    `json:"bytes_written" msgpack:"bytes_written"`
 	Packets      int64    `json:"packets" msgpack:"packets"` // handed to workers
 	Tags         []string `json:"tags" msgpack:"tags"`
-	State        string   `json:"state" msgpack:"state"` // opening, reading, replying or closing
+	State        string   `json:"state" msgpack:"state"` // opening, reading, replying, securing or closing
 }
 
 // Stats sums up all connections.

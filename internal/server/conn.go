@@ -46,6 +46,7 @@ type connection struct {
 	unwritable  error           // what a write of an answer failed with when the client was gone; nil: none has
 	more        dispatch.Frames // of the answer that is being written; nil: it is complete
 	connected   bool            // a worker may know of it: CLOSE is owed
+	startsTLS   bool            // the reply asks for it
 	talks       bool            // the preamble is over: what is written is for the client
 	countedByIP bool            // for max_connections_per_ip
 	unfinished  int             // bytes of a packet that the end of file cut off
@@ -137,7 +138,9 @@ func (c *connection) open() wire.State {
 	if c.settings.Disabled.Connected {
 		return wire.Reading
 	}
-	return c.exchange(wire.Opening, c.contexts.Connected(clientAddress(c.conn.LocalAddr()), c.tlsInfo), nil)
+	return c.exchange(wire.Opening, c.contexts.Connected(wire.Beginning{
+		LocalAddr: clientAddress(c.conn.LocalAddr()), TLS: c.tlsInfo, StartTLS: c.canStartTLS(),
+	}), nil)
 }
 
 // handOver hands over a packet.
@@ -185,9 +188,9 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 			return c.endedBy(err)
 		}
 	}
-	if c.more == nil {
+	if c.more == nil && !c.startsTLS { // which no push may come before
 		c.writer.Release()
-	} else if state == wire.Reading || effect.Write { // otherwise the stream ends with the connection
+	} else if c.more != nil && (state == wire.Reading || effect.Write) { // otherwise the stream ends with the connection
 		state = c.writeFrames(state, effect.Write)
 	}
 	switch effect.End { // an answer that was not written has set the reason
@@ -199,6 +202,9 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 	}
 	if why := c.interruption(); state == wire.Reading && why != wire.ReasonNone && why != wire.ReasonReset {
 		return c.end(why, nil) // the reply that was owed is out
+	}
+	if state == wire.Reading && c.startsTLS {
+		return c.startTLS()
 	}
 	return state
 }

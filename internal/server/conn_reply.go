@@ -18,6 +18,12 @@ func (c *connection) decode(context []byte) (wire.Reply, error) {
 			c.reader.Use(next, once)
 		}
 	}
+	if options.TLS && (reply == wire.ReplyWrite || reply == wire.ReplyContinue) {
+		if err := c.mayStartTLS(); err != nil {
+			return wire.ReplyUnknown, wire.NotReply(err)
+		}
+		c.startsTLS = true
+	}
 	if options.State != nil && !c.setState(*options.State) {
 		c.endedBy(stream.ErrMemory)
 		return wire.ReplyClose, nil

@@ -19,7 +19,9 @@ import (
 var errTooManyPerIP = errors.New("the client's address has max_connections_per_ip open")
 
 // hasPreamble reports whether something comes before CONNECTED: a PROXY header, a TLS handshake.
-func (l *listener) hasPreamble() bool { return l.proxyProtocol != nil || l.tls != nil }
+func (l *listener) hasPreamble() bool { return l.proxyProtocol != nil || l.beginsWithTLS() }
+
+func (l *listener) beginsWithTLS() bool { return l.tls != nil && !l.tls.StartsPlain() }
 
 // preamble reports whether the connection may go on to CONNECTED. If not, no worker is told of it.
 func (c *connection) preamble() bool {
@@ -50,7 +52,7 @@ func (c *connection) readPreamble() (telemetry.Refusal, error) {
 			return refusal, err
 		}
 	}
-	if c.tls != nil {
+	if c.beginsWithTLS() {
 		return telemetry.RefusedTLS, c.handshake()
 	}
 	return 0, nil

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Keys whose value is bytes, and all those of Goodbye: as a text, or under a key with _hex in hexadecimal digits. The configuration library turns numbers into texts, which
-// are surely other bytes than those that were meant.
+// Keys whose value is bytes, and all those of Goodbye are: as a text, or under a key with _hex in hexadecimal digits. The
+// configuration library turns numbers into texts, which are surely other bytes than those that were meant.
 var textKeys = []string{"delimiter", "delimiters", "starts", "until"}
 
 // bytes finds values of such keys that decoding hides. It reports whether it has said all there is to say.

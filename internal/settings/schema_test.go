@@ -46,6 +46,7 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"servers.access_log":             server.AccessLog,
 		"servers.max_connections":        server.MaxConnections,
 		"servers.tls.client_auth_type":   server.TLS.ClientAuthType,
+		"servers.tls.start":              server.TLS.Start,
 		"servers.tls.min_version":        server.TLS.MinVersion,
 		"servers.tls.handshake_timeout":  *server.TLS.HandshakeTimeout,
 		"servers.proxy_protocol.timeout": *server.ProxyProtocol.Timeout,

@@ -23,6 +23,8 @@ type TLS struct {
 	MinVersion string `mapstructure:"min_version"`
 	// CipherSuites are those of TLS 1.2 and below, by their IANA names; nil: those that Go takes for secure.
 	CipherSuites []string `mapstructure:"cipher_suites"`
+	// Start is "tls" (the default), or "plain": the connections begin without TLS, and a reply asks for it (STARTTLS).
+	Start string `mapstructure:"start"`
 	// HandshakeTimeout is how long a handshake may take; 10 s by default, 0 is no limit.
 	HandshakeTimeout *time.Duration `mapstructure:"handshake_timeout"`
 
@@ -77,6 +79,7 @@ func (t *TLS) check(key string) (errs []error) {
 	}
 	errs = append(errs, checkDuration(key+".handshake_timeout", *t.HandshakeTimeout))
 
+	errs = append(errs, checkOneOf(key+".start", &t.Start, "tls", "plain"))
 	errs = append(errs, t.checkSuites(key)...)
 	loaded, loadErrs := t.Load(key)
 	t.loaded = loaded
@@ -101,6 +104,9 @@ func (t *TLS) checkClientAuth(key string) error {
 	}
 	return nil
 }
+
+// StartsPlain reports whether connections begin without TLS.
+func (t *TLS) StartsPlain() bool { return t.Start == "plain" }
 
 // pairs returns the certificates and their keys in the configuration, in order.
 func (t *TLS) pairs(key string) (keys []string, pairs []KeyPair) {

@@ -50,6 +50,8 @@ func TestTLSMistakesAreNamed(t *testing.T) {
 		{with("client_auth_type", "require_and_verify_client_cert"), []string{".root_ca: is empty; require_and_verify"}},
 		{with("client_auth_type", "require_any_client_cert"), nil},
 		{with("min_version", "1"), []string{`.min_version: unknown version "1"; want one of ["1.0" "1.1" "1.2" "1.3"], in quotes`}},
+		{with("start", "later"), []string{`.start: unknown value "later"; want "tls" or "plain"`}},
+		{with("start", "plain"), nil},
 		{with("min_version", "ssl3"), []string{`.min_version: unknown version "ssl3"`}},
 		{with("min_version", "1.1"), nil},
 		{with("handshake_timeout", 10), []string{`.handshake_timeout: "10" can't be read; want a duration with its unit`}},

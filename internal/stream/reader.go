@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -82,35 +81,6 @@ func (r *Reader) Next() (packet []byte, tail bool, err error) {
 	}
 }
 
-// Wait waits until something has arrived, within IdleTimeout. The error is io.EOF where nothing comes.
-func (r *Reader) Wait() error {
-	for r.Unfinished() == 0 {
-		if r.readErr != nil {
-			return r.readErr
-		}
-		if err := r.await(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// WaitGone waits, behind the end of file, until the connection breaks, or IdleTimeout is over. What was not handed over is dropped.
-func (r *Reader) WaitGone() error {
-	r.Discard()
-	for {
-		r.limitWait(0)
-		err := r.Socket.waitGone()
-		switch {
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return err
-		case !r.hasWritten():
-			return ErrIdle
-		}
-		r.wasActive = true
-	}
-}
-
 // fillBatch reads what has arrived since the last read where the next batch has begun. Memory that is used up is met again
 // when it matters.
 func (r *Reader) fillBatch() {
@@ -124,6 +94,12 @@ func (r *Reader) fillBatch() {
 
 // Use cuts what is not handed over yet, and what comes, by another framing: once, or from now on. It comes between packets.
 func (r *Reader) Use(f framing.Framing, once bool) { r.replaced, r.once, r.narrowed = f, once, nil }
+
+// Restart drops what has arrived and is not handed over: what comes is another stream. It comes between packets.
+func (r *Reader) Restart() {
+	r.Discard()
+	r.seen, r.narrowed, r.decided, r.dropping = 0, nil, false, dropping{}
+}
 
 // StopWaiting makes Next return the packets that have arrived, and err when a read brings nothing; setDeadline, which is called
 // before each read, bounds it. The unfinished packet behind them is no tail. It must not be called while Next runs.
@@ -156,125 +132,6 @@ func (r *Reader) SetExtra(n int) { r.extra = n }
 
 // Extra returns what SetExtra has set.
 func (r *Reader) Extra() int { return r.extra }
-
-// await waits for bytes, within the time limits.
-func (r *Reader) await() error {
-	wait := r.undecided()
-	if r.stopped != nil {
-		err := r.takeArrived()
-		if r.decided = err != nil && wait > 0; r.decided {
-			return nil
-		}
-		return err
-	}
-	r.limitWait(wait)
-	err := r.fill(true)
-	switch {
-	case !errors.Is(err, os.ErrDeadlineExceeded):
-		return err
-	case wait > 0:
-		r.decided = true
-		return nil
-	case r.isUnfinished():
-		return ErrPacketTimeout
-	case r.hasWritten():
-		r.wasActive = true
-		return nil
-	default:
-		return ErrIdle
-	}
-}
-
-// hasWritten reports, at the end of IdleTimeout, that something was written within it. A deadline that came before was set by an
-// interruption.
-func (r *Reader) hasWritten() bool {
-	return r.Written != nil && r.Written.age() < r.IdleTimeout && !time.Now().Before(r.idleAt)
-}
-
-// takeArrived is await after StopWaiting.
-func (r *Reader) takeArrived() error {
-	before := r.Total()
-	r.boundRead()
-	err := r.fill(true)
-	if r.Total() == before && !errors.Is(err, ErrMemory) {
-		return r.stopped
-	}
-	return err
-}
-
-// undecided returns how long a packet that is complete, but for a delimiter that may still grow, waits for more; 0: there is
-// none.
-func (r *Reader) undecided() time.Duration {
-	rule := r.rule()
-	if r.dropping.until != nil {
-		rule = r.dropping.until
-	}
-	if rule.Wait == 0 || r.decidedSize() == 0 {
-		return 0
-	}
-	return rule.Wait
-}
-
-// decidedSize returns the size of the packet that there would be if no more came, of those bytes that Split has to see again; 0:
-// there would be none.
-func (r *Reader) decidedSize() int {
-	rule := r.rule()
-	if r.dropping.until != nil {
-		rule = r.dropping.until
-	}
-	from := r.start + r.seen
-	if from >= r.end {
-		return 0
-	}
-	n, _, err := rule.Split(r.buffer.Bytes[from:r.end:r.end], true)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline, but for that of a delimiter.
-func (r *Reader) limitWait(delimiter time.Duration) {
-	isUnfinished := r.isUnfinished()
-	if !isUnfinished {
-		r.begun = time.Time{}
-	}
-	switch {
-	case delimiter > 0:
-		r.limit(time.Now().Add(delimiter))
-	case isUnfinished && r.PacketTimeout > 0:
-		if r.begun.IsZero() {
-			r.begun = time.Now()
-			r.limit(r.begun.Add(r.PacketTimeout))
-		}
-	case !isUnfinished && r.IdleTimeout > 0:
-		r.limitIdle()
-	case r.isLimited:
-		r.SetDeadline(time.Time{})
-		r.isLimited = false
-	}
-}
-
-// limitIdle sets the deadline for a packet to begin.
-func (r *Reader) limitIdle() {
-	idle := time.Duration(0)
-	if r.wasActive {
-		idle = r.Written.age()
-	}
-	r.wasActive = false
-	r.idleAt = time.Now().Add(r.IdleTimeout - idle)
-	r.limit(r.idleAt)
-}
-
-// isUnfinished reports whether a packet has begun, be it that none of it is decrypted yet.
-func (r *Reader) isUnfinished() bool {
-	return r.Unfinished() > 0 || r.isDropping() || r.Socket.isUnfinished()
-}
-
-func (r *Reader) limit(until time.Time) {
-	r.SetDeadline(until)
-	r.isLimited = true
-}
 
 // fill reads once, or as often as a batch needs. The end of the stream is no error here, nor is one that comes with bytes:
 // what arrived before it is handed over first.

@@ -131,7 +131,7 @@ func TestCollectorBeginsAtZero(t *testing.T) {
 		for _, kind := range []string{"error", "reply", "timeout", "died", "overload"} {
 			add("exchange_errors_total", "kind="+kind+","+on)
 		}
-		for _, event := range []string{"CONNECTED", "DATA", "CLOSE"} {
+		for _, event := range []string{"CONNECTED", "DATA", "CLOSE", "SECURED"} {
 			add("exchange_duration_seconds", "event="+event+","+on)
 		}
 	}

@@ -48,14 +48,27 @@ func (c Contexts) WithState(state string) Contexts {
 // StateSize returns how many bytes of memory the state takes.
 func (c *Contexts) StateSize() int { return 2 * len(c.state) }
 
-// Connected returns the context of CONNECTED. tls is the value of the key of that name, as JSON; nil leaves it out.
-func (c *Contexts) Connected(localAddr string, tls []byte) []byte {
-	more := `,"local_addr":` + string(quote(localAddr))
-	if tls != nil {
-		more += `,"tls":` + string(tls)
+// Beginning is what CONNECTED says about a connection.
+type Beginning struct {
+	LocalAddr string
+	TLS       []byte // the value of the key tls, as JSON; nil leaves it out
+	StartTLS  bool   // a reply may ask for TLS
+}
+
+// Connected returns the context of CONNECTED.
+func (c *Contexts) Connected(o Beginning) []byte {
+	more := `,"local_addr":` + string(quote(o.LocalAddr))
+	if o.TLS != nil {
+		more += `,"tls":` + string(o.TLS)
+	}
+	if o.StartTLS {
+		more += `,"starttls":true`
 	}
 	return c.event(EventConnected, more)
 }
+
+// Secured returns the context of SECURED. tls is as in Connected.
+func (c *Contexts) Secured(tls []byte) []byte { return c.event(EventSecured, `,"tls":`+string(tls)) }
 
 // Data returns the context of DATA. The caller must not change it.
 func (c *Contexts) Data() []byte { return c.data }

@@ -9,6 +9,8 @@ const (
 	EventData      = "DATA"
 	EventClose     = "CLOSE"
 	EventClosed    = "CLOSED"
+	// EventSecured follows a reply that asks for TLS, when the handshake is over.
+	EventSecured = "SECURED"
 	// EventBulk is several events of different connections, with tcp.bulk.
 	EventBulk = "BULK"
 )
@@ -16,16 +18,17 @@ const (
 // Event is what the plugin tells a worker.
 type Event uint8
 
-// The events of a connection, in order.
+// The events of a connection, in order, and Secured, which may come between.
 const (
 	Connected Event = iota
 	Data
 	Close
+	Secured
 
 	NumEvents = iota
 )
 
-var eventNames = [NumEvents]string{Connected: EventConnected, Data: EventData, Close: EventClose}
+var eventNames = [NumEvents]string{Connected: EventConnected, Data: EventData, Close: EventClose, Secured: EventSecured}
 
 // String returns the name of the event in DialectReleased.
 func (e Event) String() string { return eventNames[e] }

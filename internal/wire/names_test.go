@@ -60,7 +60,7 @@ func TestContextState(t *testing.T) {
 	c := plain.WithState("a \"b\"\n")
 	require.Equal(t, 2*len(`,"state":"a \"b\"\n"`), c.StateSize())
 	for name, context := range map[string][]byte{
-		"CONNECTED": c.Connected("x", []byte(`{"version":"1.3"}`)), "DATA": c.Data(), "tail": c.Tail(), "CLOSE": c.Closed(Ending{}),
+		"CONNECTED": c.Connected(Beginning{LocalAddr: "x", TLS: []byte(`{"version":"1.3"}`)}), "DATA": c.Data(), "tail": c.Tail(), "CLOSE": c.Closed(Ending{}),
 	} {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal(context, &m), name)

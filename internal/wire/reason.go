@@ -18,7 +18,7 @@ const (
 	ReasonMemory           // memory_limit was used up
 	ReasonOverload         // no worker was free in time
 	ReasonShutdown         // RoadRunner is stopping
-	ReasonHandshake        // the PROXY header or the TLS handshake failed; no worker was told
+	ReasonHandshake        // the PROXY header or the TLS handshake failed; no worker was told, unless one had asked for it
 	ReasonFraming          // a packet began as none of the rules says
 
 	NumReasons = iota

@@ -35,6 +35,7 @@ type Options struct {
 	Next  json.RawMessage // how later packets are framed; see framing.DecodeNext. nil: as before
 	State *string         // what later events of the connection carry; nil: as before
 	Tags  []string        // the connection's tags; nil: as before
+	TLS   bool            // a TLS handshake follows
 }
 
 // maxState is the largest state of a connection, in bytes.
@@ -46,6 +47,7 @@ type replyObject struct {
 	Next  json.RawMessage `json:"next"`
 	State *string         `json:"state"`
 	Tags  []string        `json:"tags"`
+	TLS   bool            `json:"tls"`
 	UUID  optionalUUID    `json:"uuid"`
 }
 
@@ -90,7 +92,7 @@ func DecodeReply(context []byte, uuid string) (Reply, Options, error) {
 	if bytes.Equal(o.Next, []byte("null")) {
 		o.Next = nil
 	}
-	return parseWord([]byte(o.Reply)), Options{o.Next, o.State, o.Tags}, nil
+	return parseWord([]byte(o.Reply)), Options{o.Next, o.State, o.Tags, o.TLS}, nil
 }
 
 func parseWord(context []byte) Reply {

@@ -6,11 +6,14 @@ package wire
 //	Opening   a worker's reply to CONNECTED  the reply
 //	Reading   the next packet                a packet → Replying; end of file, reset, shutdown → Closing
 //	Replying  a worker's reply to DATA       the reply
+//	Securing  a TLS handshake, then a        the reply; a handshake that fails → Closing (handshake)
+//	          worker's reply to SECURED
 //	Closing   any answer to CLOSE            the answer, whatever it is; then the connection is gone
 //
-//	reply               in Opening or Replying                  in Closing
+//	reply               in Opening, Replying or Securing        in Closing
 //	WRITE               body to the client → Reading            ignored
 //	CONTINUE            → Reading                               ignored
+//	with "tls": true    the same, but → Securing, once
 //	WRITECLOSE          body to the client → Closing (worker)   ignored
 //	CLOSE               → Closing (worker)                      ignored
 //	anything else       → Closing (reply)                       ignored
@@ -31,19 +34,26 @@ const (
 	Reading
 	Replying
 	Closing
+	Securing
 )
 
-var stateNames = [...]string{Opening: "opening", Reading: "reading", Replying: "replying", Closing: "closing"}
+var stateNames = [...]string{
+	Opening: "opening", Reading: "reading", Replying: "replying", Closing: "closing", Securing: "securing",
+}
 
 // String returns the state in lower case, as tcp.Connections shows it.
 func (s State) String() string { return stateNames[s] }
 
-// Event is the event whose reply s waits for: Connected in Opening, Data in the others.
+// Event is the event whose reply s waits for: Connected in Opening, Secured in Securing, Data in the others.
 func (s State) Event() Event {
-	if s == Opening {
+	switch s {
+	case Opening:
 		return Connected
+	case Securing:
+		return Secured
+	default:
+		return Data
 	}
-	return Data
 }
 
 // Effect is what a connection does before it enters its next state.

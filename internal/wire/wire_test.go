@@ -13,7 +13,7 @@ import (
 func TestStateNext(t *testing.T) {
 	worker, bad := Effect{End: ReasonWorker}, Effect{End: ReasonReply}
 	last := Effect{Write: true, End: ReasonWorker}
-	for _, st := range []State{Opening, Replying} {
+	for _, st := range []State{Opening, Replying, Securing} {
 		for r, want := range map[Reply]struct {
 			state  State
 			effect Effect
@@ -60,7 +60,11 @@ func TestContextKeys(t *testing.T) {
 	}
 
 	c := NewContexts("[::1]:5", "s \"1\"\n\u2028", "u", DialectReleased)
-	require.Equal(t, base("CONNECTED", map[string]any{"local_addr": "[::1]:25"}), decode(c.Connected("[::1]:25", nil)))
+	require.Equal(t, base("CONNECTED", map[string]any{"local_addr": "[::1]:25"}), decode(c.Connected(Beginning{LocalAddr: "[::1]:25"})))
+	agreed := map[string]any{"local_addr": "[::1]:25", "tls": map[string]any{"version": "1.3"}, "starttls": true}
+	require.Equal(t, base("CONNECTED", agreed),
+		decode(c.Connected(Beginning{LocalAddr: "[::1]:25", TLS: []byte(`{"version":"1.3"}`), StartTLS: true})))
+	require.Equal(t, base("SECURED", map[string]any{"tls": agreed["tls"]}), decode(c.Secured([]byte(`{"version":"1.3"}`))))
 	require.Equal(t, base("DATA", nil), decode(c.Data()))
 	require.Equal(t, base("DATA", map[string]any{"eof": true}), decode(c.Tail()))
 	require.Equal(t, base("DATA", map[string]any{"truncated": true}), decode(c.Truncated()))
@@ -99,7 +103,7 @@ func FuzzContexts(f *testing.F) {
 	f.Add("@", "\xff\x00\"", "\\")
 	f.Fuzz(func(t *testing.T, remote, server, id string) {
 		c := NewContexts(remote, server, id, DialectReleased)
-		for _, context := range [][]byte{c.Connected(remote, nil), c.Data(), c.Tail(), c.Closed(Ending{Reason: ReasonReset})} {
+		for _, context := range [][]byte{c.Connected(Beginning{LocalAddr: remote}), c.Data(), c.Tail(), c.Closed(Ending{Reason: ReasonReset})} {
 			var m map[string]any
 			require.NoError(t, json.Unmarshal(context, &m), "%q", context)
 		}

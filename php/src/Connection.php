@@ -11,7 +11,7 @@ final class Connection
      * @param int          $bytesRead what has come from the client
      * @param int          $packets   handed to workers
      * @param list<string> $tags
-     * @param string       $phase     opening, reading, replying or closing
+     * @param string       $phase     opening, reading, replying, securing or closing
      */
     public function __construct(
         public readonly string $uuid,

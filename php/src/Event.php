@@ -33,7 +33,13 @@ final class Event
     /** Of DATA: the end of file has ended the packet, not a delimiter. */
     public readonly bool $eof;
 
-    /** @var array<string, mixed>|null of CONNECTED: what the TLS handshake has agreed on */
+    /** Of DATA: the packet was longer than max_packet_size, and this is its beginning. */
+    public readonly bool $truncated;
+
+    /** Of CONNECTED: a reply may ask for TLS, see Reply::withTls(). */
+    public readonly bool $canStartTls;
+
+    /** @var array<string, mixed>|null of CONNECTED and SECURED: what the TLS handshake has agreed on */
     public readonly ?array $tls;
 
     /** @var array<string, mixed>|null of CONNECTED: what a trusted proxy has told */
@@ -54,6 +60,9 @@ final class Event
     /** Of CLOSE: bytes of a packet that the end of file cut off. */
     public readonly int $unfinished;
 
+    /** Of CLOSE: how many packets were longer than max_packet_size and dropped. */
+    public readonly int $discarded;
+
     /**
      * @param array<string, mixed> $context all keys, as they were sent
      */
@@ -68,6 +77,8 @@ final class Event
         $this->body = $body;
         $this->state = $context['state'] ?? '';
         $this->eof = $context['eof'] ?? false;
+        $this->truncated = $context['truncated'] ?? false;
+        $this->canStartTls = $context['starttls'] ?? false;
         $this->tls = $context['tls'] ?? null;
         $this->proxy = $context['proxy'] ?? null;
         $this->reason = isset($context['reason']) ? Reason::tryFrom($context['reason']) ?? Reason::Unknown : null;
@@ -75,6 +86,7 @@ final class Event
         $this->bytesWritten = $context['bytes_written'] ?? 0;
         $this->seconds = $context['seconds'] ?? 0.0;
         $this->unfinished = $context['unfinished'] ?? 0;
+        $this->discarded = $context['discarded'] ?? 0;
     }
 
     /** @param array<string, mixed> $context */

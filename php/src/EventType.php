@@ -10,6 +10,9 @@ enum EventType: string
     /** A client has connected; nothing has been read from it yet. */
     case Connected = 'CONNECTED';
 
+    /** The TLS handshake that a reply has asked for is over. */
+    case Secured = 'SECURED';
+
     /** A packet has arrived. */
     case Data = 'DATA';
 
@@ -24,6 +27,7 @@ enum EventType: string
         return match ($name) {
             'DATA' => self::Data,
             'CONNECTED' => self::Connected,
+            'SECURED' => self::Secured,
             'CLOSE', 'CLOSED' => self::Close, // CLOSED with "dialect: documented"
             default => self::Unknown,
         };

@@ -16,6 +16,7 @@ final class Reply
      * @param string|null           $state  null: as before, empty: none
      * @param list<string>|null     $tags   null: as before, empty: none
      * @param Framing|null          $next   null: as before
+     * @param bool                  $tls    a TLS handshake follows
      */
     private function __construct(
         public readonly ReplyType $type,
@@ -24,6 +25,7 @@ final class Reply
         public readonly ?string $state = null,
         public readonly ?array $tags = null,
         public readonly ?Framing $next = null,
+        public readonly bool $tls = false,
     ) {
     }
 
@@ -76,7 +78,7 @@ final class Reply
             throw new \InvalidArgumentException('a state is text (UTF-8) of at most 64 KiB');
         }
 
-        return new self($this->type, $this->body, $this->chunks, $state, $this->tags, $this->next);
+        return $this->with(state: $state);
     }
 
     /**
@@ -95,13 +97,26 @@ final class Reply
             throw new \InvalidArgumentException('a connection has at most 32 tags');
         }
 
-        return new self($this->type, $this->body, $this->chunks, $this->state, array_values($tags), $this->next);
+        return $this->with(tags: array_values($tags));
     }
 
     /** How what the client sends from now on is cut into packets. */
     public function withNext(Framing $next): self
     {
-        return new self($this->type, $this->body, $this->chunks, $this->state, $this->tags, $next);
+        return $this->with(next: $next);
+    }
+
+    /**
+     * Behind the bytes comes a TLS handshake (STARTTLS), then the event EventType::Secured. What the client has sent
+     * before it in plain text, behind this packet, is dropped. The server needs "start: plain" in its section tls.
+     */
+    public function withTls(): self
+    {
+        if ($this->chunks !== null) {
+            throw new \LogicException('a streamed answer can not ask for TLS');
+        }
+
+        return $this->with(tls: true);
     }
 
     /**
@@ -125,6 +140,10 @@ final class Reply
             $context['next'] = $this->next->toArray();
         }
 
+        if ($this->tls) {
+            $context['tls'] = true;
+        }
+
         return $context;
     }
 
@@ -135,7 +154,25 @@ final class Reply
      */
     public function withBody(string $body): self
     {
-        return new self($this->type, $body, null, $this->state, $this->tags, $this->next);
+        return new self($this->type, $body, null, $this->state, $this->tags, $this->next, $this->tls);
+    }
+
+    /** @param list<string>|null $tags */
+    private function with(
+        ?string $state = null,
+        ?array $tags = null,
+        ?Framing $next = null,
+        bool $tls = false,
+    ): self {
+        return new self(
+            $this->type,
+            $this->body,
+            $this->chunks,
+            $state ?? $this->state,
+            $tags ?? $this->tags,
+            $next ?? $this->next,
+            $tls || $this->tls,
+        );
     }
 
     private static function isText(string $bytes): bool

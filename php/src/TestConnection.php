@@ -170,6 +170,10 @@ final class TestConnection
         } elseif ($reply->next !== null) {
             $this->packets->change($reply->next);
         }
+        if ($reply->tls && $this->reason === null) {
+            $this->packets->drop();
+            $this->exchange('SECURED', '', ['tls' => ['version' => '1.3', 'cipher' => '', 'server_name' => '']]);
+        }
     }
 
     private function write(string $bytes): void

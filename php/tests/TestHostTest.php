@@ -59,6 +59,27 @@ final class TestHostTest extends TestCase
         self::assertSame("go<a\nb\n.\n><c>", $client->send("MAIL\na\nb\n.\nc\n")->received());
     }
 
+    public function testTlsDropsWhatCameInPlainText(): void
+    {
+        $handler = new class () {
+            public function onData(Event $event): Reply
+            {
+                return $event->body === 'STARTTLS' ? Reply::write('go ')->withTls() : Reply::write("<{$event->body}>");
+            }
+
+            public function onSecure(Event $event): Reply
+            {
+                return Reply::write("tls {$event->tls['version']} ");
+            }
+        };
+        $client = (new TestHost($handler, Framing::until("\n")->strip()))->connect('192.0.2.1:5', ['starttls' => true]);
+        self::assertTrue($client->events()[0]->canStartTls);
+        self::assertSame('go tls 1.3 ', $client->send("STARTTLS\nMAIL\nhalf")->received());
+        self::assertSame('<EHLO>', $client->send("EHLO\n")->received());
+        $types = array_map(static fn (Event $e): string => $e->type->value, $client->events());
+        self::assertSame(['CONNECTED', 'DATA', 'SECURED', 'DATA'], $types);
+    }
+
     public function testFailuresAreTheTests(): void
     {
         $fails = static fn (Event $e): Reply => $e->type === EventType::Data

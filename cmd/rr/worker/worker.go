@@ -29,6 +29,7 @@ import (
 const (
 	Connected = "CONNECTED"
 	Data      = "DATA"
+	Secured   = "SECURED" // behind a Reply with TLS, when the handshake is over
 	Closed    = "CLOSE"
 	Bulk      = "BULK" // of Receive alone: events of several connections, see Event.Bulk; Serve takes it apart
 )
@@ -47,9 +48,10 @@ type Event struct {
 	Server     string `json:"server"`
 	UUID       string `json:"uuid"`
 	Event      string `json:"event"`
-	EOF        bool   `json:"eof"`    // of DATA: the packet was ended by the end of file, not by a delimiter
-	Reason     string `json:"reason"` // of CLOSE: why the connection ended
-	State      string `json:"state"`  // what the last reply with a State said
+	EOF        bool   `json:"eof"`      // of DATA: the packet was ended by the end of file, not by a delimiter
+	Reason     string `json:"reason"`   // of CLOSE: why the connection ended
+	StartTLS   bool   `json:"starttls"` // of CONNECTED: a Reply may have TLS
+	State      string `json:"state"`    // what the last reply with a State said
 
 	Context []byte `json:"-"` // the JSON that the fields above come from
 	Body    []byte `json:"-"` // the packet; valid, as Context is, until the handler returns or Receive is called again
@@ -62,6 +64,7 @@ type Reply struct {
 	Next    *Framing // how what the client sends from now on is cut; nil: as before
 	State   *string  // handed back as State of the connection's later events; nil: as before, empty: none
 	Tags    []string // the connection's tags, which pushes find it by; nil: as before, empty: none
+	TLS     bool     // behind the body comes a TLS handshake (STARTTLS), then the event Secured
 }
 
 // Framing is how a server cuts what its clients send; docs/configuration.md has the meaning of each field.
@@ -114,7 +117,7 @@ type Length struct {
 // context is the reply's context: its word, or an object that also names the event's connection, so that a reply that
 // went astray is found out.
 func (r *Reply) context(uuid string) ([]byte, error) {
-	if r.Next == nil && r.State == nil && r.Tags == nil {
+	if r.Next == nil && r.State == nil && r.Tags == nil && !r.TLS {
 		return []byte(r.Context), nil
 	}
 	return r.object(uuid)
@@ -130,8 +133,9 @@ func (r *Reply) object(uuid string) ([]byte, error) {
 		Next  *Framing  `json:"next,omitempty"`
 		State *string   `json:"state,omitempty"`
 		Tags  *[]string `json:"tags,omitempty"`
+		TLS   bool      `json:"tls,omitempty"`
 		UUID  string    `json:"uuid"`
-	}{r.Context, r.Next, r.State, tags, uuid})
+	}{r.Context, r.Next, r.State, tags, r.TLS, uuid})
 }
 
 // Serve answers events with the handler until RoadRunner wants the worker to end. An error of the handler is the answer

@@ -20,7 +20,7 @@ final class Handler
 
     /**
      * @param callable|object                              $handler   a function, or an object with onData and perhaps
-     *                                                                onConnect and onClose
+     *                                                                onConnect, onSecure and onClose
      * @param string|\Closure(Event, \Throwable): string   $lastWords what a client gets whose event the handler fails
      * @param \Closure(Event, \Throwable): void            $report    is told of each failure
      */
@@ -73,11 +73,13 @@ final class Handler
             throw new \InvalidArgumentException($handler::class . ' has no method onData(Event): Reply');
         }
         $hasConnect = method_exists($handler, 'onConnect');
+        $hasSecure = method_exists($handler, 'onSecure');
         $hasClose = method_exists($handler, 'onClose');
 
         return static fn (Event $event): mixed => match ($event->type) {
             EventType::Data => $handler->onData($event),
             EventType::Connected => $hasConnect ? $handler->onConnect($event) : Reply::continue(),
+            EventType::Secured => $hasSecure ? $handler->onSecure($event) : Reply::continue(),
             EventType::Close => $hasClose ? $handler->onClose($event) : null,
             EventType::Unknown => Reply::continue(),
         };

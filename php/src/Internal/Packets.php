@@ -30,6 +30,12 @@ final class Packets
         $this->bytes .= $bytes;
     }
 
+    /** What has arrived is dropped. */
+    public function drop(): void
+    {
+        $this->bytes = '';
+    }
+
     /** What comes is cut in another way. */
     public function change(Framing $framing): void
     {

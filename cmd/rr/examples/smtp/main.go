@@ -17,10 +17,11 @@ import (
 
 // conversation is the state between two events.
 type conversation struct {
-	Greeted bool     `json:"greeted,omitempty"`
-	From    *string  `json:"from,omitempty"`
-	To      []string `json:"to,omitempty"`
-	Mail    bool     `json:"mail,omitempty"` // the next packet is one
+	StartTLS bool     `json:"starttls,omitempty"` // can be had
+	Greeted  bool     `json:"greeted,omitempty"`
+	From     *string  `json:"from,omitempty"`
+	To       []string `json:"to,omitempty"`
+	Mail     bool     `json:"mail,omitempty"` // the next packet is one
 }
 
 // mail is the one packet that follows DATA: up to a dot alone on a line. One without any line is that dot.
@@ -39,7 +40,9 @@ func main() {
 func answer(e worker.Event) (worker.Reply, error) {
 	switch e.Event {
 	case worker.Connected:
-		return worker.Reply{Context: worker.Write, Body: []byte("220 smtp.example.com ready\r\n")}, nil
+		return conversation{StartTLS: e.StartTLS}.reply("220 smtp.example.com ready", nil)
+	case worker.Secured: // what was said before could have been anybody's
+		return worker.Reply{Context: worker.Continue, State: new(string)}, nil
 	case worker.Data:
 	default:
 		return worker.Reply{Context: worker.Continue}, nil
@@ -59,6 +62,8 @@ func answer(e worker.Event) (worker.Reply, error) {
 	}
 	text := c.command(strings.TrimSuffix(string(e.Body), "\r\n"))
 	switch {
+	case text == goAhead:
+		return worker.Reply{Context: worker.Write, Body: []byte(text + "\r\n"), TLS: true}, nil
 	case strings.HasPrefix(text, "221"):
 		return worker.Reply{Context: worker.WriteClose, Body: []byte(text + "\r\n")}, nil
 	case c.Mail:
@@ -78,14 +83,25 @@ var (
 	rcptTo   = regexp.MustCompile(`(?i)^RCPT TO:\s*<([^<>]+)>`)
 )
 
-const mostRecipients = 100
+const (
+	mostRecipients = 100
+	goAhead        = "220 Go ahead"
+)
 
 func (c *conversation) command(line string) string {
 	verb, _, _ := strings.Cut(line, " ")
-	switch strings.ToUpper(verb) {
+	switch verb = strings.ToUpper(verb); verb {
 	case "HELO", "EHLO":
-		*c = conversation{Greeted: true}
+		*c = conversation{Greeted: true, StartTLS: c.StartTLS}
+		if verb == "EHLO" && c.StartTLS {
+			return "250-smtp.example.com\r\n250 STARTTLS"
+		}
 		return "250 smtp.example.com"
+	case "STARTTLS":
+		if !c.StartTLS {
+			return "503 Bad sequence of commands"
+		}
+		return goAhead
 	case "MAIL":
 		return c.mail(line)
 	case "RCPT":
@@ -97,7 +113,7 @@ func (c *conversation) command(line string) string {
 		c.Mail = true
 		return "354 End with <CRLF>.<CRLF>"
 	case "RSET":
-		*c = conversation{Greeted: c.Greeted}
+		*c = conversation{Greeted: c.Greeted, StartTLS: c.StartTLS}
 		return "250 OK"
 	case "NOOP":
 		return "250 OK"
@@ -143,5 +159,5 @@ func (c conversation) take(mail []byte) conversation {
 		"from": c.From, "to": c.To, "bytes": len(mail), "sha256": fmt.Sprintf("%x", sha256.Sum256(mail)),
 	})
 	fmt.Fprintf(os.Stderr, "mail %s\n", log)
-	return conversation{Greeted: c.Greeted}
+	return conversation{Greeted: c.Greeted, StartTLS: c.StartTLS}
 }
