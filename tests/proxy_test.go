@@ -226,6 +226,7 @@ func TestHAProxy(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, proxied, nil)
 	save(t, h.dir+"/pair.pem", ca.server("localhost").pair())
+	device := ca.client("device", time.Hour)
 	ports := make(map[string]string)
 	config := "global\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 1m\n  timeout check 1m\n  timeout client 1m\n  timeout server 1m\n"
 	for name, to := range map[string]struct{ bind, server, options string }{
@@ -233,7 +234,7 @@ func TestHAProxy(t *testing.T) {
 		"v2":          {"", h.addr("echo").String(), "send-proxy-v2 check"},
 		"unix":        {"", h.addr("unix").String(), "send-proxy-v2 check"},
 		"passthrough": {"", h.addr("tls").String(), "send-proxy-v2 check"},
-		"terminated":  {"ssl crt " + h.dir + "/pair.pem", h.addr("echo").String(), "send-proxy-v2-ssl-cn check"},
+		"terminated":  {"ssl crt " + h.dir + "/pair.pem ca-file " + h.dir + "/ca.pem verify optional", h.addr("echo").String(), "send-proxy-v2-ssl-cn check"},
 		"again":       {"", h.addr("tls").String(), "send-proxy ssl verify required ca-file " + h.dir + "/ca.pem verifyhost localhost check"},
 		"none":        {"", h.addr("echo").String(), ""},
 	} {
@@ -267,7 +268,7 @@ func TestHAProxy(t *testing.T) {
 		c := dialFrom(t, "127.0.0.9", ports[name]) // no health check comes from there
 		local := c.LocalAddr().String()
 		if name == "passthrough" || name == "terminated" {
-			c = clientOf(t, tls.Client(c.Conn, ca.trust("localhost")))
+			c = clientOf(t, tls.Client(c.Conn, ca.trust("localhost", device)))
 		}
 		require.Equal(t, "hello", c.ask("hello"), name)
 		large := string(pattern(1<<20)) + "\r\n"
@@ -277,7 +278,15 @@ func TestHAProxy(t *testing.T) {
 		require.True(t, large == got, name)
 		c.send("!answer WRITECLOSE bye")
 		require.Equal(t, "bye\r\n", c.rest(), name)
-		require.Equal(t, "worker", h.record.remote(t, server, local).Reason, name)
+		s := h.record.remote(t, server, local)
+		require.Equal(t, "worker", s.Reason, name)
+		require.Equal(t, ports[name], s.Proxy.Destination, name)
+		if name == "terminated" {
+			require.NotNil(t, s.Proxy.TLS, name)
+			require.Equal(t, "TLSv1.3", s.Proxy.TLS.Version, name)
+			require.Equal(t, "device", s.Proxy.TLS.ClientCN, name)
+			require.True(t, s.Proxy.TLS.Verified, name)
+		}
 	}
 	dial(t, "tcp", ports["none"]).send("hello")
 	eventually(t, "a header is missed", func() bool { return len(h.logged("tcp", "does not begin with a PROXY header")) > 0 })

@@ -48,7 +48,17 @@ type eventContext struct {
 	Seconds      float64 `json:"seconds"`
 	Unfinished   int     `json:"unfinished"`
 
-	TLS *tlsContext `json:"tls"`
+	TLS   *tlsContext   `json:"tls"`
+	Proxy *proxyContext `json:"proxy"`
+}
+
+type proxyContext struct {
+	Destination string `json:"destination"`
+	TLS         *struct {
+		Version  string `json:"version"`
+		ClientCN string `json:"client_cn"`
+		Verified bool   `json:"verified"`
+	} `json:"tls"`
 }
 
 type tlsContext struct {
@@ -188,9 +198,9 @@ func (r *record) event(e entry) {
 		}
 		s.packets = append(s.packets, packet{string(e.Body), c.EOF})
 	case isClose:
-		handshake := s.TLS
+		handshake, proxy := s.TLS, s.Proxy
 		s.closed, s.eventContext = true, c
-		s.TLS = handshake
+		s.TLS, s.Proxy = handshake, proxy
 	}
 	if isClose != slices.Contains(reasons, c.Reason) {
 		r.complain("%s: CLOSE has a reason, nothing else", name)
@@ -198,8 +208,8 @@ func (r *record) event(e entry) {
 	if (c.Event == "DATA") != (len(e.Body) > 0) {
 		r.complain("%s: DATA has a body, nothing else", name)
 	}
-	if c.TLS != nil && c.Event != "CONNECTED" {
-		r.complain("%s: only CONNECTED has the handshake", name)
+	if (c.TLS != nil || c.Proxy != nil) && c.Event != "CONNECTED" {
+		r.complain("%s: only CONNECTED has the handshake, and what the proxy tells", name)
 	}
 	if c.EOF && c.Event != "DATA" {
 		r.complain("%s: only DATA can be a tail", name)

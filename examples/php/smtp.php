@@ -22,51 +22,38 @@ function command(string $line, array $talk): array
     $hasSender = isset($talk['from']);
     $isEarly = ['MAIL' => !$talk['greeted'] || $hasSender, 'RCPT' => !$hasSender, 'DATA' => $talk['to'] === []];
     $isAddress = preg_match('/^(MAIL FROM|RCPT TO):\s*<([^<>]{0,256})>/iu', $line, $match) === 1; // <> sends bounces
+    $hello = $talk['tls'] ? "250-smtp.example.com\r\n250 STARTTLS" : '250 smtp.example.com';
     return match (true) {
-        $verb === 'HELO', $verb === 'EHLO' => [
-            $verb === 'EHLO' && $talk['tls'] ? "250-smtp.example.com\r\n250 STARTTLS" : '250 smtp.example.com',
-            ['greeted' => true, 'from' => null, 'to' => []],
-        ],
-        $verb === 'STARTTLS' && $talk['tls'] => ['220 Go ahead', []],
-        $isEarly[$verb] ?? false => ['503 Bad sequence of commands', []],
+        $verb === 'HELO', $verb === 'EHLO' => [$hello, ['greeted' => true, 'from' => null, 'to' => []]],
+        $isEarly[$verb] ?? ($verb === 'STARTTLS' && !$talk['tls']) => ['503 Bad sequence of commands', []],
         $verb === 'MAIL' => $isAddress ? ['250 OK', ['from' => $match[2]]] : ['501 Syntax: MAIL FROM:<address>', []],
         $verb === 'RCPT' && count($talk['to']) === 100 => ['452 Too many recipients', []],
         $verb === 'RCPT' && (!$isAddress || $match[2] === '') => ['501 Syntax: RCPT TO:<address>', []],
         $verb === 'RCPT' => ['250 OK', ['to' => [...$talk['to'], $match[2]]]],
         $verb === 'DATA' => ['354 End with <CRLF>.<CRLF>', ['inMail' => true]],
-        $verb === 'STARTTLS' => ['503 Bad sequence of commands', []],
+        $verb === 'STARTTLS' => ['220 Go ahead', []],
         $verb === 'RSET' => ['250 OK', ['from' => null, 'to' => []]],
         default => [['NOOP' => '250 OK', 'QUIT' => '221 Bye'][$verb] ?? '500 Unknown command', []],
     };
 }
 
 /** Takes a mail as it came: with the dot that ends it, and one more before each that began a line. */
-function take(string $mail, array $talk): void
+function take(string $mail, array $talk): array
 {
     $mail = preg_replace('/(?:^|(?<=\r\n))\./', '', substr($mail, 0, -strlen(".\r\n")));
     $log = ['from' => $talk['from'], 'to' => $talk['to'], 'bytes' => strlen($mail), 'sha256' => hash('sha256', $mail)];
     fwrite(STDERR, 'mail ' . json_encode($log) . "\n");
+    return ['250 OK', ['from' => null, 'to' => [], 'inMail' => false]];
 }
 
 (new Server(lastWords: "421 Local error\r\n"))->run(static function (Event $event): Reply {
-    if ($event->type !== EventType::Data || $event->eof) { // half a command or mail is none
-        return match ($event->type) {
-            EventType::Connected => Reply::write("220 smtp.example.com ready\r\n")
-                ->withState(['tls' => $event->canStartTls]),
-            EventType::Secured => Reply::continue()->withState(''), // what was said before could have been anybody's
-            default => Reply::close(),
-        };
+    if ($event->type !== EventType::Data || $event->eof) { // half a command or mail is none; behind TLS all begins anew
+        $greeting = ['CONNECTED' => "220 smtp.example.com ready\r\n", 'SECURED' => ''][$event->type->value] ?? null;
+        return $greeting === null ? Reply::close() : Reply::write($greeting)->withState(['tls' => $event->canStartTls]);
     }
-    $talk = $event->stateArray() + ['tls' => false, 'greeted' => false, 'from' => null, 'to' => [], 'inMail' => false];
-    if ($talk['inMail']) {
-        take($event->body, $talk);
-        return Reply::write("250 OK\r\n")->withState(['greeted' => true, 'tls' => $talk['tls']]);
-    }
-    [$line, $changes] = command(rtrim($event->body, "\r\n"), $talk);
+    $talk = $event->stateArray() + ['greeted' => false, 'from' => null, 'to' => [], 'inMail' => false];
+    [$line, $changes] = $talk['inMail'] ? take($event->body, $talk) : command(rtrim($event->body, "\r\n"), $talk);
     $reply = str_starts_with($line, '221') ? Reply::writeAndClose("$line\r\n") : Reply::write("$line\r\n");
-    $reply = $reply->withState($changes + $talk);
-    if ($line === '220 Go ahead') {
-        return $reply->withTls();
-    }
-    return isset($changes['inMail']) ? $reply->withNext(Framing::of(MAIL)) : $reply;
+    $reply = str_starts_with($line, '220') ? $reply->withTls() : $reply->withState($changes + $talk);
+    return $changes['inMail'] ?? false ? $reply->withNext(Framing::of(MAIL)) : $reply;
 });

@@ -29,13 +29,17 @@ var _ workers = (*dispatch.Dispatcher)(nil)
 // every field that is not marked otherwise.
 type connection struct {
 	*listener
-	uuid     string
-	conn     net.Conn // the socket itself, below TLS
-	remote   net.Addr // the client, which a PROXY header may name
-	reader   stream.Reader
-	writer   stream.Writer
-	secure   *stream.SecureSocket // nil: no TLS
-	tlsInfo  []byte               // for CONNECTED; nil: no TLS
+	uuid    string
+	conn    net.Conn // the socket itself, below TLS
+	remote  net.Addr // the client, which a PROXY header may name
+	reader  stream.Reader
+	writer  stream.Writer
+	secure  *stream.SecureSocket // nil: no TLS
+	tlsInfo []byte               // for CONNECTED; nil: no TLS
+
+	proxyInfo []byte // for CONNECTED; nil: no proxy has told anything
+	isProxied bool   // it begins with a PROXY header
+
 	contexts wire.Contexts
 	call     dispatch.Call
 	spans    *telemetry.Spans // nil: not traced
@@ -69,11 +73,13 @@ const abortBit = 1 << 8
 
 func (l *listener) newConnection(conn net.Conn) *connection {
 	c := &connection{
-		listener: l, uuid: uuid.NewString(), conn: conn, remote: conn.RemoteAddr(), countedByIP: l.proxyProtocol == nil,
+		listener: l, uuid: uuid.NewString(), conn: conn, remote: conn.RemoteAddr(),
 		call: dispatch.Call{CloseTimeout: l.settings.CloseTimeout, Stats: l.stats, Shares: true}, opened: time.Now(), aborted: make(chan struct{}),
 	}
+	c.isProxied = l.isProxied(c.remote)
+	c.countedByIP = !c.isProxied
 	c.contexts = l.newContexts(c.remote, c.uuid)
-	c.opening.Store(l.hasPreamble() || l.settings.ConnectedOnFirstByte)
+	c.opening.Store(c.hasPreamble() || l.settings.ConnectedOnFirstByte)
 	socket := stream.NewSocket(conn)
 	var written *stream.Activity
 	if l.settings.IdleOn == settings.IdleOnAny {
@@ -139,7 +145,7 @@ func (c *connection) open() wire.State {
 		return wire.Reading
 	}
 	return c.exchange(wire.Opening, c.contexts.Connected(wire.Beginning{
-		LocalAddr: clientAddress(c.conn.LocalAddr()), TLS: c.tlsInfo, StartTLS: c.canStartTLS(),
+		LocalAddr: clientAddress(c.conn.LocalAddr()), TLS: c.tlsInfo, Proxy: c.proxyInfo, StartTLS: c.canStartTLS(),
 	}), nil)
 }
 

@@ -127,13 +127,14 @@ func acceptBackoff(failures int) time.Duration {
 // admit starts the goroutine of an accepted connection. No client that was accepted is dropped but by
 // max_connections_per_ip: where another listener was faster, the connection waits here for max_connections.
 func (l *listener) admit(conn net.Conn) {
+	isProxied := l.isProxied(conn.RemoteAddr())
 	switch {
-	case l.proxyProtocol != nil && !l.proxyProtocol.Trusts(conn.RemoteAddr()):
+	case isProxied && !l.proxyProtocol.Trusts(conn.RemoteAddr()):
 		_ = conn.Close()
 		l.untrusted.Add()
 		l.stats.Refused(telemetry.RefusedProxy)
 		return
-	case l.proxyProtocol == nil && !l.byIP.acquire(conn.RemoteAddr()):
+	case !isProxied && !l.byIP.acquire(conn.RemoteAddr()):
 		_ = conn.Close()
 		l.overIP.Add()
 		l.stats.Refused(telemetry.RefusedPerIP)

@@ -19,7 +19,12 @@ import (
 var errTooManyPerIP = errors.New("the client's address has max_connections_per_ip open")
 
 // hasPreamble reports whether something comes before CONNECTED: a PROXY header, a TLS handshake.
-func (l *listener) hasPreamble() bool { return l.proxyProtocol != nil || l.beginsWithTLS() }
+func (c *connection) hasPreamble() bool { return c.isProxied || c.beginsWithTLS() }
+
+// isProxied reports whether connections from there begin with a PROXY header.
+func (l *listener) isProxied(from net.Addr) bool {
+	return l.proxyProtocol != nil && (!l.proxyProtocol.ServesOthers() || l.proxyProtocol.Trusts(from))
+}
 
 func (l *listener) beginsWithTLS() bool { return l.tls != nil && !l.tls.StartsPlain() }
 
@@ -47,7 +52,7 @@ func handshakeReason(err error) wire.Reason {
 
 // readPreamble returns with an error the cause that metrics count.
 func (c *connection) readPreamble() (telemetry.Refusal, error) {
-	if c.proxyProtocol != nil {
+	if c.isProxied {
 		if refusal, err := c.readProxyHeader(); err != nil {
 			return refusal, err
 		}
@@ -60,13 +65,14 @@ func (c *connection) readPreamble() (telemetry.Refusal, error) {
 
 func (c *connection) readProxyHeader() (telemetry.Refusal, error) {
 	c.setDeadlineIn(*c.proxyProtocol.Timeout)
-	client, err := readProxyHeader(c.conn)
+	header, err := readProxyHeader(c.conn)
 	if err != nil {
 		return telemetry.RefusedProxy, err
 	}
-	if client != nil {
-		c.remote = client
-		c.contexts = c.newContexts(client, c.uuid)
+	if header.client != nil {
+		c.remote = header.client
+		c.contexts = c.newContexts(header.client, c.uuid)
+		c.proxyInfo = header.info.json()
 	}
 	if c.countedByIP = c.byIP.acquire(c.remote); !c.countedByIP {
 		c.overIP.Add()

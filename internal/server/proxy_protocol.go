@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"net"
 	"net/netip"
@@ -33,14 +32,19 @@ const (
 
 var signatureV1, signatureV2 = []byte("PROXY "), proxyproto.SIGV2
 
-// readProxyHeader reads a header of version 1 or 2 of the PROXY protocol, and no byte more. It returns the client's address;
-// nil where the connection is the proxy's own (a health check), or the proxy does not know.
-func readProxyHeader(from io.Reader) (net.Addr, error) {
+// proxied is what a header says.
+type proxied struct {
+	client net.Addr // nil: the connection is the proxy's own (a health check), or the proxy does not know
+	info   *proxyInfo
+}
+
+// readProxyHeader reads a header of version 1 or 2 of the PROXY protocol, and no byte more.
+func readProxyHeader(from io.Reader) (proxied, error) {
 	var header []byte
 	for {
 		size, err := proxyHeaderSize(header)
 		if err != nil {
-			return nil, err
+			return proxied{}, err
 		}
 		if len(header) == size {
 			return parseProxyHeader(header)
@@ -51,7 +55,7 @@ func readProxyHeader(from io.Reader) (net.Addr, error) {
 		n, err := from.Read(header[held:])
 		header = header[:held+n]
 		if err != nil && n == 0 {
-			return nil, fmt.Errorf("%w: %w", errNoHeader, err)
+			return proxied{}, fmt.Errorf("%w: %w", errNoHeader, err)
 		}
 	}
 }
@@ -84,26 +88,29 @@ func isPrefixOf(begin, signature []byte) bool {
 	return bytes.Equal(begin[:n], signature[:n])
 }
 
-func parseProxyHeader(header []byte) (net.Addr, error) {
+func parseProxyHeader(header []byte) (proxied, error) {
 	if !bytes.HasPrefix(header, signatureV2) {
 		return parseProxyV1(string(header))
 	}
 	command, family := header[len(signatureV2)], header[len(signatureV2)+1]
 	if proxyproto.ProtocolVersionAndCommand(command).IsLocal() || command == commandProxyV2 && family == familyUnspec {
-		return nil, nil // the rest must be ignored
+		return proxied{}, nil // the rest must be ignored
 	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBadHeader, err)
+		return proxied{}, fmt.Errorf("%w: %w", errBadHeader, err)
 	}
-	if !isChecksumRight(header, h) {
-		return nil, errChecksum
+	fields := fieldsFrom(header, minHeaderV2+addressesSize[family])
+	if !isChecksumRight(header, fields) {
+		return proxied{}, errChecksum
 	}
 	switch a := h.SourceAddr.(type) {
 	case *net.TCPAddr, *net.UnixAddr:
-		return a, nil
+		info := &proxyInfo{Destination: h.DestinationAddr.String()}
+		info.add(fields)
+		return proxied{a, info}, nil
 	}
-	return nil, fmt.Errorf("%w: its client is of no stream", errBadHeader)
+	return proxied{}, fmt.Errorf("%w: its client is of no stream", errBadHeader)
 }
 
 // Bytes of a header of version 2.
@@ -112,26 +119,29 @@ const (
 	familyUnspec   = 0x00
 )
 
+// addressesSize is how many bytes the addresses of a family take, of those that are of a stream.
+var addressesSize = map[byte]int{0x11: 12, 0x21: 36, 0x31: 216}
+
 // parseProxyV1 reads "PROXY TCP6 2001:db8::1 127.0.0.1 1234 8083\r\n". The family is that of the client: nginx behind another
 // proxy names its own address of another one.
-func parseProxyV1(header string) (net.Addr, error) {
+func parseProxyV1(header string) (proxied, error) {
 	line, ok := strings.CutSuffix(header, "\r\n")
 	field := strings.Split(line, " ")
 	switch {
 	case ok && field[1] == "UNKNOWN":
-		return nil, nil // the rest must be ignored
+		return proxied{}, nil // the rest must be ignored
 	case !ok || len(field) != 6:
-		return nil, fmt.Errorf("%w: want PROXY, TCP4 or TCP6, two addresses, two ports and CRLF", errBadHeader)
+		return proxied{}, fmt.Errorf("%w: want PROXY, TCP4 or TCP6, two addresses, two ports and CRLF", errBadHeader)
 	}
 	client, clientErr := parseAddrPort(field[2], field[4])
-	_, proxyErr := parseAddrPort(field[3], field[5])
+	destination, proxyErr := parseAddrPort(field[3], field[5])
 	switch {
 	case clientErr != nil || proxyErr != nil:
-		return nil, fmt.Errorf("%w: %w", errBadHeader, errors.Join(clientErr, proxyErr))
+		return proxied{}, fmt.Errorf("%w: %w", errBadHeader, errors.Join(clientErr, proxyErr))
 	case field[1] != "TCP4" && field[1] != "TCP6", (field[1] == "TCP4") != client.Addr().Is4():
-		return nil, fmt.Errorf("%w: its client's address is of another family", errBadHeader)
+		return proxied{}, fmt.Errorf("%w: its client's address is of another family", errBadHeader)
 	}
-	return net.TCPAddrFromAddrPort(client), nil
+	return proxied{net.TCPAddrFromAddrPort(client), &proxyInfo{Destination: destination.String()}}, nil
 }
 
 func parseAddrPort(address, port string) (netip.AddrPort, error) {
@@ -144,32 +154,4 @@ func parseAddrPort(address, port string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, errors.New("a port is none")
 	}
 	return netip.AddrPortFrom(ip, uint16(n)), nil
-}
-
-// isChecksumRight reports whether the CRC32c of a header of version 2 is right. Many have none.
-func isChecksumRight(header []byte, h *proxyproto.Header) bool {
-	const typeAndLength = 3
-	fields, err := h.TLVs()
-	if err != nil {
-		return true // what stands there can't be read
-	}
-	at := len(header)
-	for _, f := range fields {
-		at -= typeAndLength + len(f.Value)
-	}
-	for _, f := range fields {
-		at += typeAndLength
-		if f.Type == proxyproto.PP2_TYPE_CRC32C {
-			return len(f.Value) == crc32.Size && binary.BigEndian.Uint32(f.Value) == checksumAround(header, at)
-		}
-		at += len(f.Value)
-	}
-	return true
-}
-
-// checksumAround returns the CRC32c of a header as if its checksum, which begins at that byte, were zero.
-func checksumAround(header []byte, at int) uint32 {
-	zeroed := bytes.Clone(header)
-	clear(zeroed[at : at+crc32.Size])
-	return crc32.Checksum(zeroed, crc32.MakeTable(crc32.Castagnoli))
 }

@@ -10,9 +10,11 @@ import (
 // ProxyProtocol is the section proxy_protocol of a server: each connection begins with a header, version 1 or 2 of the
 // PROXY protocol, that has the client's address.
 type ProxyProtocol struct {
-	// Trusted are the addresses of the proxies, as networks ("10.0.0.0/8") or alone. Connections from elsewhere are
-	// closed. The clients of a unix socket are trusted.
+	// Trusted are the addresses of the proxies, as networks ("10.0.0.0/8") or alone. The clients of a unix socket are trusted.
 	Trusted []string `mapstructure:"trusted"`
+	// Untrusted is what becomes of connections from elsewhere: "refuse" (the default), or "direct": they are served under their
+	// own address, and have no header.
+	Untrusted string `mapstructure:"untrusted"`
 	// Timeout is how long the header may take; 5 s by default, 0 is no limit.
 	Timeout *time.Duration `mapstructure:"timeout"`
 
@@ -27,7 +29,7 @@ func (p *ProxyProtocol) check(key, network string) (errs []error) {
 		p.Timeout = new(time.Duration)
 		*p.Timeout = defaultProxyTimeout
 	}
-	errs = append(errs, checkDuration(key+".timeout", *p.Timeout))
+	errs = append(errs, checkDuration(key+".timeout", *p.Timeout), checkOneOf(key+".untrusted", &p.Untrusted, "refuse", "direct"))
 	if len(p.Trusted) == 0 && network != "unix" {
 		errs = append(errs, fmt.Errorf(`%s.trusted: is empty; name the addresses of your proxies, such as "10.0.0.0/8"`, key))
 	}
@@ -59,6 +61,9 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	}
 	return network, nil
 }
+
+// ServesOthers reports whether connections that Trusts does not know are served, without a header.
+func (p *ProxyProtocol) ServesOthers() bool { return p.Untrusted == "direct" }
 
 // Trusts reports whether a connection from that address may begin with a header.
 func (p *ProxyProtocol) Trusts(from net.Addr) bool {

@@ -39,6 +39,8 @@ func TestProxyMistakesAreNamed(t *testing.T) {
 	}{
 		{nil, []string{at + ": is empty; want keys of its own below it, or leave it out"}},
 		{m{}, []string{at + `.trusted: is empty; name the addresses of your proxies, such as "10.0.0.0/8"`}},
+		{m{"trusted": []any{"10.0.0.0/8"}, "untrusted": "serve"}, []string{at + `.untrusted: unknown value "serve"; want "refuse" or "direct"`}},
+		{m{"trusted": []any{"10.0.0.0/8"}, "untrusted": "direct"}, nil},
 		{m{"timeout": 5}, []string{at + `.timeout: "5" can't be read`, at + `.trusted: is empty`}},
 		{m{"trusted": []any{"10.0.0.0/33", "::1", "proxy.local"}, "timeout": -time.Second}, []string{
 			at + ".timeout: -1s is negative",

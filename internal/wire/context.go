@@ -52,6 +52,7 @@ func (c *Contexts) StateSize() int { return 2 * len(c.state) }
 type Beginning struct {
 	LocalAddr string
 	TLS       []byte // the value of the key tls, as JSON; nil leaves it out
+	Proxy     []byte // that of the key proxy, likewise
 	StartTLS  bool   // a reply may ask for TLS
 }
 
@@ -60,6 +61,9 @@ func (c *Contexts) Connected(o Beginning) []byte {
 	more := `,"local_addr":` + string(quote(o.LocalAddr))
 	if o.TLS != nil {
 		more += `,"tls":` + string(o.TLS)
+	}
+	if o.Proxy != nil {
+		more += `,"proxy":` + string(o.Proxy)
 	}
 	if o.StartTLS {
 		more += `,"starttls":true`
