@@ -3,6 +3,8 @@ package tests
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,6 +146,73 @@ func TestConnectionsAndSendCommands(t *testing.T) {
 	require.Equal(t, 2, h.ctl("send").code)
 }
 
+func TestCallCommand(t *testing.T) {
+	t.Parallel()
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}, local: {addr: "unix://DIR/s"}}
+  pool: {num_workers: 2}
+`, "connected=hello")
+	for _, server := range []string{"echo", "local"} {
+		got := runProgram(t, "", "call", strings.TrimPrefix(h.addr(server).network+"://"+h.addr(server).text, "tcp://"), "one two")
+		require.Regexp(t, `^[0-9a-f-]{36}\r\none two\r\n$`, got.stdout, "what the server says first, and its answer")
+		require.Equal(t, result{stdout: got.stdout}, got)
+	}
+	require.Contains(t, runProgram(t, "", "call", "tcp://"+h.addr("echo").text, "--", "-c").stdout, "\r\n-c\r\n", "a text may be anything")
+
+	require.Contains(t, runProgram(t, "", "call", h.addr("echo").text, "!stream 3").stdout, "\r\npart\r\npart\r\nend\r\n", "to the last frame")
+	require.Equal(t, 38, len(runProgram(t, "", "call", h.addr("echo").text, "!answer CLOSE").stdout), "what came before the end")
+}
+
+// serveOnce is the address of a server that does this with its only client.
+func serveOnce(t *testing.T, do func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() { // ends with the client, or the listener
+		defer close(done)
+		if c, err := l.Accept(); err == nil {
+			do(c)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
+func TestCallErrors(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	silent := serveOnce(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "wait")
+		<-over
+	})
+	got := runProgram(t, "", "call", "-t", "2s", silent, "hello")
+	close(over)
+	require.Equal(t, 1, got.code)
+	require.Equal(t, "wait", got.stdout, "what came is not lost")
+	requireOneLine(t, got.stderr, silent, "within 2s", "4 bytes")
+
+	mute := serveOnce(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	got = runProgram(t, "", "call", mute, "hello")
+	require.Equal(t, 1, got.code)
+	requireOneLine(t, got.stderr, mute, "without an answer")
+
+	for address, says := range map[string]string{
+		"127.0.0.1:1":            "connection refused: does a server listen there?",
+		"unix:///nowhere/socket": "no such file or directory: does a server listen there?",
+		"127.0.0.1":              `"127.0.0.1" is no address: want HOST:PORT or unix://PATH`,
+		"127.0.0.1:":             "is no address",
+		"http://127.0.0.1:80":    "is no address",
+	} {
+		got := runProgram(t, "", "call", address, "hello")
+		require.Equal(t, 1, got.code)
+		require.Empty(t, got.stdout)
+		requireOneLine(t, got.stderr, says)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	usage := runProgram(t, "", "help").stdout
@@ -160,6 +229,9 @@ func TestUsage(t *testing.T) {
 		{"serve now", 2, `no such command: "serve now"`},
 		{"worker php", 2, `no such command: "worker php"`},
 		{"close", 2, "close: the UUID of a connection is missing"},
+		{"call 127.0.0.1:1", 2, "call: want the address of a server and a text"},
+		{"call 127.0.0.1:1 hello you", 2, "call: want the address of a server and a text"},
+		{"call -t soon 127.0.0.1:1 hello", 2, `invalid value "soon" for flag -t: parse error`},
 		{"serve -x", 2, "flag provided but not defined: -x"},
 		{"serve -c", 2, "flag needs an argument: -c"},
 	} {

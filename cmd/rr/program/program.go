@@ -82,18 +82,21 @@ Usage: rr COMMAND [-c FILE]
                 send TEXT to the client of one, or what comes on standard input
   close UUID    close one of its connections
   worker echo   be a worker that sends back what it gets (for server.command)
+  call ADDRESS TEXT
+                send TEXT and CRLF to any server, HOST:PORT or unix://PATH, and print what it answers
   version       print the version
   help          print this
 
   -c FILE       the config; .rr.yaml in the working directory if not given, and if that is missing too,
                 a built-in one: an echo server on tcp://127.0.0.1:7777
+  -t DURATION   how long call waits at most; 10s if not given
 `
 
 // Main runs the command that the program's arguments name and exits.
 func Main(line Line) { os.Exit(line.run(os.Args[1:])) }
 
 func (l Line) run(args []string) int {
-	file, words, err := parse(args)
+	file, within, words, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		words, err = []string{"help"}, nil
 	}
@@ -122,6 +125,10 @@ func (l Line) run(args []string) int {
 		return misused("send: the UUID of a connection is missing")
 	case command == "close":
 		return misused("close: the UUID of a connection is missing")
+	case len(words) == 3 && words[0] == "call":
+		err = call(words[1], words[2], within, os.Stdout)
+	case words[0] == "call":
+		return misused("call: want the address of a server and a text")
 	case command == "worker echo":
 		err = worker.Serve(echo)
 	case command == "version":
@@ -139,14 +146,15 @@ func (l Line) run(args []string) int {
 	return 0
 }
 
-// parse tells -c from the words of the command, wherever it stands.
-func parse(args []string) (file string, words []string, err error) {
+// parse tells -c and -t from the words of the command, wherever they stand.
+func parse(args []string) (file string, within time.Duration, words []string, err error) {
 	flags := flag.NewFlagSet("rr", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&file, "c", "", "")
+	flags.DurationVar(&within, "t", callTimeout, "")
 	for {
 		if err = flags.Parse(args); err != nil || flags.NArg() == 0 {
-			return file, words, err
+			return file, within, words, err
 		}
 		words = append(words, flags.Arg(0))
 		args = flags.Args()[1:]
