@@ -5,6 +5,9 @@ import (
 	"github.com/rrtcp/tcp/internal/stream"
 )
 
+// Version is the plugin's. tcp.Stats has it, too.
+const Version = server.Version
+
 // RPC is the receiver of the methods tcp.*: Close, Write, Broadcast, Tag, Connections and Stats.
 func (p *Plugin) RPC() any { return server.NewRPC(&p.core) }
 

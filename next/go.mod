@@ -9,7 +9,7 @@ require (
 	github.com/roadrunner-server/api-plugins/v6 v6.0.0-beta.2
 	github.com/roadrunner-server/errors v1.4.1
 	github.com/roadrunner-server/pool/v2 v2.0.0-beta.1
-	github.com/rrtcp/tcp v1.0.0
+	github.com/rrtcp/tcp v0.9.0
 	github.com/stretchr/testify v1.11.1
 )
 

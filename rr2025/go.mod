@@ -9,7 +9,7 @@ require (
 	github.com/roadrunner-server/api/v4 v4.18.1
 	github.com/roadrunner-server/errors v1.4.1
 	github.com/roadrunner-server/pool v1.1.3
-	github.com/rrtcp/tcp v1.0.0
+	github.com/rrtcp/tcp v0.9.0
 	github.com/stretchr/testify v1.10.0
 	go.uber.org/zap v1.27.0
 )

@@ -62,6 +62,7 @@ type stats struct {
 	BufferedBytes    int64
 	MemoryLimit      int64
 	Pushes           pushCounts
+	Version          string
 }
 
 type workerList struct{ Workers []struct{ Pid int64 } }

@@ -246,12 +246,31 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// It may be installed beside a RoadRunner that is rr.
+func TestVersionOfAnotherName(t *testing.T) {
+	t.Parallel()
+	named := t.TempDir() + "/rrtcp"
+	require.NoError(t, os.Symlink(buildPlainProgram(t), named))
+	out, err := exec.Command(named, "version").Output()
+	require.NoError(t, err)
+	require.Regexp(t, `^rrtcp \S`, string(out))
+	usage, err := exec.Command(named, "help").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(usage), "Usage: rrtcp COMMAND")
+	mistake, err := exec.Command(named, "call").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(mistake), "rrtcp: call: ")
+}
+
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	got := runProgram(t, "", "version")
 	require.Zero(t, got.code)
-	require.Regexp(t, `^rr \S.* \(RoadRunner `+regexp.QuoteMeta(thisLine().release)+`, go1\.\S+, \w+/\w+\)\n$`, got.stdout)
 	require.Empty(t, got.stderr)
+	m := regexp.MustCompile(`^rr (\d+\.\d+\.\d+) \(RoadRunner (\S+), \S.*, go1\.\S+, \w+/\w+\)\n$`).FindStringSubmatch(got.stdout)
+	require.Len(t, m, 3, got.stdout)
+	require.Equal(t, thisLine().release, m[2])
+	require.Equal(t, m[1], start(t, minimal).stats().Version)
 }
 
 // TestErrorsInOneLine checks that whatever is wrong, rr says it in one line and exits with 1.

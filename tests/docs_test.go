@@ -78,7 +78,7 @@ func anchors(t *testing.T, path string) map[string]bool {
 
 func TestDocumentLinks(t *testing.T) {
 	t.Parallel()
-	for _, file := range append(documents(t), repository+"/CONTRIBUTING.md", repository+"/CHANGELOG.md") {
+	for _, file := range append(documents(t), repository+"/CONTRIBUTING.md", repository+"/CHANGELOG.md", repository+"/SECURITY.md", repository+"/CODE_OF_CONDUCT.md") {
 		content, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for _, l := range link.FindAllStringSubmatch(fences.ReplaceAllString(string(content), ""), -1) {

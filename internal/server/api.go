@@ -141,7 +141,7 @@ func (s *Server) Connections(q ConnectionQuery) (page ConnectionPage, err error)
 func (s *Server) Stats() Stats {
 	stats := Stats{
 		Servers: make(map[string]int), ExchangesWaiting: s.queue.Waiting(),
-		BufferedBytes: s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(),
+		BufferedBytes: s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(), Version: Version,
 	}
 	for _, name := range s.options.Config.Names() {
 		stats.Servers[name] = 0

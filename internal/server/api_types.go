@@ -59,6 +59,7 @@ type Stats struct {
 	BufferedBytes    int64          `json:"buffered_bytes" msgpack:"buffered_bytes"`
 	MemoryLimit      int64          `json:"memory_limit" msgpack:"memory_limit"` // 0: none
 	Pushes           PushCounts     `json:"pushes" msgpack:"pushes"`             // since the start
+	Version          string         `json:"version" msgpack:"version"`           // of the plugin
 }
 
 func (n *PushCounts) of(r PushResult) *int {

@@ -12,6 +12,7 @@ final class Stats
      * @param int                $tags        in use
      * @param int                $memoryLimit 0: none
      * @param PushCounts         $pushes      since the start
+     * @param string             $version     the plugin's
      */
     public function __construct(
         public readonly int $connections,
@@ -21,6 +22,7 @@ final class Stats
         public readonly int $bufferedBytes,
         public readonly int $memoryLimit,
         public readonly PushCounts $pushes,
+        public readonly string $version = '',
     ) {
     }
 
@@ -39,6 +41,7 @@ final class Stats
             $stats['buffered_bytes'],
             $stats['memory_limit'],
             PushCounts::fromArray($stats['pushes'] ?? []),
+            $stats['version'] ?? '',
         );
     }
 }

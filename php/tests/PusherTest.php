@@ -67,11 +67,11 @@ final class PusherTest extends TestCase
     {
         $rpc = new FakeRPC([
             'connections' => 5, 'servers' => ['s' => 5], 'tags' => 1, 'exchanges_waiting' => 2, 'buffered_bytes' => 3,
-            'memory_limit' => 4, 'pushes' => ['accepted' => 6, 'gone' => 0, 'full' => 0],
+            'memory_limit' => 4, 'pushes' => ['accepted' => 6, 'gone' => 0, 'full' => 0], 'version' => '0.9.0',
         ]);
         $stats = (new Pusher($rpc))->stats();
-        self::assertSame([5, ['s' => 5], 2, 6], [
-            $stats->connections, $stats->servers, $stats->exchangesWaiting, $stats->pushes->accepted,
+        self::assertSame([5, ['s' => 5], 2, 6, '0.9.0'], [
+            $stats->connections, $stats->servers, $stats->exchangesWaiting, $stats->pushes->accepted, $stats->version,
         ]);
         self::assertSame([['tcp.Stats', true]], $rpc->calls);
     }

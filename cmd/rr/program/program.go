@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // Line is a RoadRunner release: its host plugins, and what the program needs to know of them.
 type Line struct {
 	Release  string     // without the v; workers see it as RR_VERSION
+	Version  string     // of the tcp plugin
 	LogLevel slog.Level // of Endure where the config has no endure.log_level: the highest that this release can be told
 
 	Config   func(Source) Config                // makes the config plugin
@@ -67,14 +69,14 @@ const (
 	endureSection = "endure"
 )
 
-const usage = `rr is a RoadRunner that serves TCP.
+const usage = `NAME is a RoadRunner that has just the plugin tcp.
 
-Usage: rr COMMAND [-c FILE]
+Usage: NAME COMMAND [-c FILE]
 
   serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once;
                 SIGHUP does what reset does
   validate      check the config and print every mistake in it
-  workers       list the workers of a running rr
+  workers       list the workers of a running one
   reset         replace its workers by new ones; connections stay open
   connections [SERVER]
                 list its open connections, or those of one server
@@ -134,7 +136,7 @@ func (l Line) run(args []string) int {
 	case command == "version":
 		fmt.Println(l.version())
 	case command == "help":
-		fmt.Print(usage)
+		fmt.Print(usageText())
 	default:
 		return misused(fmt.Sprintf("no such command: %q", command))
 	}
@@ -163,12 +165,17 @@ func parse(args []string) (file string, within time.Duration, words []string, er
 
 func misused(why string) int {
 	say("%s", why)
-	fmt.Fprint(os.Stderr, "\n", usage)
+	fmt.Fprint(os.Stderr, "\n", usageText())
 	return 2
 }
 
+// name is what the program was installed as: rr, or rrtcp beside a RoadRunner that is rr.
+func name() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
+
+func usageText() string { return strings.ReplaceAll(usage, "NAME", name()) }
+
 // say prints a line to standard error. Standard output is kept for what was asked for.
-func say(format string, a ...any) { fmt.Fprintf(os.Stderr, "rr: "+format+"\n", a...) }
+func say(format string, a ...any) { fmt.Fprintf(os.Stderr, name()+": "+format+"\n", a...) }
 
 // echo is the built-in worker.
 func echo(e worker.Event) (worker.Reply, error) {

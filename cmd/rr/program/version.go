@@ -8,11 +8,11 @@ import (
 
 func (l Line) version() string {
 	info, _ := debug.ReadBuildInfo()
-	return fmt.Sprintf("rr %s (RoadRunner %s, %s, %s/%s)", release(info), l.Release, runtime.Version(),
+	return fmt.Sprintf("%s %s (RoadRunner %s, %s, %s, %s/%s)", name(), l.Version, l.Release, release(info), runtime.Version(),
 		runtime.GOOS, runtime.GOARCH)
 }
 
-// release is the version the program was built as: a tag, or a commit, or "dev".
+// release is what the program was built from: a tag, or a commit, or "dev".
 func release(info *debug.BuildInfo) string {
 	if info == nil {
 		return "dev"
