@@ -137,6 +137,7 @@ func TestSchemaMistakes(t *testing.T) {
 		"an unknown half_close":               `{servers: {a: {addr: ":1", half_close: true}}}`,
 		"a cipher suite of OpenSSL":           `{servers: {a: {addr: ":1", tls: {cert: x, key: x, cipher_suites: [AES128-SHA]}}}}`,
 		"what to do with others, misspelt":    `{servers: {a: {addr: ":1", proxy_protocol: {trusted: [10.0.0.0/8], untrusted: serve}}}}`,
+		"an unknown protocol":                 `{servers: {a: {addr: ":1", protocol: http}}}`,
 		"an empty goodbye":                    `{servers: {a: {addr: ":1", goodbye: {}}}}`,
 		"a goodbye for a reason that is none": `{servers: {a: {addr: ":1", goodbye: {rpc: x}}}}`,
 		"a goodbye in both notations":         `{servers: {a: {addr: ":1", goodbye: {idle: x, idle_hex: "04"}}}}`,

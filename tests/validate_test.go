@@ -158,3 +158,27 @@ func TestValidateExamples(t *testing.T) {
 		})
 	}
 }
+
+// What --expand prints is a configuration that does the same.
+func TestValidateExpands(t *testing.T) {
+	t.Parallel()
+	head := fmt.Sprintf("version: \"3\"\nserver: {command: [%q, worker, echo]}\n", buildProgram(t))
+	path := filepath.Join(t.TempDir(), ".rr.yaml")
+	expand := func(yaml string) result {
+		require.NoError(t, os.WriteFile(path, []byte(yaml), 0o600))
+		return runProgram(t, "", "validate", "--expand", "-c", path)
+	}
+	got := expand(head + "tcp: {servers: {a: {addr: \"127.0.0.1:0\", protocol: gt06}, b: {addr: \"127.0.0.1:0\", protocol: redis, batch: false}}}\n")
+	require.Zero(t, got.code, "%s", got.stderr)
+	require.Contains(t, got.stdout, `rules: [{starts_hex: "7878", framing: "length", length: {bytes: 1, offset: 2, adjust: 2}}, `)
+	require.NotContains(t, got.stdout, "batch")
+	again := expand(head + strings.ReplaceAll(strings.ReplaceAll(got.stdout, "      protocol: \"gt06\"\n", ""), "      protocol: \"redis\"\n", ""))
+	require.Zero(t, again.code, "%s", again.stderr)
+	require.Equal(t, strings.ReplaceAll(strings.ReplaceAll(got.stdout, "      protocol: \"gt06\"\n", ""), "      protocol: \"redis\"\n", ""), again.stdout)
+
+	got = expand(head + "tcp: {servers: {a: {addr: \"127.0.0.1:0\", protocol: http}}}\n")
+	require.NotZero(t, got.code)
+	require.Contains(t, got.stdout, `tcp.servers.a.protocol: unknown protocol "http"`)
+	require.NotContains(t, got.stdout, "framing: ")
+	require.Equal(t, 2, runProgram(t, "", "version", "--expand").code, "it belongs to validate")
+}

@@ -9,14 +9,17 @@ import (
 // Init fills in the defaults and checks all settings. key is the configuration key that holds p; maxPacketSize is
 // max_packet_size in bytes, 0 where there is none. Each error begins with the full key of the setting that is wrong.
 func (p *Packets) Init(key string, maxPacketSize int) (errs []error) {
+	fail := func(name, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s.%s: %s", key, name, fmt.Sprintf(format, args...)))
+	}
+	if p.Protocol != "" {
+		p.expand(fail)
+	}
 	switch {
 	case p.Framing == "" && p.Rules != nil:
 		p.Framing = framingRules
 	case p.Framing == "":
 		p.Framing = framingDelimiter
-	}
-	fail := func(name, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s.%s: %s", key, name, fmt.Sprintf(format, args...)))
 	}
 	switch p.Framing {
 	case framingDelimiter:

@@ -30,10 +30,24 @@ func DecodeNext(raw []byte, readSize, maxPacketSize int) (f Framing, once bool, 
 	if n == nil {
 		return Framing{}, false, errors.New("next: is null; want an object, or leave it out")
 	}
+	n.MarkSet(n.keys(raw))
 	if err := n.init(maxPacketSize); err != nil {
 		return Framing{}, false, err
 	}
 	return n.New(readSize, maxPacketSize), n.Once, nil
+}
+
+// keys returns those that are set. A framing for one packet has no batches, whatever its protocol.
+func (n *next) keys(raw []byte) (keys []string) {
+	var all map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &all) // it is an object
+	for key := range all {
+		keys = append(keys, key)
+	}
+	if n.Once {
+		keys = append(keys, "batch")
+	}
+	return keys
 }
 
 // decodeError rewrites an error of encoding/json for the log.

@@ -4,6 +4,8 @@ import "time"
 
 // Packets are the settings that choose a Framing: keys of a server in the configuration, and of "next" in a reply.
 type Packets struct {
+	// Protocol fills in what is not set with the settings of a protocol; see Protocols.
+	Protocol string `mapstructure:"protocol"`
 	// Framing is what ends a packet: "delimiter" (the default), "length", "fixed", "raw", or "rules" (the default where there
 	// are Rules).
 	Framing string `mapstructure:"framing"`
@@ -29,6 +31,8 @@ type Packets struct {
 	Rules []Rule `mapstructure:"rules"`
 	// Batch hands over all complete packets that have arrived as one, as many as fit in read_buf_size.
 	Batch bool `mapstructure:"batch"`
+
+	set []string // by MarkSet
 }
 
 const (

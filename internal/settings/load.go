@@ -26,6 +26,7 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 	}
 	decodeErr := from.UnmarshalKey(sectionName, section) // decodes what it can
 	c.restoreSections(from)
+	c.markSet(raw)
 	found := validateKeys(raw, reflect.TypeOf(section).Elem())
 	found.dropped(from, sectionName, raw, reflect.TypeOf(section).Elem())
 	servers, _ := raw["servers"].(map[string]any)
@@ -45,6 +46,16 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// markSet tells the framing of each server which keys it has.
+func (c *Config) markSet(section map[string]any) {
+	servers, _ := section["servers"].(map[string]any)
+	for name, server := range c.Servers {
+		if set, ok := servers[name].(map[string]any); ok && server != nil {
+			server.MarkSet(sortedKeys(set))
+		}
+	}
 }
 
 // isReported reports whether there is an error for the key already, or for one above it.

@@ -1,6 +1,10 @@
 package settings_test
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -68,4 +72,17 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 	require.Equal(t, bulkBytes, explicitBulkBytes)
 	require.Equal(t, effective.MaxPacketSize, same.Effective().MaxPacketSize)
 	require.Equal(t, effective.PushQueue, same.Effective().PushQueue)
+}
+
+func TestSchemaHasAllProtocols(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(repository, "schema.json"))
+	require.NoError(t, err)
+	names, err := json.Marshal(framing.Protocols())
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"enum": `+strings.ReplaceAll(string(names), ",", ", "))
+	guide, err := os.ReadFile(filepath.Join(repository, "docs", "protocols.md"))
+	require.NoError(t, err)
+	for _, name := range framing.Protocols() {
+		require.Contains(t, string(guide), "| `"+name+"` |")
+	}
 }

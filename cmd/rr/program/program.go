@@ -75,7 +75,8 @@ Usage: NAME COMMAND [-c FILE]
 
   serve         start the servers; SIGINT or SIGTERM stops them, a second one exits at once;
                 SIGHUP does what reset does
-  validate      check the config and print every mistake in it
+  validate      check the config and print every mistake in it; with --expand, where there is none, the framing
+                of every server, with what its protocol fills in
   workers       list the workers of a running one
   reset         replace its workers by new ones; connections stay open
   connections [SERVER]
@@ -112,7 +113,9 @@ func (l Line) run(args []string) int {
 	case command == "serve":
 		err = l.serve(file)
 	case command == "validate":
-		err = l.validate(file, os.Stdout)
+		err = l.validate(file, false, os.Stdout)
+	case command == "validate "+expandFlag:
+		err = l.validate(file, true, os.Stdout)
 	case command == "workers":
 		err = l.workers(file, os.Stdout)
 	case command == "reset":
@@ -148,14 +151,20 @@ func (l Line) run(args []string) int {
 	return 0
 }
 
+const expandFlag = "--expand"
+
 // parse tells -c and -t from the words of the command, wherever they stand.
 func parse(args []string) (file string, within time.Duration, words []string, err error) {
 	flags := flag.NewFlagSet("rr", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&file, "c", "", "")
 	flags.DurationVar(&within, "t", callTimeout, "")
+	expand := flags.Bool("expand", false, "")
 	for {
 		if err = flags.Parse(args); err != nil || flags.NArg() == 0 {
+			if *expand {
+				words = append(words, expandFlag)
+			}
 			return file, within, words, err
 		}
 		words = append(words, flags.Arg(0))

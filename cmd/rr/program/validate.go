@@ -11,10 +11,13 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/rrtcp/tcp/internal/settings"
 )
 
-// validate prints everything that is wrong with a config, a line each. Nothing is started, and nothing is listened on.
-func (l Line) validate(file string, out io.Writer) error {
+// validate prints everything that is wrong with a config, a line each. Nothing is started, and nothing is listened on. Where there is
+// nothing, expand prints the framing of every server as it is in force.
+func (l Line) validate(file string, expand bool, out io.Writer) error {
 	c, from, err := l.load(file)
 	if err != nil {
 		return err
@@ -31,7 +34,19 @@ func (l Line) validate(file string, out io.Writer) error {
 	if n := len(found); n > 0 {
 		return fmt.Errorf("%s: %d to correct", name, n)
 	}
+	if expand {
+		return printExpanded(c, out)
+	}
 	_, err = fmt.Fprintln(out, name+": nothing to correct")
+	return err
+}
+
+func printExpanded(c Config, out io.Writer) error {
+	tcp := new(settings.Config)
+	if err := tcp.Load(c, tcp, tcp.Check); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, tcp.Expand())
 	return err
 }
 

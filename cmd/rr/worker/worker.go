@@ -69,6 +69,7 @@ type Reply struct {
 
 // Framing is how a server cuts what its clients send; docs/configuration.md has the meaning of each field.
 type Framing struct {
+	Protocol      string   `json:"protocol,omitempty"`
 	Framing       string   `json:"framing,omitempty"`
 	Delimiter     string   `json:"delimiter,omitempty"`
 	DelimiterHex  string   `json:"delimiter_hex,omitempty"`
