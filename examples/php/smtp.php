@@ -1,7 +1,7 @@
 <?php
 
 /**
- * A small SMTP server (RFC 5321): logs mail from everyone. A command is a line, a mail one packet; the state has the talk.
+ * A small SMTP server (RFC 5321): logs all mail. A command is a line, a mail a packet; the state has the talk.
  */
 
 declare(strict_types=1);

@@ -50,6 +50,18 @@ final class Framing
         return self::lengthField(['ascii' => $digits], $offset, $adjust, $strip);
     }
 
+    /** A packet begins with digits up to a byte, as in RFC 6587 ("11 hello world"). The rest is as in length(). */
+    public static function lengthUntil(string $byte, int $offset = 0, int $adjust = 0, int $strip = 0): self
+    {
+        return self::lengthField(['ascii' => true, 'until' => $byte], $offset, $adjust, $strip);
+    }
+
+    /** The framing of a protocol, by the name that the configuration has for it. */
+    public static function protocol(string $name): self
+    {
+        return new self(['protocol' => $name]);
+    }
+
     /** A packet begins with a varint, as in protobuf and MQTT. The rest is as in length(). */
     public static function lengthInVarint(int $offset = 0, int $adjust = 0, int $strip = 0): self
     {

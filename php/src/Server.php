@@ -41,8 +41,9 @@ final class Server
      * Serves until RoadRunner stops the worker.
      *
      * The handler is a function that takes an Event and returns a Reply, or an object with the methods
-     * onData(Event): Reply, onConnect(Event): Reply, onSecure(Event): Reply and onClose(Event): void, all but the first
-     * as needed. What it returns for CLOSE is ignored. What it throws is logged and ends that connection; the worker goes on.
+     * onData(Event): Reply, onConnect(Event): Reply, onSecure(Event): Reply and onClose(Event): void, all but the
+     * first as needed. What it returns for CLOSE is ignored. What it throws is logged and ends that connection; the
+     * worker goes on.
      */
     public function run(callable|object $handler): void
     {

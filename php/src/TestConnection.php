@@ -58,9 +58,16 @@ final class TestConnection
         }
         $this->bytesRead += strlen($bytes);
         $this->packets->add($bytes);
-        while ($this->reason === null && ($packet = $this->packets->next()) !== null) {
-            $this->exchange('DATA', $packet);
-        }
+        $this->handOver();
+
+        return $this;
+    }
+
+    /** Time goes by: a delimiter that is also the beginning of a longer one ends its packet. */
+    public function wait(): self
+    {
+        $this->packets->decide();
+        $this->handOver();
 
         return $this;
     }
@@ -68,6 +75,7 @@ final class TestConnection
     /** The client says that it sends no more, and still reads. A tail without a delimiter is a packet. */
     public function endOfFile(): self
     {
+        $this->wait();
         $tail = $this->packets->rest();
         if ($this->reason === null && $tail !== '') {
             $this->exchange('DATA', $tail, ['eof' => true]);
@@ -135,6 +143,17 @@ final class TestConnection
     public function replies(): array
     {
         return $this->replies;
+    }
+
+    private function handOver(): void
+    {
+        try {
+            while ($this->reason === null && ($packet = $this->packets->next()) !== null) {
+                $this->exchange('DATA', $packet);
+            }
+        } catch (\RangeException) {
+            $this->end(Reason::Framing);
+        }
     }
 
     /** @param array<string, mixed> $more */

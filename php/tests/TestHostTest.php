@@ -140,6 +140,27 @@ final class TestHostTest extends TestCase
         yield 'varint' => [Framing::lengthInVarint(1), "0\x01a0\x80\x01" . str_repeat('b', 128), [
             "0\x01a", "0\x80\x01" . str_repeat('b', 128),
         ]];
+        yield 'begin alike' => [Framing::until("\n", "\r", "\r\n"), "a\r\nb\rc\n\rd\r", [
+            "a\r\n", "b\r", "c\n", "\r", "d\r",
+        ]];
+        yield 'between marks' => [Framing::of(['delimiter_hex' => '7e', 'skip_empty' => true]), '~a~~b~', ['a~', 'b~']];
+        yield 'list in digits' => [Framing::of(['delimiters_hex' => ['1c 0d', '1c']]), "a\x1c\rb\x1c", [
+            "a\x1c\r", "b\x1c",
+        ]];
+        yield 'octet counting' => [Framing::lengthUntil(' '), '1 a10 0123456789', ['1 a', '10 0123456789']];
+        yield 'netstring' => [Framing::lengthUntil(':', adjust: 1), '1:a,0:,', ['1:a,', '0:,']];
+        $field = static fn (array $keys): Framing => Framing::of(['framing' => 'length', 'length' => $keys]);
+        yield 'hexadecimal' => [$field(['bytes' => 2, 'encoding' => 'hex']), '0Aaaaaaaaaaa01b', [
+            '0Aaaaaaaaaaa', '01b',
+        ]];
+        yield 'digits in bytes' => [$field(['bytes' => 1, 'encoding' => 'bcd']), "\x10" . '0123456789', [
+            "\x10" . '0123456789',
+        ]];
+        yield 'flags' => [$field(['bytes' => 2, 'mask' => 0x7FFF]), "\x80\x01a\0\x01b", ["\x80\x01a", "\0\x01b"]];
+        $rules = [['starts' => '<', 'delimiter' => "\n"]];
+        $rules[] = ['starts_hex' => 'ff', 'framing' => 'fixed', 'packet_size' => 1];
+        $rules[] = ['starts' => '1', 'framing' => 'length', 'length' => ['ascii' => true, 'until' => ' ']];
+        yield 'rules' => [Framing::of(['rules' => $rules]), "<a\n\xff1 b<tail", ["<a\n", "\xff", '1 b', '<tail']];
     }
 
     public function testWhatHasArrived(): void
@@ -149,6 +170,16 @@ final class TestHostTest extends TestCase
         self::assertSame('<a><bc>', $client->send('a')->send('bc')->received());
         $client = (new TestHost($echo, Framing::until("\n")->batch()))->connect();
         self::assertSame("<a\nb\n><c\n>", $client->send("a\nb\nc")->send("\n")->received());
+        $client = (new TestHost($echo, Framing::of(['rules' => [['starts' => '<', 'delimiter' => "\n"]]])))->connect();
+        self::assertSame(Reason::Framing, $client->send("<a\nb")->reason());
+        $client = (new TestHost($echo, Framing::until("\r\n", "\r")))->connect();
+        self::assertSame('', $client->send("a\r")->received());
+        self::assertSame("<a\r>", $client->wait()->received());
+        try {
+            (new TestHost($echo, Framing::of(['protocol' => 'mqtt'])))->connect();
+            self::fail('a protocol would be cut as lines');
+        } catch (\InvalidArgumentException) {
+        }
         $this->expectExceptionMessage('does not know the framing');
         (new TestHost($echo, Framing::of(['framing' => 'new'])))->connect();
     }

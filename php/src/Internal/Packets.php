@@ -18,6 +18,8 @@ final class Packets
 
     private bool $isOnce = false;
 
+    private bool $isDecided = false;
+
     private string $bytes = '';
 
     public function __construct(private readonly Framing $framing)
@@ -43,35 +45,51 @@ final class Packets
         $this->isOnce = $this->keys['once'] ?? false;
     }
 
-    /** The next packet that has arrived whole, or null. */
+    /** A delimiter that may still grow has waited long enough. */
+    public function decide(): void
+    {
+        $this->isDecided = true;
+    }
+
+    /**
+     * The next packet that has arrived whole, or null.
+     *
+     * @throws \RangeException where it begins as none of the rules says
+     */
     public function next(): ?string
     {
-        $cut = $this->cut($this->bytes);
-        if ($cut === null) {
-            return null;
-        }
-        [$length, $packet] = $cut;
-        while ($this->keys['batch'] ?? false) { // hands over more, as it is on the wire
-            $more = $this->cut(substr($this->bytes, $length));
-            if ($more === null) {
-                break;
+        while (($cut = $this->cut($this->bytes)) !== null) {
+            [$length, $packet, $isEmpty] = $cut;
+            while (!$isEmpty && ($this->keys['batch'] ?? false)) { // hands over more, as it is on the wire
+                $more = $this->cut(substr($this->bytes, $length));
+                if ($more === null) {
+                    break;
+                }
+                $length += $more[0];
+                $packet .= $more[1];
             }
-            $length += $more[0];
-            $packet .= $more[1];
-        }
-        $this->bytes = substr($this->bytes, $length);
-        if ($this->isOnce) {
-            $this->isOnce = false;
-            $this->keys = self::known($this->framing);
-        }
+            $this->bytes = substr($this->bytes, $length);
+            if ($isEmpty) {
+                continue;
+            }
+            if ($this->isOnce) {
+                $this->isOnce = false;
+                $this->keys = self::known($this->framing);
+            }
 
-        return $packet;
+            return $packet;
+        }
+        $this->isDecided = false;
+
+        return null;
     }
 
     /** What the end of file has left: with delimiters that is a packet, with other framings it is dropped. */
     public function rest(): string
     {
-        return $this->keys['framing'] === 'delimiter' ? $this->bytes : '';
+        $keys = $this->chosen($this->bytes);
+
+        return ($keys['framing'] ?? 'delimiter') === 'delimiter' && $keys !== null ? $this->bytes : '';
     }
 
     /** How many bytes were not handed over. */
@@ -84,55 +102,95 @@ final class Packets
     private static function known(Framing $framing): array
     {
         $keys = $framing->toArray();
-        $keys['framing'] ??= 'delimiter';
-        if (!in_array($keys['framing'], ['delimiter', 'length', 'fixed', 'raw'], true)) {
+        $keys['framing'] ??= isset($keys['rules']) ? 'rules' : 'delimiter';
+        if (isset($keys['protocol'])) {
+            throw new \InvalidArgumentException('TestHost does not know protocols by name: give it their framing');
+        }
+        if (!in_array($keys['framing'], ['delimiter', 'length', 'fixed', 'raw', 'rules'], true)) {
             throw new \InvalidArgumentException("TestHost does not know the framing {$keys['framing']}");
         }
 
         return $keys;
     }
 
-    /** @return array{int, string}|null how many bytes the packet has, and what of it is handed over */
+    /**
+     * The framing of the packet that the bytes begin with: with rules that of the first which fits; null: more decide.
+     *
+     * @return array<string, mixed>|null
+     */
+    private function chosen(string $bytes): ?array
+    {
+        if ($this->keys['framing'] !== 'rules') {
+            return $this->keys;
+        }
+        foreach ($this->keys['rules'] as $rule) {
+            $starts = self::bytes($rule, 'starts') ?? '';
+            if (str_starts_with($bytes, $starts)) {
+                return $rule;
+            }
+            if (str_starts_with($starts, $bytes)) {
+                return null;
+            }
+        }
+        throw new \RangeException('the packet begins as none of the rules says');
+    }
+
+    /** @return array{int, string, bool}|null how many bytes it has, what is handed over, whether nothing is */
     private function cut(string $bytes): ?array
     {
-        if ($bytes === '') {
+        $keys = $bytes === '' ? null : $this->chosen($bytes);
+        if ($keys === null) {
             return null;
         }
-        switch ($this->keys['framing']) {
+        switch ($keys['framing'] ?? 'delimiter') {
             case 'raw':
-                return [strlen($bytes), $bytes];
+                return [strlen($bytes), $bytes, false];
             case 'fixed':
-                $size = $this->keys['packet_size'];
+                $size = $keys['packet_size'];
 
-                return strlen($bytes) < $size ? null : [$size, substr($bytes, 0, $size)];
+                return strlen($bytes) < $size ? null : [$size, substr($bytes, 0, $size), false];
             case 'length':
-                $size = $this->announced($bytes, $this->keys['length']);
+                $size = self::announced($bytes, $keys['length']);
                 if ($size === null || strlen($bytes) < $size) {
                     return null;
                 }
 
-                return [$size, substr(substr($bytes, 0, $size), $this->keys['length']['strip'] ?? 0)];
+                return [$size, substr(substr($bytes, 0, $size), $keys['length']['strip'] ?? 0), false];
             default:
-                return $this->cutByDelimiter($bytes);
+                return $this->cutByDelimiter($bytes, $keys);
         }
     }
 
-    /** @return array{int, string}|null */
-    private function cutByDelimiter(string $bytes): ?array
+    /**
+     * @param array<string, mixed> $keys
+     *
+     * @return array{int, string, bool}|null
+     */
+    private function cutByDelimiter(string $bytes, array $keys): ?array
     {
+        $delimiters = $keys['delimiters'] ?? array_map(self::fromHex(...), $keys['delimiters_hex'] ?? []);
+        $delimiters = $delimiters ?: [self::bytes($keys, 'delimiter') ?? "\r\n"];
         $first = null;
-        foreach ($this->keys['delimiters'] ?? [$this->keys['delimiter'] ?? "\r\n"] as $delimiter) {
+        foreach ($delimiters as $delimiter) { // the one that begins first, of those that begin there the longest
             $at = strpos($bytes, $delimiter);
-            if ($at !== false && ($first === null || $at < $first[0])) {
-                $first = [$at, $at + strlen($delimiter)];
+            $end = $at + strlen($delimiter);
+            if ($at !== false && ($first === null || $at < $first[0] || $at === $first[0] && $end > $first[1])) {
+                $first = [$at, $end];
             }
         }
         if ($first === null) {
             return null;
         }
-        $isStripped = $this->keys['strip'] ?? false;
+        [$at, $end] = $first;
+        foreach ($delimiters as $longer) {
+            $arrived = substr($bytes, $at);
+            if (!$this->isDecided && strlen($longer) > strlen($arrived) && str_starts_with($longer, $arrived)) {
+                return null;
+            }
+        }
+        $isEmpty = $at === 0 && ($keys['skip_empty'] ?? false);
 
-        return [$first[1], substr($bytes, 0, $first[$isStripped ? 0 : 1])];
+        return [$end, substr($bytes, 0, ($keys['strip'] ?? false) ? $at : $end), $isEmpty];
     }
 
     /**
@@ -140,12 +198,14 @@ final class Packets
      *
      * @param array<string, mixed> $field
      */
-    private function announced(string $bytes, array $field): ?int
+    private static function announced(string $bytes, array $field): ?int
     {
         $at = $field['offset'] ?? 0;
+        $until = self::bytes($field, 'until');
+        $number = 0;
         if ($field['varint'] ?? false) {
-            for ($number = 0, $shift = 0;; $shift += 7) {
-                if ($at === strlen($bytes)) {
+            for ($shift = 0;; $shift += 7) {
+                if ($at >= strlen($bytes)) {
                     return null;
                 }
                 $byte = ord($bytes[$at++]);
@@ -154,17 +214,49 @@ final class Packets
                     break;
                 }
             }
-        } else {
-            $width = $field['ascii'] ?? $field['bytes'];
-            $digits = substr($bytes, $at, $width);
-            if (strlen($digits) < $width) {
+        } elseif ($until !== null) {
+            $end = $at < strlen($bytes) ? strpos($bytes, $until, $at) : false;
+            if ($end === false) {
                 return null;
             }
+            $number = self::number(substr($bytes, $at, $end - $at), ['encoding' => $field['encoding'] ?? 'ascii']);
+            $at = $end + 1;
+        } else {
+            $width = $field['ascii'] ?? $field['bytes'];
+            if (strlen($bytes) < $at + $width) {
+                return null;
+            }
+            $number = self::number(substr($bytes, $at, $width), $field);
             $at += $width;
-            $isLittle = ($field['endian'] ?? 'big') === 'little';
-            $number = (int) (isset($field['ascii']) ? $digits : hexdec(bin2hex($isLittle ? strrev($digits) : $digits)));
         }
 
         return $at + $number + ($field['adjust'] ?? 0);
+    }
+
+    /** @param array<string, mixed> $field */
+    private static function number(string $digits, array $field): int
+    {
+        return match ($field['encoding'] ?? (isset($field['ascii']) ? 'ascii' : 'binary')) {
+            'ascii' => (int) $digits,
+            'hex' => (int) hexdec($digits),
+            'bcd' => (int) bin2hex($digits),
+            default => (int) hexdec(bin2hex(($field['endian'] ?? 'big') === 'little' ? strrev($digits) : $digits))
+                & ($field['mask'] ?? -1),
+        };
+    }
+
+    /**
+     * The bytes of a key, or of its relative in hexadecimal digits.
+     *
+     * @param array<string, mixed> $keys
+     */
+    private static function bytes(array $keys, string $name): ?string
+    {
+        return $keys[$name] ?? (isset($keys["{$name}_hex"]) ? self::fromHex($keys["{$name}_hex"]) : null);
+    }
+
+    private static function fromHex(string $digits): string
+    {
+        return (string) hex2bin(str_replace(' ', '', $digits));
     }
 }
