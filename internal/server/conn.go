@@ -29,33 +29,30 @@ var _ workers = (*dispatch.Dispatcher)(nil)
 // every field that is not marked otherwise.
 type connection struct {
 	*listener
-	uuid    string
-	conn    net.Conn // the socket itself, below TLS
-	remote  net.Addr // the client, which a PROXY header may name
-	reader  stream.Reader
-	writer  stream.Writer
-	secure  *stream.SecureSocket // nil: no TLS
-	tlsInfo []byte               // for CONNECTED; nil: no TLS
-
-	proxyInfo []byte // for CONNECTED; nil: no proxy has told anything
-	isProxied bool   // it begins with a PROXY header
-
+	uuid     string
+	conn     net.Conn // the socket itself, below TLS
+	remote   net.Addr // the client, which a PROXY header may name
+	reader   stream.Reader
+	writer   stream.Writer
+	secure   *stream.SecureSocket // nil: no TLS
+	agreed   *wire.Beginning      // what the preamble has for CONNECTED, until then; nil: nothing
 	contexts wire.Contexts
 	call     dispatch.Call
 	spans    *telemetry.Spans // nil: not traced
 	opened   time.Time
 
-	reason      wire.Reason     // why it ended
 	err         error           // what ended it, where there is an error
 	unwritable  error           // what a write of an answer failed with when the client was gone; nil: none has
 	more        dispatch.Frames // of the answer that is being written; nil: it is complete
+	reason      wire.Reason     // why it ended
 	connected   bool            // a worker may know of it: CLOSE is owed
+	isProxied   bool            // it begins with a PROXY header
 	startsTLS   bool            // the reply asks for it
 	talks       bool            // the preamble is over: what is written is for the client
 	countedByIP bool            // for max_connections_per_ip
+	hard        bool            // a limit ended it: what is still to be written is dropped
 	unfinished  int             // bytes of a packet that the end of file cut off
 	linger      time.Duration   // how long a polite close may take; 0 until something was written
-	hard        bool            // a limit ended it: what is still to be written is dropped
 	tags        []string        // guarded by the registry's lock
 
 	// Any goroutine reads these.
@@ -141,12 +138,12 @@ func (c *connection) awaitFirstByte() bool {
 func (c *connection) open() wire.State {
 	c.connected = true
 	c.spans = telemetry.NewSpans(c.tracer, c.server, c.uuid, clientAddress(c.remote))
+	b := c.takeAgreed()
 	if c.settings.Disabled.Connected {
 		return wire.Reading
 	}
-	return c.exchange(wire.Opening, c.contexts.Connected(wire.Beginning{
-		LocalAddr: clientAddress(c.conn.LocalAddr()), TLS: c.tlsInfo, Proxy: c.proxyInfo, StartTLS: c.canStartTLS(),
-	}), nil)
+	b.LocalAddr, b.StartTLS = clientAddress(c.conn.LocalAddr()), c.canStartTLS()
+	return c.exchange(wire.Opening, c.contexts.Connected(b), nil)
 }
 
 // handOver hands over a packet.

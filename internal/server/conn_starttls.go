@@ -53,5 +53,5 @@ func (c *connection) startTLS() wire.State {
 		return c.end(handshakeReason(err), err)
 	}
 	c.writer.Release()
-	return c.exchange(wire.Securing, c.contexts.Secured(c.tlsInfo), nil)
+	return c.exchange(wire.Securing, c.contexts.Secured(c.takeAgreed().TLS), nil)
 }

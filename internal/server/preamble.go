@@ -72,7 +72,7 @@ func (c *connection) readProxyHeader() (telemetry.Refusal, error) {
 	if header.client != nil {
 		c.remote = header.client
 		c.contexts = c.newContexts(header.client, c.uuid)
-		c.proxyInfo = header.info.json()
+		c.agreed = &wire.Beginning{Proxy: header.info.json()}
 	}
 	if c.countedByIP = c.byIP.acquire(c.remote); !c.countedByIP {
 		c.overIP.Add()
@@ -95,9 +95,19 @@ func (c *connection) handshake() error {
 		return err
 	}
 	c.secure = secure
-	c.tlsInfo = tlsInfo(secure.ConnectionState())
+	agreed := c.takeAgreed()
+	agreed.TLS = tlsInfo(secure.ConnectionState())
+	c.agreed = &agreed
 	c.linger = maxLinger // something was written
 	return nil
+}
+
+// takeAgreed returns what the preamble, or a handshake, has for the event that follows it.
+func (c *connection) takeAgreed() (b wire.Beginning) {
+	if c.agreed != nil {
+		b, c.agreed = *c.agreed, nil
+	}
+	return b
 }
 
 // setDeadlineIn sets both deadlines of the preamble; 0 is none. One in the past that drain or abort has set stays.

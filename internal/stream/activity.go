@@ -6,10 +6,14 @@ import (
 	"time"
 )
 
-// Activity is whether something is being written, or when that was last. Any goroutine may use it.
+// Activity is whether something is being written, or when that was last.
 type Activity struct {
 	writing atomic.Bool
 	ended   atomic.Int64 // nanoseconds since epoch; 0: never
+
+	// Of the Reader alone.
+	until  time.Time // the last deadline of IdleTimeout
+	renews bool      // something was written meanwhile: the next one counts from then on
 }
 
 var epoch = time.Now() // for a clock that nobody sets

@@ -46,8 +46,6 @@ type Reader struct {
 	boundRead  func()
 	begun      time.Time    // when the wait for the rest of the packet began; zero: it has not
 	isLimited  bool         // a read deadline is set
-	idleAt     time.Time    // when the last deadline of IdleTimeout was set for
-	wasActive  bool         // something was written meanwhile: the next one is set from then on
 	decided    bool         // a delimiter that may still grow has waited long enough
 	dropping   dropping     // of a packet that was too long
 	discarded  int          // packets

@@ -33,7 +33,7 @@ func (r *Reader) WaitGone() error {
 		case !r.hasWritten():
 			return ErrIdle
 		}
-		r.wasActive = true
+		r.Written.renews = true
 	}
 }
 
@@ -58,7 +58,7 @@ func (r *Reader) await() error {
 	case r.isUnfinished():
 		return ErrPacketTimeout
 	case r.hasWritten():
-		r.wasActive = true
+		r.Written.renews = true
 		return nil
 	default:
 		return ErrIdle
@@ -68,7 +68,7 @@ func (r *Reader) await() error {
 // hasWritten reports, at the end of IdleTimeout, that something was written within it. A deadline that came before was set by an
 // interruption.
 func (r *Reader) hasWritten() bool {
-	return r.Written != nil && r.Written.age() < r.IdleTimeout && !time.Now().Before(r.idleAt)
+	return r.Written != nil && r.Written.age() < r.IdleTimeout && !time.Now().Before(r.Written.until)
 }
 
 // takeArrived is await after StopWaiting.
@@ -137,13 +137,14 @@ func (r *Reader) limitWait(delimiter time.Duration) {
 
 // limitIdle sets the deadline for a packet to begin.
 func (r *Reader) limitIdle() {
-	idle := time.Duration(0)
-	if r.wasActive {
-		idle = r.Written.age()
+	until := time.Now().Add(r.IdleTimeout)
+	if a := r.Written; a != nil {
+		if a.renews {
+			until = until.Add(-a.age())
+		}
+		a.until, a.renews = until, false
 	}
-	r.wasActive = false
-	r.idleAt = time.Now().Add(r.IdleTimeout - idle)
-	r.limit(r.idleAt)
+	r.limit(until)
 }
 
 // isUnfinished reports whether a packet has begun, be it that none of it is decrypted yet.
