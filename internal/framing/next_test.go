@@ -95,6 +95,8 @@ func TestDecodeNextFramings(t *testing.T) {
 func FuzzDecodeNext(f *testing.F) {
 	f.Add(`{"framing":"length","length":{"bytes":2,"offset":1}}`)
 	f.Add(`{"delimiters":["a","b"],"once":true,"strip":true}`)
+	f.Add(`{"protocol":"redis","once":true}`)
+	f.Add(`{"protocol":"gt06","delimiter":"a"}`)
 	f.Add(`{"framing":"fixed","packet_size":3,"batch":true}`)
 	f.Add(`{"rules":[{"starts":".\r\n","framing":"fixed","packet_size":3},{"delimiter":"\r\n.\r\n"}],"once":true}`)
 	f.Add(`{"delimiters_hex":["ff","0d 0a"],"strip":true}`)

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"hash/crc32"
 	"io"
@@ -124,6 +125,7 @@ func FuzzProxyHeader(f *testing.F) {
 			require.Zero(t, client)
 			return
 		}
+		require.True(t, client.info == nil || client.info.json() == nil || json.Valid(client.info.json()))
 		again, err := readProxyHeader(iotest.OneByteReader(bytes.NewReader(b[:len(b)-in.Len()])))
 		require.NoError(t, err)
 		require.Equal(t, client, again, "what was read is the header")

@@ -40,6 +40,29 @@ final class DocsTest extends TestCase
         );
     }
 
+    public function testTheFirstAnswersAreRight(): void
+    {
+        $guide = file_get_contents(dirname(__DIR__, 2) . '/docs/protocols.md');
+        self::assertSame(1, preg_match('/^```php\n(.*?)^```$/ms', $guide, $block));
+        eval($block[1]);
+        $data = static fn (string $body): Event => Event::fromContext(['event' => 'DATA'], $body);
+        self::assertSame('', $logs($data('<34>x'))->body);
+        self::assertSame("\x01", $teltonika($data("\0\x0f353536070424410"))->body);
+        self::assertSame('', $teltonika($data("\xff"))->body);
+        $record = hex2bin('000000000000003608010000016B40D8EA30010000000000000000000000000000000105021503010101425E0F'
+            . '01F10000601A014E0000000000000000010000C7CF');
+        self::assertSame("\0\0\0\x01", $teltonika($data($record))->body);
+        self::assertSame("\x20\x02\0\0", $mqtt($data("\x10\x0d\0\x04MQTT"))->body);
+        self::assertSame("\xd0\0", $mqtt($data("\xc0\0"))->body);
+        $asked = hex2bin('000100000006110300000002');
+        self::assertSame('00010000000711030400010002', bin2hex($modbus($data($asked))->body));
+        $message = "\x0bMSH|^~\\&|ADT1|A|LAB|A|198808181126|S|ADT^A01|MSG00001|P|2.8\rPID|1\r\x1c\r";
+        self::assertSame("\x0bMSH|^~\\&|||||||ACK||P|2.8\rMSA|AA|MSG00001\r\x1c\r", $mllp($data($message))->body);
+        foreach ([$logs, $teltonika, $mqtt, $modbus, $mllp] as $handler) {
+            self::assertSame('', $handler(Event::fromContext(['event' => 'CONNECTED'], ''))->body);
+        }
+    }
+
     public function testEveryPropertyOfAnEventIsInTheTable(): void
     {
         $guide = implode("\n", file(dirname(__DIR__, 2) . '/docs/php.md'));
