@@ -86,7 +86,7 @@ func TestDecodeWordAllocations(t *testing.T) {
 
 func FuzzDecodeReply(f *testing.F) {
 	f.Add(`{"reply":"WRITE","next":{"framing":"length","length":{"bytes":2,"offset":1}},"state":"s","uuid":"u"}`)
-	f.Add(`{"reply":"CONTINUE","tags":["a","b"]}`)
+	f.Add(`{"reply":"CONTINUE","tags":["a","b"],"tls":true}`)
 	f.Add(`WRITE`)
 	f.Fuzz(func(t *testing.T, context string) {
 		r, o, err := DecodeReply([]byte(context), "u")
