@@ -1,5 +1,5 @@
 # make test is everything a change must pass. It needs Go, git, make and a C compiler (for the race detector); tests
-# that need php, phpunit, phpcs, python3, haproxy, openssl, promtool or swaks skip themselves where it is missing, unless
+# that need php, phpunit, phpcs, python3, haproxy, openssl, nats-server, redis-server, promtool or swaks skip themselves where it is missing, unless
 # RRTCP_REQUIRE_PHP=1 and so on.
 
 MODULES := . cmd/rr tests tests/bench

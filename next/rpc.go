@@ -8,7 +8,7 @@ import (
 // Version is the plugin's. tcp.Stats has it, too.
 const Version = server.Version
 
-// RPC is the receiver of the methods tcp.*: Close, Write, Broadcast, Tag, Connections and Stats.
+// RPC is the receiver of the methods tcp.*: Close, Write, Broadcast, Tag, Connections, Stats and Nodes.
 func (p *Plugin) RPC() any { return server.NewRPC(&p.core) }
 
 // Requests and results of RPC and of the plugin's methods. The field names are those of RPC.
@@ -27,6 +27,10 @@ type (
 	Connection = server.Connection
 	// Stats is the result of tcp.Stats.
 	Stats = server.Stats
+	// NodeList is the result of tcp.Nodes.
+	NodeList = server.NodeList
+	// Node is an item of a NodeList.
+	Node = server.Node
 	// Selector is the argument of Plugin.Broadcast.
 	Selector = server.Selector
 	// PushCounts is the result of tcp.Broadcast.
@@ -43,4 +47,6 @@ const (
 	PushGone = stream.PushGone
 	// PushFull says that push_queue bytes wait for the client already, or memory_limit is used up.
 	PushFull = stream.PushFull
+	// PushUnreachable says that the node which has the connection did not answer in time: the push may have been done or not.
+	PushUnreachable = server.PushUnreachable
 )

@@ -16,6 +16,7 @@ type writeRequest struct {
 	UUID  string
 	Body  []byte
 	Close bool
+	Local bool
 }
 
 type broadcastRequest struct {
@@ -23,6 +24,7 @@ type broadcastRequest struct {
 	UUIDs  []string
 	Tag    string
 	Body   []byte
+	Local  bool
 }
 
 type tagRequest struct {
@@ -30,22 +32,26 @@ type tagRequest struct {
 	Add, Remove []string
 }
 
-type pushCounts struct{ Accepted, Gone, Full int }
+type pushCounts struct{ Accepted, Gone, Full, Nodes, Unreachable int }
 
 const (
 	pushAccepted = "accepted"
 	pushGone     = "gone"
 	pushFull     = "full"
+
+	pushUnreachable = "unreachable"
 )
 
 type connectionQuery struct {
 	Server, Tag, After string
 	Limit              int
+	Local              bool
 }
 
 type connectionPage struct {
 	Connections []connectionState
 	Next        string
+	Unreachable int
 }
 
 type connectionState struct {
@@ -63,6 +69,20 @@ type stats struct {
 	MemoryLimit      int64
 	Pushes           pushCounts
 	Version          string
+	Nodes            map[string]stats
+	Unreachable      int
+}
+
+type nodeList struct {
+	Nodes     []nodeState
+	Connected bool
+}
+
+type nodeState struct {
+	Node, Version, Host, Address, LastHeard string
+	Self                                    bool
+	Connections                             int
+	Uptime                                  int64
 }
 
 type workerList struct{ Workers []struct{ Pid int64 } }
@@ -127,6 +147,12 @@ func (h *host) stats() (s stats) {
 	h.t.Helper()
 	require.NoError(h.t, h.call("tcp.Stats", true, &s))
 	return s
+}
+
+func (h *host) nodes() (list nodeList) {
+	h.t.Helper()
+	require.NoError(h.t, h.call("tcp.Nodes", true, &list))
+	return list
 }
 
 func (h *host) connections(q connectionQuery) (page connectionPage) {

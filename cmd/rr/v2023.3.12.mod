@@ -21,15 +21,22 @@ require (
 
 require (
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
+	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
 	github.com/docker/go-units v0.5.0 // indirect
 	github.com/go-logr/logr v1.2.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
+	github.com/klauspost/compress v1.17.2 // indirect
+	github.com/nats-io/nats.go v1.33.1 // indirect
+	github.com/nats-io/nkeys v0.4.7 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/pires/go-proxyproto v0.7.0 // indirect
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
 	github.com/prometheus/client_golang v1.19.0 // indirect
+	github.com/redis/go-redis/v9 v9.5.1 // indirect
 	github.com/roadrunner-server/api/v4 v4.11.1 // indirect
 	github.com/roadrunner-server/sdk/v4 v4.6.0 // indirect
 	go.opentelemetry.io/otel/metric v1.19.0 // indirect
+	golang.org/x/crypto v0.18.0 // indirect
 )
 
 require (

@@ -21,43 +21,70 @@ const (
 )
 
 // Close closes the connection with that uuid at once; its worker is told the reason rpc. A uuid that is not open is no
-// error, a string that is no uuid is one.
+// error, a string that is no uuid is one, and so is a node that can't be reached.
 func (s *Server) Close(id string) error {
 	id, err := canonicalUUID(id)
 	if err != nil {
 		return fmt.Errorf("tcp: close %w", err)
 	}
+	if node, ok := s.otherNode(id); ok {
+		return s.closeAt(node, id)
+	}
+	s.closeHere(id)
+	return nil
+}
+
+func (s *Server) closeHere(id string) {
 	if c := s.registry.get(id); c != nil {
 		c.abort(wire.ReasonRPC)
 	}
-	return nil
 }
 
 // Write sends body to the client of the connection with that uuid: behind what it is being sent and what was accepted
 // before, at once otherwise, whatever the connection waits for. With last the connection ends politely behind it, reason
-// rpc. It does not wait. A string that is no uuid is an error.
+// rpc. It does not wait, but for another node that has the connection. A string that is no uuid is an error.
 func (s *Server) Write(id string, body []byte, last bool) (PushResult, error) {
+	return s.write(id, body, last, false)
+}
+
+// write is Write; local: no other node is asked.
+func (s *Server) write(id string, body []byte, last, local bool) (PushResult, error) {
 	id, err := parseUUID("uuid", id)
 	if err != nil {
 		return "", fmt.Errorf("tcp: write: %w", err)
 	}
+	if node, ok := s.otherNode(id); ok && !local {
+		return s.writeAt(node, id, body, last)
+	}
+	return s.writeHere(id, bytes.Clone(body), last), nil
+}
+
+// writeHere keeps body.
+func (s *Server) writeHere(id string, body []byte, last bool) PushResult {
 	result := stream.PushGone
 	if c := s.registry.get(id); c != nil {
-		result = c.writer.Push(bytes.Clone(body), last)
+		result = c.writer.Push(body, last)
 	}
 	s.pushes.add(result)
-	return result, nil
+	return result
 }
 
 // Broadcast sends body to all connections that to selects; Gone counts UUIDs that are not open. A selector without any
 // condition is an error, not everybody.
 func (s *Server) Broadcast(to Selector, body []byte) (n PushCounts, err error) {
+	if s.cluster != nil && !to.Local {
+		return s.broadcastToNodes(to, body)
+	}
+	return s.broadcastHere(to, bytes.Clone(body))
+}
+
+// broadcastHere keeps body.
+func (s *Server) broadcastHere(to Selector, body []byte) (n PushCounts, err error) {
 	found, gone, err := s.selectConnections(to)
 	if err != nil {
 		return n, fmt.Errorf("tcp: broadcast: %w", err)
 	}
 	n.Gone = gone
-	body = bytes.Clone(body)
 	for _, c := range found {
 		*n.of(c.writer.Push(body, false))++
 	}
@@ -89,9 +116,17 @@ func (s *Server) selectConnections(to Selector) (found []*connection, gone int, 
 // Tag removes tags from the connection with that uuid and then adds some: names of the caller's own to find it by, for a user
 // or a room. It can have 32, of 128 bytes each. The result is accepted or gone.
 func (s *Server) Tag(id string, add, remove []string) (PushResult, error) {
+	return s.tag(id, add, remove, false)
+}
+
+// tag is Tag; local: no other node is asked.
+func (s *Server) tag(id string, add, remove []string, local bool) (PushResult, error) {
 	id, err := parseUUID("uuid", id)
 	if err == nil {
 		err = wire.CheckTags("add", add)
+	}
+	if node, ok := s.otherNode(id); ok && err == nil && !local {
+		return s.tagAt(node, id, add, remove)
 	}
 	var open bool
 	if err == nil {
@@ -104,6 +139,9 @@ func (s *Server) Tag(id string, add, remove []string) (PushResult, error) {
 		return "", fmt.Errorf("tcp: tag: %w", err)
 	case !open:
 		return stream.PushGone, nil
+	}
+	if s.cluster != nil && len(add) > 0 {
+		s.cluster.SettleTags()
 	}
 	return stream.PushAccepted, nil
 }
@@ -124,6 +162,13 @@ func (s *Server) Connections(q ConnectionQuery) (page ConnectionPage, err error)
 		return page, fmt.Errorf("tcp: connections: %w", err)
 	}
 
+	if s.cluster != nil && !q.Local {
+		return s.connectionsOfNodes(q)
+	}
+	return s.connectionsHere(q), nil
+}
+
+func (s *Server) connectionsHere(q ConnectionQuery) (page ConnectionPage) {
 	found := slices.DeleteFunc(s.registry.find(q.Server, q.Tag), func(c *connection) bool { return c.uuid <= q.After })
 	slices.SortFunc(found, func(a, b *connection) int { return strings.Compare(a.uuid, b.uuid) })
 	if len(found) > q.Limit {
@@ -134,11 +179,18 @@ func (s *Server) Connections(q ConnectionQuery) (page ConnectionPage, err error)
 	for i, c := range found {
 		page.Connections[i] = c.describe(s.registry.tagsOf(c))
 	}
-	return page, nil
+	return page
 }
 
-// Stats counts, after Init.
+// Stats counts, after Init. In a cluster it is the sum of all nodes.
 func (s *Server) Stats() Stats {
+	if s.cluster != nil {
+		return s.statsOfNodes()
+	}
+	return s.statsHere()
+}
+
+func (s *Server) statsHere() Stats {
 	stats := Stats{
 		Servers: make(map[string]int), ExchangesWaiting: s.queue.Waiting(),
 		BufferedBytes: s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(), Version: Version,

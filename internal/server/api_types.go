@@ -6,14 +6,19 @@ import (
 	"github.com/rrtcp/tcp/internal/stream"
 )
 
-// PushResult is what became of a push: accepted, gone or full.
+// PushResult is what became of a push: accepted, gone, full or unreachable.
 type PushResult = stream.PushResult
+
+// PushUnreachable says that the node which has the connection, or what connects the nodes, did not answer in time: the push may
+// have been done or not.
+const PushUnreachable PushResult = "unreachable"
 
 // Selector selects connections: those that meet all conditions that are set. UUIDs that are empty but not nil select none.
 type Selector struct {
 	Server string
 	UUIDs  []string
 	Tag    string
+	Local  bool // no connections of other nodes
 }
 
 // PushCounts says what became of the pushes of a broadcast, or of all since the start.
@@ -21,6 +26,10 @@ type PushCounts struct {
 	Accepted int `json:"accepted" msgpack:"accepted"`
 	Gone     int `json:"gone" msgpack:"gone"`
 	Full     int `json:"full" msgpack:"full"`
+
+	// In a cluster: how many nodes have pushed, this one among them, and how many could not be reached.
+	Nodes       int `json:"nodes,omitempty" msgpack:"nodes,omitempty"`
+	Unreachable int `json:"unreachable,omitempty" msgpack:"unreachable,omitempty"`
 }
 
 // ConnectionQuery asks for a page of the open connections.
@@ -29,12 +38,15 @@ type ConnectionQuery struct {
 	Tag    string `json:"tag" msgpack:"tag"`       // empty: with any or none
 	After  string `json:"after" msgpack:"after"`   // the uuid that the page begins behind; empty: the first page
 	Limit  int    `json:"limit" msgpack:"limit"`   // 1 to 1000; 0: 100
+	Local  bool   `json:"local" msgpack:"local"`   // of this node alone
 }
 
 // ConnectionPage holds connections in the order of their uuids.
 type ConnectionPage struct {
 	Connections []Connection `json:"connections" msgpack:"connections"`
 	Next        string       `json:"next" msgpack:"next"` // After of the next page; empty: there is none
+	// Unreachable counts the nodes whose connections are missing in this page.
+	Unreachable int `json:"unreachable,omitempty" msgpack:"unreachable,omitempty"`
 }
 
 // Connection describes an open connection.
@@ -60,6 +72,30 @@ type Stats struct {
 	MemoryLimit      int64          `json:"memory_limit" msgpack:"memory_limit"` // 0: none
 	Pushes           PushCounts     `json:"pushes" msgpack:"pushes"`             // since the start
 	Version          string         `json:"version" msgpack:"version"`           // of the plugin
+
+	// In a cluster: the parts of the sum by node, and how many nodes are missing in it.
+	Nodes       map[string]Stats `json:"nodes,omitempty" msgpack:"nodes,omitempty"`
+	Unreachable int              `json:"unreachable,omitempty" msgpack:"unreachable,omitempty"`
+}
+
+// NodeList has the nodes of a cluster in the order of their ids, and so of the uuids of their connections. Without a cluster it is
+// this one alone.
+type NodeList struct {
+	Nodes []Node `json:"nodes" msgpack:"nodes"`
+	// Connected says that this node reaches what connects it with the others.
+	Connected bool `json:"connected" msgpack:"connected"`
+}
+
+// Node is what a node has told of itself, at most a second before LastHeard.
+type Node struct {
+	Node        string `json:"node" msgpack:"node"`       // its id: the first 12 digits of the uuids of its connections
+	Self        bool   `json:"self" msgpack:"self"`       // it is the one that was asked
+	Version     string `json:"version" msgpack:"version"` // of the plugin
+	Host        string `json:"host" msgpack:"host"`
+	Address     string `json:"address" msgpack:"address"` // where its servers listen
+	Connections int    `json:"connections" msgpack:"connections"`
+	Uptime      int64  `json:"uptime" msgpack:"uptime"`         // seconds
+	LastHeard   string `json:"last_heard" msgpack:"last_heard"` // RFC 3339, UTC
 }
 
 func (n *PushCounts) of(r PushResult) *int {
@@ -93,5 +129,5 @@ func (n *pushCounters) load() (accepted, gone, full int64) {
 }
 
 func (n *pushCounters) counts() PushCounts {
-	return PushCounts{int(n.accepted.Load()), int(n.gone.Load()), int(n.full.Load())}
+	return PushCounts{Accepted: int(n.accepted.Load()), Gone: int(n.gone.Load()), Full: int(n.full.Load())}
 }

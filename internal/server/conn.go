@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -70,7 +68,7 @@ const abortBit = 1 << 8
 
 func (l *listener) newConnection(conn net.Conn) *connection {
 	c := &connection{
-		listener: l, uuid: uuid.NewString(), conn: conn, remote: conn.RemoteAddr(),
+		listener: l, uuid: l.newUUID(), conn: conn, remote: conn.RemoteAddr(),
 		call: dispatch.Call{CloseTimeout: l.settings.CloseTimeout, Stats: l.stats, Shares: true}, opened: time.Now(), aborted: make(chan struct{}),
 	}
 	c.isProxied = l.isProxied(c.remote)
@@ -235,7 +233,7 @@ func (c *connection) unanswered(state wire.State, err error) wire.State {
 func (c *connection) describe(tags []string) Connection {
 	return Connection{
 		UUID: c.uuid, Server: c.server, RemoteAddr: clientAddress(c.remote), Tags: tags,
-		ConnectedAt: c.opened.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		ConnectedAt: c.opened.UTC().Format(timeFormat),
 		Bytes:       c.reader.Total(), BytesWritten: c.writer.Total(), Packets: c.packets.Load(),
 		State: wire.State(c.state.Load()).String(),
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/certtest"
@@ -109,7 +110,8 @@ func testListener(w workers) *listener {
 		panic(errs[0])
 	}
 	return &listener{
-		server: "s", settings: c.Servers["s"].Effective(), log: logtest.Discard(), stats: new(telemetry.Server), workers: w,
+		newUUID: uuid.NewString,
+		server:  "s", settings: c.Servers["s"].Effective(), log: logtest.Discard(), stats: new(telemetry.Server), workers: w,
 		registry: new(registry), memory: stream.NewMemory(c.MemoryLimitBytes()),
 		faults: telemetry.NewLogLimiter(func(int) {}), handshakes: telemetry.NewLogLimiter(func(int) {}), ended: func(wire.Reason) {},
 	}

@@ -26,6 +26,7 @@ type listener struct {
 	workers  workers
 	tracer   trace.Tracer // nil: nothing is traced
 	registry *registry
+	newUUID  func() string
 	memory   *stream.Memory
 	reads    *stream.ReadLimiter
 	// turns is max_handshakes; nil: no limit.
@@ -50,7 +51,7 @@ func (s *Server) newListener(name string, config *settings.Server, socket net.Li
 	log := s.options.Log
 	l := &listener{
 		server: name, settings: config.Effective(), dialect: s.options.Config.Dialect, log: log, stats: s.counters.Of(name),
-		registry: &s.registry, memory: s.memory, reads: s.reads, turns: s.turns, accessLog: config.AccessLog, faults: s.faults, handshakes: s.handshakes, ended: s.ended,
+		registry: &s.registry, newUUID: s.newUUID, memory: s.memory, reads: s.reads, turns: s.turns, accessLog: config.AccessLog, faults: s.faults, handshakes: s.handshakes, ended: s.ended,
 		socket: socket, limiters: [2]*connLimiter{newConnLimiter(config.MaxConnections), s.limiter},
 		proxyProtocol: config.ProxyProtocol, tls: config.TLS,
 	}

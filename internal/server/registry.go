@@ -13,6 +13,7 @@ type registry struct {
 	mu          sync.Mutex
 	connections map[string]*connection
 	tagged      map[string]map[*connection]struct{} // by tag; none of them is empty
+	watcher     tagWatcher                          // nil: none
 	draining    bool
 	goroutines  sync.WaitGroup
 }
@@ -67,8 +68,17 @@ func (r *registry) tag(uuid string, change func(old []string) []string) (bool, e
 	return true, nil
 }
 
+// tagWatcher is told which tags come into use and go out of it. It does not wait.
+type tagWatcher interface {
+	HasTag(tag string)
+	HasNoTag(tag string)
+}
+
 // setTags changes c.tags and the index. r.mu is held.
 func (r *registry) setTags(c *connection, tags []string) {
+	if r.watcher != nil {
+		defer r.tellWatcher(c.tags, tags)
+	}
 	for _, tag := range c.tags {
 		delete(r.tagged[tag], c)
 		if len(r.tagged[tag]) == 0 {
@@ -85,6 +95,27 @@ func (r *registry) setTags(c *connection, tags []string) {
 		}
 		r.tagged[tag][c] = struct{}{}
 	}
+}
+
+// tellWatcher is called when a connection has the tags new, no longer old. r.mu is held.
+func (r *registry) tellWatcher(old, new []string) {
+	for _, tag := range old {
+		if len(r.tagged[tag]) == 0 {
+			r.watcher.HasNoTag(tag)
+		}
+	}
+	for _, tag := range new {
+		if len(r.tagged[tag]) == 1 && !slices.Contains(old, tag) {
+			r.watcher.HasTag(tag)
+		}
+	}
+}
+
+// count returns how many connections are open, those among them whose preamble is under way.
+func (r *registry) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.connections)
 }
 
 // tagCount returns how many tags are in use.

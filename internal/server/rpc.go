@@ -12,6 +12,7 @@ type WriteRequest struct {
 	UUID  string `json:"uuid" msgpack:"uuid"`
 	Body  []byte `json:"body" msgpack:"body"`
 	Close bool   `json:"close" msgpack:"close"` // the connection ends behind it
+	Local bool   `json:"local" msgpack:"local"` // no other node is asked
 }
 
 // BroadcastRequest is the argument of tcp.Broadcast.
@@ -20,6 +21,7 @@ type BroadcastRequest struct {
 	UUIDs  []string `json:"uuids" msgpack:"uuids"`
 	Tag    string   `json:"tag" msgpack:"tag"`
 	Body   []byte   `json:"body" msgpack:"body"`
+	Local  bool     `json:"local" msgpack:"local"` // no connections of other nodes
 }
 
 // TagRequest is the argument of tcp.Tag.
@@ -27,6 +29,7 @@ type TagRequest struct {
 	UUID   string   `json:"uuid" msgpack:"uuid"`
 	Add    []string `json:"add" msgpack:"add"`
 	Remove []string `json:"remove" msgpack:"remove"`
+	Local  bool     `json:"local" msgpack:"local"` // no other node is asked
 }
 
 // Close closes the connection with the given uuid. closed is true also where no such connection is open (any more), as
@@ -42,19 +45,19 @@ func (r *rpc) Close(uuid string, closed *bool) error {
 
 // Write is Server.Write.
 func (r *rpc) Write(request WriteRequest, result *PushResult) (err error) {
-	*result, err = r.server.Write(request.UUID, request.Body, request.Close)
+	*result, err = r.server.write(request.UUID, request.Body, request.Close, request.Local)
 	return err
 }
 
 // Broadcast is Server.Broadcast.
 func (r *rpc) Broadcast(request BroadcastRequest, counts *PushCounts) (err error) {
-	*counts, err = r.server.Broadcast(Selector{request.Server, request.UUIDs, request.Tag}, request.Body)
+	*counts, err = r.server.Broadcast(Selector{request.Server, request.UUIDs, request.Tag, request.Local}, request.Body)
 	return err
 }
 
 // Tag is Server.Tag.
 func (r *rpc) Tag(request TagRequest, result *PushResult) (err error) {
-	*result, err = r.server.Tag(request.UUID, request.Add, request.Remove)
+	*result, err = r.server.tag(request.UUID, request.Add, request.Remove, request.Local)
 	return err
 }
 
@@ -67,5 +70,11 @@ func (r *rpc) Connections(query ConnectionQuery, page *ConnectionPage) (err erro
 // Stats is Server.Stats. The argument is not used, as with RoadRunner's informer.List.
 func (r *rpc) Stats(_ bool, stats *Stats) error {
 	*stats = r.server.Stats()
+	return nil
+}
+
+// Nodes is Server.Nodes. The argument is not used.
+func (r *rpc) Nodes(_ bool, nodes *NodeList) error {
+	*nodes = r.server.Nodes()
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/roadrunner-server/errors"
 
+	"github.com/rrtcp/tcp/internal/cluster"
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
@@ -62,6 +63,10 @@ type Server struct {
 	overloads          *telemetry.ThrottledLog
 	faults, handshakes *telemetry.LogLimiter
 	registry           registry
+	cluster            *cluster.Cluster // nil: this node is alone
+	asked              telemetry.Histogram
+	slowRequests       chan struct{} // of other nodes; it has as many places as may be served at once
+	initialized        time.Time
 
 	// exchangeCtx ends the exchanges that still run, and their workers; closeCtx those of CLOSE, too.
 	exchangeCtx, closeCtx         context.Context
@@ -98,6 +103,7 @@ func Init(s *Server, o Options) {
 	s.handshakes = telemetry.NewLogLimiter(func(times int) {
 		o.Log.Info("more connections ended before CONNECTED; the level debug has each", slog.Int("connections", times))
 	})
+	s.initCluster()
 	s.closeCtx, s.cancelCloses = context.WithCancel(context.Background())
 	s.exchangeCtx, s.cancelExchanges = context.WithCancel(s.closeCtx)
 }
@@ -123,8 +129,13 @@ func (s *Server) start(errCh chan<- error) error {
 	if err != nil {
 		return err
 	}
+	if err := s.joinCluster(); err != nil {
+		closeAll(listeners)
+		return err
+	}
 	pool, err := s.options.NewPool(context.Background())
 	if err != nil {
+		s.leaveCluster()
 		closeAll(listeners)
 		return fmt.Errorf("tcp: start the workers (server.command or tcp.pool.command): %w", err)
 	}
@@ -224,7 +235,7 @@ func (s *Server) metricsSource() *telemetry.Source {
 	}
 	return &telemetry.Source{
 		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), ExchangeEvents: s.queue.Events(), Waiting: s.queue.Waiting,
-		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used,
+		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used, Cluster: s.clusterMetrics(),
 	}
 }
 

@@ -14,7 +14,7 @@ const (
 	maxHostMargin = 5 * time.Second
 )
 
-// Stop closes the listeners, lets the exchanges that are owed a reply end, and ends what still runs when too little of the
+// Stop leaves the cluster, closes the listeners, lets the exchanges that are owed a reply end, and ends what still runs when too little of the
 // grace period is left for RoadRunner's own clean-up: CLOSE last. It may come before Serve, during Reset and twice.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
@@ -25,6 +25,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 
+	s.leaveCluster()
 	closeAll(listeners)
 	s.accepting.Wait()
 	for _, l := range listeners {

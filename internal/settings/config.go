@@ -30,8 +30,10 @@ type Config struct {
 	// 0 is no limit. More wait their turn, within handshake_timeout.
 	MaxHandshakes *int `mapstructure:"max_handshakes"`
 	// Bulk lets events go to a worker together; nil, the default, sends each alone.
-	Bulk   *Bulk `mapstructure:"bulk"`
-	Limits `mapstructure:",squash"`
+	Bulk *Bulk `mapstructure:"bulk"`
+	// Cluster lets other nodes reach the connections of this one, and the other way round; nil, the default, is a node alone.
+	Cluster *Cluster `mapstructure:"cluster"`
+	Limits  `mapstructure:",squash"`
 
 	warnings []string
 }
@@ -82,6 +84,7 @@ func (c *Config) checkGlobals() (errs []error) {
 		checkNumber("tcp.max_handshakes", firstSet(0, c.MaxHandshakes)), checkSize("tcp.memory_limit", c.MemoryLimit))
 	errs = append(errs, c.checkLimits(sectionName)...)
 	errs = append(errs, c.Bulk.check()...)
+	errs = append(errs, c.Cluster.check()...)
 
 	if c.ReadBufferSize == 0 {
 		c.ReadBufferSize = 1

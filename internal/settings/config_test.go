@@ -106,6 +106,7 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 	c := &lineConfig{
 		Config: Config{
 			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MaxHandshakes: ptr(-4), MemoryLimit: "much", Bulk: &Bulk{MaxEvents: 1, MaxBytes: "x"},
+			Cluster: &Cluster{},
 			Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", MaxConnectionsPerIP: ptr(-2)},
 			Servers: map[string]*Server{
 				"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
@@ -130,6 +131,7 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 		`tcp.close_timeout: -1ns is negative; want a duration such as "10s", or 0 for none`,
 		`tcp.bulk.max_events: is 1; want 2 or more, or no section bulk`,
 		`tcp.bulk.max_bytes: "x" is no size; want a number of MB`,
+		`tcp.cluster: has no engine; want one of the sections nats and redis`,
 		`tcp.read_buf_size: -5 is negative; want a number of MB`,
 		`tcp.servers.a.b: a server's name can't hold a dot, which separates keys; write a_b`,
 		`tcp.servers.empty.addr: is empty; want`,

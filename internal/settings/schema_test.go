@@ -23,7 +23,8 @@ func TestSchemaHasAllKeys(t *testing.T) {
 func TestSchemaHasTheDefaults(t *testing.T) {
 	schema := settingstest.ReadSchema(t, repository)
 	server := &settings.Server{Addr: ":0", TLS: &settings.TLS{}, ProxyProtocol: &settings.ProxyProtocol{}}
-	c := &settings.Config{Servers: map[string]*settings.Server{"a": server}, Bulk: &settings.Bulk{}}
+	c := &settings.Config{Servers: map[string]*settings.Server{"a": server}, Bulk: &settings.Bulk{},
+		Cluster: &settings.Cluster{NATS: &settings.NATS{}, Redis: &settings.Redis{}}}
 	require.NotEmpty(t, c.Check(), "TLS and the PROXY protocol have keys without a default")
 	effective := server.Effective()
 	schema.RequireDefaults(t, map[string]any{
@@ -31,6 +32,11 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"dialect":                          c.Dialect,
 		"max_connections":                  c.MaxConnections,
 		"bulk.max_events":                  c.Bulk.MaxEvents,
+		"cluster.name":                     c.Cluster.Name,
+		"cluster.timeout":                  *c.Cluster.Timeout,
+		"cluster.required":                 c.Cluster.Required,
+		"cluster.nats.addr":                c.Cluster.NATS.Addr,
+		"cluster.redis.db":                 c.Cluster.Redis.DB,
 		"max_connections_per_ip":           effective.MaxConnectionsPerIP,
 		"idle_timeout":                     effective.IdleTimeout,
 		"idle_on":                          effective.IdleOn,

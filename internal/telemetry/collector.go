@@ -18,6 +18,7 @@ type Source struct {
 	Buffered      func() int64 // bytes that count against memory_limit
 	// ExchangeEvents is how many events went to a worker at once; of NewExchangeEvents.
 	ExchangeEvents prometheus.Histogram
+	Cluster        *Cluster // nil: this node is alone
 }
 
 // collector shows what a plugin has counted, and its workers.
@@ -138,6 +139,7 @@ func (s *Source) collect(out sink) {
 	out.count(descStarved, s.NoFreeWorkers())
 	out <- s.ExchangeEvents
 	out.gauge(descBuffered, float64(s.Buffered()))
+	s.Cluster.collect(out)
 }
 
 func (s *Server) collect(out sink) {

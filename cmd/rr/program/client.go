@@ -56,6 +56,7 @@ func (l Line) closeConnection(file, uuid string, out io.Writer) error {
 // connections prints the connections of the running rr; server is empty for those of all.
 func (l Line) connections(file, server string, out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	missing := 0 // nodes
 	fmt.Fprintln(table, "UUID\tSERVER\tREMOTE\tAGE\tSTATE\tPACKETS\tBYTES\tWRITTEN\tTAGS")
 	for query := (connectionQuery{Server: server, Limit: 1000}); ; {
 		var page connectionPage
@@ -67,10 +68,38 @@ func (l Line) connections(file, server string, out io.Writer) error {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", c.UUID, c.Server, c.RemoteAddr,
 				time.Since(connected).Round(time.Second), c.State, c.Packets, c.Bytes, c.BytesWritten, strings.Join(c.Tags, ","))
 		}
+		missing = max(missing, page.Unreachable)
 		if query.After = page.Next; query.After == "" {
-			return table.Flush()
+			break
 		}
 	}
+	if err := table.Flush(); err != nil || missing == 0 {
+		return err
+	}
+	return fmt.Errorf("nodes that did not answer: %d; their connections are missing", missing)
+}
+
+// nodes prints the nodes of the running rr's cluster.
+func (l Line) nodes(file string, out io.Writer) error {
+	var list nodeList
+	if err := l.call(file, "tcp.Nodes", true, &list); err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NODE\tHOST\tADDRESS\tVERSION\tCONNECTIONS\tUPTIME\tHEARD")
+	for _, n := range list.Nodes {
+		heard, _ := time.Parse(time.RFC3339, n.LastHeard)
+		ago := time.Since(heard).Round(time.Second).String() + " ago"
+		if n.Self {
+			ago = "this one"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", cmp.Or(n.Node, "-"), n.Host, n.Address, n.Version, n.Connections,
+			time.Duration(n.Uptime)*time.Second, ago)
+	}
+	if err := table.Flush(); err != nil || list.Connected || len(list.Nodes) > 0 && list.Nodes[0].Node == "" {
+		return err
+	}
+	return errors.New("what connects the nodes can't be reached")
 }
 
 // send sends a text, or what comes in, to the client of a connection of the running rr: words are its uuid and the text.
@@ -91,6 +120,8 @@ func (l Line) send(file string, words []string, in io.Reader, out io.Writer) err
 	switch result {
 	case "gone":
 		return fmt.Errorf("%s is not open", request.UUID)
+	case "unreachable":
+		return fmt.Errorf("%s: its node did not answer in time: it may have been sent or not", request.UUID)
 	case "full":
 		return fmt.Errorf("%s has no room for it: its client does not read (push_queue), or memory_limit is used up", request.UUID)
 	}
@@ -156,6 +187,19 @@ type connectionQuery struct {
 type connectionPage struct {
 	Connections []connectionState
 	Next        string
+	Unreachable int
+}
+
+type nodeList struct {
+	Nodes     []nodeState
+	Connected bool
+}
+
+type nodeState struct {
+	Node, Version, Host, Address, LastHeard string
+	Self                                    bool
+	Connections                             int
+	Uptime                                  int64
 }
 
 type connectionState struct {

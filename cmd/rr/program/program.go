@@ -84,6 +84,7 @@ Usage: NAME COMMAND [-c FILE]
   send UUID [TEXT]
                 send TEXT to the client of one, or what comes on standard input
   close UUID    close one of its connections
+  nodes         list the nodes of its cluster; these commands reach the connections of all of them
   worker echo   be a worker that sends back what it gets (for server.command)
   call ADDRESS TEXT
                 send TEXT and CRLF to any server, HOST:PORT or unix://PATH, and print what it answers
@@ -120,6 +121,8 @@ func (l Line) run(args []string) int {
 		err = l.workers(file, os.Stdout)
 	case command == "reset":
 		err = l.reset(file, os.Stdout)
+	case command == "nodes":
+		err = l.nodes(file, os.Stdout)
 	case len(words) == 2 && words[0] == "close":
 		err = l.closeConnection(file, words[1], os.Stdout)
 	case words[0] == "connections" && len(words) <= 2:

@@ -1,0 +1,163 @@
+package cluster
+
+import (
+	"sync"
+	"time"
+)
+
+// Question is a request to one node.
+type Question struct {
+	Node    NodeID
+	Tag     string // if not empty: the node gets it only if it has subscribed to this tag, else ErrGone
+	Request []byte
+	// Connections is for the caller: how many the request is about.
+	Connections int
+}
+
+// Answer is what came of a Question.
+type Answer struct {
+	Node NodeID
+	Body []byte
+	Err  error // ErrGone, ErrUnreachable or ErrFull
+}
+
+// Ask asks several nodes at once, and waits for their answers, for the timeout at most. The answers are in the order of the
+// questions.
+func (c *Cluster) Ask(questions ...Question) []Answer {
+	if len(questions) == 0 {
+		return nil
+	}
+	deadline := time.Now().Add(c.timeout)
+	asked := make([]*call, len(questions))
+	for i, q := range questions {
+		asked[i] = c.ask(q, deadline)
+	}
+	answers := make([]Answer, len(questions))
+	timer := time.NewTimer(c.timeout)
+	defer timer.Stop()
+	for i, a := range asked {
+		select {
+		case <-a.done:
+		case <-timer.C:
+			c.calls.fail(ErrUnreachable, asked[i:])
+			timer.Reset(0) // for what is left, which is done
+			<-a.done
+		}
+		answers[i] = Answer{a.node, a.body, a.err}
+	}
+	c.Took(c.timeout - time.Until(deadline))
+	return answers
+}
+
+// ask asks one node. The call that comes back is done at once where that can't be.
+func (c *Cluster) ask(q Question, deadline time.Time) *call {
+	subject := nodeSubject(q.Node)
+	if q.Tag != "" {
+		subject = tagSubject(hashOf(q.Tag), q.Node)
+	}
+	a := c.calls.open(q.Node, q.Tag)
+	switch {
+	case !c.IsConnected():
+		c.finish(a.id, nil, ErrUnreachable)
+	case !c.outbox.put(outgoing{subject: subject, message: c.message(kindAsk, a.id, q.Request), call: a.id, deadline: deadline}):
+		c.finish(a.id, nil, ErrFull)
+	case c.members.isSilent(q.Node): // it gets the request if it is there after all
+		c.finish(a.id, nil, ErrUnreachable)
+	}
+	return a
+}
+
+// finish ends a call, if it is still open.
+func (c *Cluster) finish(id uint64, body []byte, err error) {
+	if err != nil && c.calls.finish(id, nil, err) {
+		c.counters.Failed.Add(1)
+	} else if err == nil {
+		c.calls.finish(id, body, nil)
+	}
+}
+
+// nobody ends a call to a node that is not there, or does not have the tag. A node that was heard a moment ago may only have lost
+// the engine, as may all of them when this one has just found it again: they are no reason to say that its connections are closed.
+func (c *Cluster) nobody(id uint64) {
+	node, tag, ok := c.calls.find(id)
+	switch {
+	case !ok:
+	case tag != "":
+		c.calls.finish(id, nil, ErrGone)
+	case c.members.nobodyAt(node) || c.connectedFor() < settleTime:
+		c.finish(id, nil, ErrUnreachable)
+	default:
+		c.calls.finish(id, nil, ErrGone)
+	}
+}
+
+func (c *Cluster) failed(id uint64) { c.finish(id, nil, ErrUnreachable) }
+
+// call is a question that waits for its answer.
+type call struct {
+	id   uint64
+	node NodeID
+	tag  string
+	done chan struct{} // closed when the fields below are set
+	body []byte
+	err  error
+}
+
+// calls are those that wait.
+type calls struct {
+	mu   sync.Mutex
+	last uint64
+	all  map[uint64]*call
+}
+
+func (c *calls) open(node NodeID, tag string) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = make(map[uint64]*call)
+	}
+	c.last++
+	a := &call{id: c.last, node: node, tag: tag, done: make(chan struct{})}
+	c.all[a.id] = a
+	return a
+}
+
+func (c *calls) find(id uint64) (node NodeID, tag string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a := c.all[id]; a != nil {
+		return a.node, a.tag, true
+	}
+	return node, "", false
+}
+
+// finish reports whether the call was open.
+func (c *calls) finish(id uint64, body []byte, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.all[id]
+	if a == nil {
+		return false
+	}
+	delete(c.all, id)
+	a.body, a.err = body, err
+	close(a.done)
+	return true
+}
+
+func (c *calls) fail(err error, some []*call) {
+	for _, a := range some {
+		c.finish(a.id, nil, err)
+	}
+}
+
+// failAll ends all calls: the engine is lost, and what was published may be, too.
+func (c *calls) failAll() {
+	c.mu.Lock()
+	all := make([]*call, 0, len(c.all))
+	for _, a := range c.all {
+		all = append(all, a)
+	}
+	c.mu.Unlock()
+	c.fail(ErrUnreachable, all)
+}

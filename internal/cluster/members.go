@@ -1,0 +1,174 @@
+package cluster
+
+import (
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	helloInterval = time.Second
+	// silentAfter is how long a node is not heard until nobody waits for its answers any more; forgetAfter, until it is no node.
+	silentAfter = 5 * time.Second
+	forgetAfter = 30 * time.Second
+	// settleTime is how long after a connection to the engine the other nodes may still have to find it again.
+	settleTime = 5 * time.Second
+)
+
+// Info is what a node tells of itself.
+type Info struct {
+	Version     string    `json:"version"`
+	Host        string    `json:"host"`
+	Address     string    `json:"address"`
+	Connections int       `json:"connections"`
+	Started     time.Time `json:"started"`
+}
+
+// Member is another node.
+type Member struct {
+	Node  NodeID
+	Info  Info
+	Heard time.Time
+}
+
+type hello struct {
+	Info
+	Instance string `json:"instance"`
+}
+
+// members are the other nodes that were heard.
+type members struct {
+	mu  sync.Mutex
+	all map[NodeID]*member
+}
+
+type member struct {
+	Member
+	nobody bool // it was not subscribed when it was asked last; false as soon as it is heard
+}
+
+// Members returns the other nodes in the order of their ids.
+func (c *Cluster) Members() []Member {
+	m := &c.members
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]Member, 0, len(m.all))
+	for _, member := range m.all {
+		list = append(list, member.Member)
+	}
+	slices.SortFunc(list, func(a, b Member) int { return slices.Compare(a.Node[:], b.Node[:]) })
+	return list
+}
+
+// heard notes that a node is there; false: it is not known yet.
+func (m *members) heard(node NodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.all[node]
+	if known != nil {
+		known.Heard, known.nobody = time.Now(), false
+	}
+	return known != nil
+}
+
+// put notes what a node says of itself; true: it is new.
+func (m *members) put(node NodeID, info Info) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil {
+		m.all = make(map[NodeID]*member)
+	}
+	_, known := m.all[node]
+	m.all[node] = &member{Member: Member{node, info, time.Now()}}
+	return !known
+}
+
+// remove reports whether the node was one.
+func (m *members) remove(node NodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, known := m.all[node]
+	delete(m.all, node)
+	return known
+}
+
+// isSilent reports whether the node is known, but was not heard lately.
+func (m *members) isSilent(node NodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.all[node]
+	return known != nil && (known.nobody || time.Since(known.Heard) > silentAfter)
+}
+
+// nobodyAt notes that a node is not subscribed, and reports whether it is known.
+func (m *members) nobodyAt(node NodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.all[node]
+	if known != nil {
+		known.nobody = true
+	}
+	return known != nil
+}
+
+// forget removes the nodes that were not heard for long, and returns them.
+func (m *members) forget() (lost []NodeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for node, known := range m.all {
+		if time.Since(known.Heard) > forgetAfter {
+			delete(m.all, node)
+			lost = append(lost, node)
+		}
+	}
+	return lost
+}
+
+// sayHello tells the others that this node is there, until it stops, and forgets those that do not.
+func (c *Cluster) sayHello() {
+	defer c.running.Done()
+	ticker := time.NewTicker(helloInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		c.hello(allSubject)
+		if c.connectedFor() < forgetAfter {
+			continue // it is this node that hears nobody
+		}
+		for _, node := range c.members.forget() {
+			c.Log.Warn("cluster: a node was not heard for long and is forgotten", slog.String("node", node.String()))
+		}
+	}
+}
+
+func (c *Cluster) hello(subject string) {
+	body, _ := json.Marshal(hello{c.Describe(), c.instance}) // texts and numbers can't fail
+	c.outbox.put(outgoing{subject: subject, message: c.message(kindHello, 0, body), deadline: time.Now().Add(c.timeout)})
+}
+
+// metNode is told what a node says of itself.
+func (c *Cluster) metNode(node NodeID, body []byte) bool {
+	var h hello
+	if json.Unmarshal(body, &h) != nil {
+		return false
+	}
+	if node == c.node {
+		if h.Instance != c.instance {
+			c.twins.Do(func() {
+				c.Log.Error("cluster: another node has the same tcp.cluster.node; give each its own", slog.String("address", h.Address))
+			})
+		}
+		return true
+	}
+	if c.members.put(node, h.Info) {
+		c.Log.Info("cluster: a node is there", slog.String("node", node.String()), slog.String("address", h.Address))
+		c.hello(nodeSubject(node))
+	}
+	return true
+}

@@ -1,0 +1,81 @@
+package cluster
+
+import "log/slog"
+
+// received does what a message says. What is none of ours is counted and ignored.
+func (c *Cluster) received(message []byte) {
+	h, body, ok := parse(message)
+	if !ok || h.kind != kindHello && h.from == c.node {
+		c.ignore(!ok)
+		return
+	}
+	c.counters.In.Add(1)
+	if h.version != version {
+		c.refuse(h)
+		return
+	}
+	switch h.kind {
+	case kindHello:
+		c.ignore(!c.metNode(h.from, body))
+		return
+	case kindBye:
+		if c.members.remove(h.from) {
+			c.Log.Info("cluster: a node has left", slog.String("node", h.from.String()))
+		}
+		return
+	case kindAsk:
+		c.Serve(body, func(answer []byte) { c.answer(h, answer) })
+	case kindAnswer, kindRefused:
+		c.answered(h, body)
+	default:
+		c.refuse(h)
+		return
+	}
+	c.members.heard(h.from)
+}
+
+func (c *Cluster) ignore(garbage bool) {
+	if garbage {
+		c.counters.Refused.Add(1)
+	}
+}
+
+// refuse is for what another version of the plugin sends.
+func (c *Cluster) refuse(h header) {
+	c.counters.Refused.Add(1)
+	c.unknown.Do(func() {
+		c.Log.Warn("cluster: a node sends messages of another version, which are refused",
+			slog.String("node", h.from.String()), slog.Int("version", int(h.version)), slog.Int("kind", int(h.kind)))
+	})
+	if h.kind == kindAsk {
+		c.answer(h, nil)
+	}
+}
+
+// answer sends the answer to a request; nil refuses it.
+func (c *Cluster) answer(h header, body []byte) {
+	k := kindAnswer
+	if body == nil {
+		k = kindRefused
+	}
+	if h.call == 0 {
+		return
+	}
+	if !c.outbox.put(outgoing{subject: nodeSubject(h.from), message: c.message(k, h.call, body)}) {
+		c.counters.Failed.Add(1)
+	}
+}
+
+// answered ends a call. An answer of another node than the one that was asked is garbage; one that comes too late is not.
+func (c *Cluster) answered(h header, body []byte) {
+	node, _, ok := c.calls.find(h.call)
+	switch {
+	case !ok:
+	case node != h.from:
+		c.ignore(true)
+	case h.kind == kindRefused:
+		c.finish(h.call, nil, ErrUnreachable)
+	default:
+		c.finish(h.call, body, nil)
+	}
+}

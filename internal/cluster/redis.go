@@ -1,0 +1,252 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rrtcp/tcp/internal/settings"
+)
+
+const (
+	redisDialTimeout = 2 * time.Second
+	redisPing        = time.Second // one without an answer for as long is the end of a connection
+	redisPoolSize    = 2
+	// redisMaxMessage leaves room below client-output-buffer-limit for Pub/Sub, past which Redis cuts a node off.
+	redisMaxMessage = 8 << 20
+	// redisChannels is to how many channels one command subscribes.
+	redisChannels = 1000
+)
+
+var errRedisSilent = errors.New("redis does not answer")
+
+// redisEngine is one Redis, one that its Sentinels name, or a Redis Cluster. All channels have the same hash tag, the cluster's name
+// in braces: in a Redis Cluster they have one slot, so that one node of it knows all subscribers.
+type redisEngine struct {
+	required bool
+	prefix   string
+	timeout  time.Duration
+	address  string
+	to       receiver
+	client   redis.UniversalClient
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	pubsub   *redis.PubSub // nil: not connected
+	channels map[string]struct{}
+	pings    map[string]chan struct{} // closed when Redis has answered
+	lastPing int
+}
+
+var _ engine = (*redisEngine)(nil)
+
+func newRedis(c *settings.Cluster, to receiver) *redisEngine {
+	e := &redisEngine{
+		required: c.Required, prefix: "{" + c.Name + "}.", timeout: *c.Timeout, to: to,
+		address: strings.Join(c.Redis.Addrs, ","), channels: make(map[string]struct{}), pings: make(map[string]chan struct{}),
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.client = redis.NewUniversalClient(redisOptions(c.Redis, c.Redis.TLS.Config(), e.timeout))
+	return e
+}
+
+// redisOptions has no retries: a message is published once or not at all.
+func redisOptions(c *settings.Redis, t *tls.Config, timeout time.Duration) *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		Addrs: c.Addrs, Username: c.Username, Password: c.Password, DB: c.DB, MasterName: c.MasterName, TLSConfig: t,
+		ClientName: "rrtcp", DisableIndentity: true, MaxRetries: -1, DialTimeout: redisDialTimeout, ReadTimeout: timeout,
+		WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize,
+	}
+}
+
+func (e *redisEngine) start() error {
+	if e.required {
+		ctx, cancel := context.WithTimeout(e.ctx, redisDialTimeout)
+		defer cancel()
+		if err := e.client.Ping(ctx).Err(); err != nil {
+			return fmt.Errorf("redis: %w", err)
+		}
+	}
+	e.running.Add(1)
+	go e.listen() // ends with close
+	return nil
+}
+
+// listen keeps a connection for the subscriptions.
+func (e *redisEngine) listen() {
+	defer e.running.Done()
+	for failures := 0; e.ctx.Err() == nil; {
+		wasUp, err := e.session()
+		if e.ctx.Err() != nil {
+			return
+		}
+		e.to.down(err)
+		if failures++; wasUp {
+			failures = 1
+		}
+		select {
+		case <-e.ctx.Done():
+		case <-time.After(backOff(failures)):
+		}
+	}
+}
+
+// session lasts as long as one connection; wasUp says that there was one.
+func (e *redisEngine) session() (wasUp bool, err error) {
+	pubsub := e.client.Subscribe(e.ctx)
+	defer func() {
+		_ = pubsub.Close()
+		e.mu.Lock()
+		e.pubsub = nil
+		e.mu.Unlock()
+	}()
+	if err := e.begin(pubsub); err != nil {
+		return false, err
+	}
+	for asked := false; ; {
+		message, err := pubsub.ReceiveTimeout(e.ctx, redisPing)
+		var timeout net.Error
+		switch {
+		case err == nil:
+			asked = false
+		case !errors.As(err, &timeout) || !timeout.Timeout():
+			return wasUp, err
+		case asked:
+			return wasUp, errRedisSilent
+		default:
+			if err := pubsub.Ping(e.ctx); err != nil {
+				return wasUp, err
+			}
+			asked = true
+		}
+		switch m := message.(type) {
+		case *redis.Message:
+			e.to.received([]byte(m.Payload))
+		case *redis.Pong:
+			e.pong(m.Payload)
+			if !wasUp { // everything is subscribed
+				wasUp = true
+				e.to.up("redis " + e.address)
+			}
+		}
+	}
+}
+
+// begin subscribes to all channels, with a ping behind them.
+func (e *redisEngine) begin(pubsub *redis.PubSub) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pubsub = pubsub
+	some := make([]string, 0, redisChannels)
+	for channel := range e.channels {
+		if some = append(some, channel); len(some) == redisChannels {
+			if err := pubsub.Subscribe(e.ctx, some...); err != nil {
+				return err
+			}
+			some = some[:0]
+		}
+	}
+	if len(some) > 0 {
+		if err := pubsub.Subscribe(e.ctx, some...); err != nil {
+			return err
+		}
+	}
+	return pubsub.Ping(e.ctx, "subscribed")
+}
+
+func (e *redisEngine) publish(batch []outgoing) {
+	ctx, cancel := context.WithTimeout(context.Background(), e.timeout)
+	defer cancel()
+	pipe := e.client.Pipeline()
+	published := make([]*redis.IntCmd, len(batch))
+	for i, m := range batch {
+		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.message)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its error
+	for i, m := range batch {
+		receivers, err := published[i].Result()
+		switch {
+		case m.call == 0:
+		case err != nil:
+			e.to.failed(m.call)
+		case receivers == 0:
+			e.to.nobody(m.call)
+		}
+	}
+}
+
+func (e *redisEngine) subscribe(subjects []string) {
+	e.change(subjects, func(channel string) { e.channels[channel] = struct{}{} }, (*redis.PubSub).Subscribe)
+}
+
+func (e *redisEngine) unsubscribe(subjects []string) {
+	e.change(subjects, func(channel string) { delete(e.channels, channel) }, (*redis.PubSub).Unsubscribe)
+}
+
+// change notes what the channels are now. An error is the end of the session, which the next one makes good.
+func (e *redisEngine) change(subjects []string, note func(string), tell func(*redis.PubSub, context.Context, ...string) error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	changed := make([]string, len(subjects))
+	for i, subject := range subjects {
+		changed[i] = e.prefix + subject
+		note(changed[i])
+	}
+	if e.pubsub != nil && len(changed) > 0 {
+		_ = tell(e.pubsub, e.ctx, changed...)
+	}
+}
+
+// settle pings: Redis answers behind what came before.
+func (e *redisEngine) settle(ctx context.Context) {
+	answered := make(chan struct{})
+	e.mu.Lock()
+	e.lastPing++
+	ping := strconv.Itoa(e.lastPing)
+	if e.pubsub != nil && e.pubsub.Ping(e.ctx, ping) == nil {
+		e.pings[ping] = answered
+	} else {
+		close(answered)
+	}
+	e.mu.Unlock()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	delete(e.pings, ping)
+	e.mu.Unlock()
+}
+
+func (e *redisEngine) pong(ping string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if answered := e.pings[ping]; answered != nil {
+		close(answered)
+		delete(e.pings, ping)
+	}
+}
+
+func (e *redisEngine) maxMessage() int { return redisMaxMessage }
+
+func (e *redisEngine) close() {
+	e.cancel()
+	e.mu.Lock()
+	if e.pubsub != nil {
+		_ = e.pubsub.Close() // which ends a read
+	}
+	e.mu.Unlock()
+	_ = e.client.Close()
+	e.running.Wait()
+}

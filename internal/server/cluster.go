@@ -1,0 +1,116 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rrtcp/tcp/internal/cluster"
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+// maxSlowRequests bounds the requests of other nodes that take more than a moment: lists, and new tags.
+const maxSlowRequests = 16
+
+// modulePath begins the names of the modules that have this package: its version is the plugin's.
+const modulePath = "github.com/rrtcp/tcp"
+
+func (s *Server) initCluster() {
+	s.initialized = time.Now()
+	config := s.options.Config.Cluster
+	if config == nil {
+		return
+	}
+	s.slowRequests = make(chan struct{}, maxSlowRequests)
+	s.cluster = cluster.New(cluster.Options{
+		Config: config, Log: s.options.Log, Serve: s.serveNode, Describe: s.describeNode, Took: s.asked.Observe,
+	})
+	s.registry.watcher = s.cluster
+}
+
+func (s *Server) joinCluster() error {
+	if s.cluster == nil {
+		return nil
+	}
+	return s.cluster.Start()
+}
+
+func (s *Server) leaveCluster() {
+	if s.cluster != nil {
+		s.cluster.Stop()
+	}
+}
+
+// newUUID returns the uuid of a new connection: random, and in a cluster of version 8, which begins with the node.
+func (s *Server) newUUID() string {
+	if s.cluster == nil {
+		return uuid.NewString()
+	}
+	id, node := uuid.New(), s.cluster.Node()
+	copy(id[:], node[:])
+	const versionByte, version8 = 6, 0x80
+	id[versionByte] = id[versionByte]&0x0f | version8
+	return id.String()
+}
+
+// otherNode returns the node that the uuid of a connection names; false: it can only be this one.
+func (s *Server) otherNode(id string) (cluster.NodeID, bool) {
+	if s.cluster == nil {
+		return cluster.NodeID{}, false
+	}
+	parsed, err := uuid.Parse(id)
+	node := cluster.NodeID(parsed[:])
+	return node, err == nil && parsed.Version() == 8 && node != s.cluster.Node()
+}
+
+// describeNode is what the other nodes are told of this one.
+func (s *Server) describeNode() cluster.Info {
+	s.mu.Lock()
+	var addresses []string
+	for _, l := range s.listeners {
+		addresses = append(addresses, networkAddress(l.socket.Addr()))
+	}
+	s.mu.Unlock()
+	host, _ := os.Hostname()
+	return cluster.Info{
+		Version: pluginVersion(), Host: host, Address: strings.Join(addresses, " "), Connections: s.registry.count(), Started: s.initialized,
+	}
+}
+
+// pluginVersion is that of the module in the program; (devel) in a checkout.
+func pluginVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, module := range append(info.Deps, &info.Main) {
+		if module.Path == modulePath {
+			return module.Version
+		}
+	}
+	return ""
+}
+
+// checkSize returns an error for a body that does not go to another node: what connects the nodes has a limit, too.
+func (s *Server) checkSize(what string, body []byte) error {
+	if limit := s.cluster.MaxRequest(); limit > 0 && len(body)+maxRequestHead > limit {
+		return fmt.Errorf("tcp: %s: body: has %d bytes; want %d at most to another node: what connects the nodes takes no more",
+			what, len(body), max(0, limit-maxRequestHead))
+	}
+	return nil
+}
+
+func (s *Server) clusterMetrics() *telemetry.Cluster {
+	if s.cluster == nil {
+		return nil
+	}
+	n := s.cluster.Counters()
+	return &telemetry.Cluster{
+		Out: n.Out.Load(), In: n.In.Load(), Failed: n.Failed.Load(), Refused: n.Refused.Load(), Connected: s.cluster.IsConnected(),
+		Nodes: len(s.cluster.Members()) + 1, Subscriptions: s.cluster.Subscriptions(), Asked: &s.asked,
+	}
+}

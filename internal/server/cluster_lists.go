@@ -1,0 +1,219 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rrtcp/tcp/internal/cluster"
+)
+
+// timeFormat is RFC 3339 with milliseconds.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// broadcastToNodes is Broadcast to the connections of all nodes.
+func (s *Server) broadcastToNodes(to Selector, body []byte) (PushCounts, error) {
+	if err := s.checkSize("broadcast", body); err != nil {
+		return PushCounts{}, err
+	}
+	here, there, err := s.split(to, body)
+	if err != nil {
+		return PushCounts{}, fmt.Errorf("tcp: broadcast: %w", err)
+	}
+	n, err := s.broadcastHere(here, slices.Clone(body))
+	if err != nil {
+		return n, err
+	}
+	n.Nodes = 1
+	n.add(s.cluster.Ask(there...), there)
+	return n, nil
+}
+
+// add adds what the other nodes answer.
+func (n *PushCounts) add(answers []cluster.Answer, to []cluster.Question) {
+	reached := make(map[cluster.NodeID]bool) // false: not by all of its questions
+	for i, answer := range answers {
+		a, err := decodeAnswer(answer)
+		before, isKnown := reached[answer.Node]
+		switch {
+		case err == nil && a.Counts != nil:
+			n.Accepted += a.Counts.Accepted
+			n.Gone += a.Counts.Gone
+			n.Full += a.Counts.Full
+			reached[answer.Node] = before || !isKnown
+		case errors.Is(err, cluster.ErrGone): // it does not have the tag, or it is no more
+			n.Gone += to[i].Connections
+		default:
+			reached[answer.Node] = false
+		}
+	}
+	for _, all := range reached {
+		if all {
+			n.Nodes++
+		} else {
+			n.Unreachable++
+		}
+	}
+}
+
+// split returns what of a broadcast concerns this node, and what the others.
+func (s *Server) split(to Selector, body []byte) (here Selector, there []cluster.Question, err error) {
+	here = to
+	here.Local = true
+	request := nodeRequest{Op: opBroadcast, Server: to.Server, Tag: to.Tag}
+	if to.UUIDs == nil {
+		encoded := request.encode(body)
+		for _, member := range s.cluster.Members() {
+			there = append(there, cluster.Question{Node: member.Node, Tag: to.Tag, Request: encoded})
+		}
+		return here, there, nil
+	}
+
+	here.UUIDs = []string{}
+	byNode := make(map[cluster.NodeID][]string)
+	for i, id := range to.UUIDs {
+		if id, err = parseUUID(fmt.Sprintf("uuids[%d]", i), id); err != nil {
+			return here, nil, err
+		}
+		if node, ok := s.otherNode(id); ok {
+			byNode[node] = append(byNode[node], id)
+		} else {
+			here.UUIDs = append(here.UUIDs, id)
+		}
+	}
+	for node, ids := range byNode {
+		slices.Sort(ids)
+		for ids = slices.Compact(ids); len(ids) > 0; {
+			some := min(len(ids), s.maxUUIDs(body))
+			request.UUIDs = ids[:some]
+			there = append(there, cluster.Question{Node: node, Connections: some, Request: request.encode(body)})
+			ids = ids[some:]
+		}
+	}
+	return here, there, nil
+}
+
+// maxUUIDs is how many uuids go into one request beside a body.
+func (s *Server) maxUUIDs(body []byte) int {
+	const each = len(`"7f4df7c5-1f0e-4a2e-9a1e-6a4d5b3c2b1a",`)
+	room := s.cluster.MaxRequest() - maxRequestHead - len(body)
+	return min(max(room/each, 1), 10_000)
+}
+
+// connectionsOfNodes is Connections of all nodes: their uuids begin with the node, so that one node comes after the other.
+func (s *Server) connectionsOfNodes(q ConnectionQuery) (page ConnectionPage, err error) {
+	page.Connections = []Connection{}
+	limit := q.Limit
+	for _, node := range s.nodesFrom(q.After) {
+		q.Limit = max(limit-len(page.Connections), 1) // behind a full page: to know whether there is another one
+		of, err := s.connectionsOf(node, q)
+		switch {
+		case errors.Is(err, cluster.ErrGone):
+		case err != nil:
+			page.Unreachable++
+		case len(page.Connections) < limit:
+			page.Connections = append(page.Connections, of.Connections...)
+			if of.Next != "" {
+				page.Next = of.Next
+				return page, nil
+			}
+		case len(of.Connections) > 0:
+			page.Next = page.Connections[limit-1].UUID
+			return page, nil
+		}
+	}
+	return page, nil
+}
+
+// nodesFrom returns the nodes, this one among them, that may have connections behind a uuid, in order.
+func (s *Server) nodesFrom(after string) (nodes []cluster.NodeID) {
+	nodes = append(nodes, s.cluster.Node())
+	for _, member := range s.cluster.Members() {
+		nodes = append(nodes, member.Node)
+	}
+	slices.SortFunc(nodes, func(a, b cluster.NodeID) int { return slices.Compare(a[:], b[:]) })
+	first := strings.ReplaceAll(after, "-", "")
+	return slices.DeleteFunc(nodes, func(node cluster.NodeID) bool { return after != "" && node.String() < first[:len(node.String())] })
+}
+
+func (s *Server) connectionsOf(node cluster.NodeID, q ConnectionQuery) (ConnectionPage, error) {
+	if node == s.cluster.Node() {
+		return s.connectionsHere(q), nil
+	}
+	a, err := s.ask(node, nodeRequest{Op: opConnections, Query: &q}, nil)
+	if err != nil || a.Page == nil {
+		return ConnectionPage{}, errors.Join(err, errMissing(a.Page == nil))
+	}
+	return *a.Page, nil
+}
+
+func errMissing(missing bool) error {
+	if missing {
+		return errRequest
+	}
+	return nil
+}
+
+// statsOfNodes is the sum of all nodes, and the parts of it.
+func (s *Server) statsOfNodes() Stats {
+	here := s.statsHere()
+	sum := here
+	sum.Servers = maps.Clone(here.Servers)
+	sum.Nodes = map[string]Stats{s.cluster.Node().String(): here}
+	var questions []cluster.Question
+	request := nodeRequest{Op: opStats}.encode(nil)
+	for _, member := range s.cluster.Members() {
+		questions = append(questions, cluster.Question{Node: member.Node, Request: request})
+	}
+	for _, answer := range s.cluster.Ask(questions...) {
+		a, err := decodeAnswer(answer)
+		if err != nil || a.Stats == nil {
+			sum.Unreachable++
+			continue
+		}
+		sum.Nodes[answer.Node.String()] = *a.Stats
+		sum.add(*a.Stats)
+	}
+	return sum
+}
+
+func (s *Stats) add(more Stats) {
+	s.Connections += more.Connections
+	for name, n := range more.Servers {
+		s.Servers[name] += n
+	}
+	s.Tags += more.Tags
+	s.ExchangesWaiting += more.ExchangesWaiting
+	s.BufferedBytes += more.BufferedBytes
+	s.MemoryLimit += more.MemoryLimit
+	s.Pushes.Accepted += more.Pushes.Accepted
+	s.Pushes.Gone += more.Pushes.Gone
+	s.Pushes.Full += more.Pushes.Full
+}
+
+// Nodes lists the nodes of the cluster; without one this node alone.
+func (s *Server) Nodes() NodeList {
+	now := time.Now()
+	self := nodeOf("", s.describeNode(), now)
+	self.Self = true
+	if s.cluster == nil {
+		return NodeList{Nodes: []Node{self}}
+	}
+	self.Node = s.cluster.Node().String()
+	list := NodeList{Nodes: []Node{self}, Connected: s.cluster.IsConnected()}
+	for _, member := range s.cluster.Members() {
+		list.Nodes = append(list.Nodes, nodeOf(member.Node.String(), member.Info, member.Heard))
+	}
+	slices.SortFunc(list.Nodes, func(a, b Node) int { return strings.Compare(a.Node, b.Node) })
+	return list
+}
+
+func nodeOf(id string, info cluster.Info, heard time.Time) Node {
+	return Node{
+		Node: id, Version: info.Version, Host: info.Host, Address: info.Address, Connections: info.Connections,
+		Uptime: int64(time.Since(info.Started).Seconds()), LastHeard: heard.UTC().Format(timeFormat),
+	}
+}

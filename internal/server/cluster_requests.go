@@ -1,0 +1,188 @@
+package server
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/rrtcp/tcp/internal/cluster"
+	"github.com/rrtcp/tcp/internal/stream"
+)
+
+// What a node asks of another.
+const (
+	opWrite       = "write"
+	opClose       = "close"
+	opTag         = "tag"
+	opBroadcast   = "broadcast"
+	opConnections = "connections"
+	opStats       = "stats"
+)
+
+// nodeRequest is what stands before the body of a request, in JSON.
+type nodeRequest struct {
+	Op     string           `json:"op"`
+	UUID   string           `json:"uuid,omitempty"`
+	Close  bool             `json:"close,omitempty"`
+	Add    []string         `json:"add,omitempty"`
+	Remove []string         `json:"remove,omitempty"`
+	Server string           `json:"server,omitempty"`
+	UUIDs  []string         `json:"uuids,omitempty"`
+	Tag    string           `json:"tag,omitempty"`
+	Query  *ConnectionQuery `json:"query,omitempty"`
+}
+
+// nodeAnswer is the answer, in JSON.
+type nodeAnswer struct {
+	Result PushResult      `json:"result,omitempty"`
+	Counts *PushCounts     `json:"counts,omitempty"`
+	Page   *ConnectionPage `json:"page,omitempty"`
+	Stats  *Stats          `json:"stats,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+// maxRequestHead is what a request has besides its body at most, but for a broadcast's uuids.
+const maxRequestHead = 1024
+
+var errRequest = errors.New("is no request")
+
+// encode returns the length of the JSON, the JSON, and the body.
+func (r nodeRequest) encode(body []byte) []byte {
+	head, _ := json.Marshal(r) // texts and numbers can't fail
+	b := binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen32+len(head)+len(body)), uint64(len(head)))
+	return append(append(b, head...), body...)
+}
+
+func decodeRequest(b []byte) (r nodeRequest, body []byte, err error) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return r, nil, errRequest
+	}
+	end := n + int(size) //nolint:gosec // it is less than len(b)
+	return r, b[end:], json.Unmarshal(b[n:end], &r)
+}
+
+func (a nodeAnswer) encode() []byte {
+	b, _ := json.Marshal(a) // texts and numbers can't fail
+	return b
+}
+
+// decodeAnswer returns what another node has answered.
+func decodeAnswer(from cluster.Answer) (a nodeAnswer, err error) {
+	if from.Err != nil {
+		return a, from.Err
+	}
+	if err := json.Unmarshal(from.Body, &a); err != nil {
+		return a, fmt.Errorf("%w: %w", cluster.ErrUnreachable, err)
+	}
+	if a.Error != "" {
+		return a, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+// serveNode does what another node asks. It does not wait.
+func (s *Server) serveNode(request []byte, answer func([]byte)) {
+	r, body, err := decodeRequest(request)
+	if err != nil {
+		answer(nil)
+		return
+	}
+	id, _ := canonicalUUID(r.UUID)
+	switch r.Op {
+	case opWrite:
+		answer(nodeAnswer{Result: s.writeHere(id, body, r.Close)}.encode())
+	case opClose:
+		s.closeHere(id)
+		answer(nodeAnswer{Result: stream.PushAccepted}.encode())
+	case opBroadcast:
+		n, err := s.broadcastHere(Selector{Server: r.Server, UUIDs: r.UUIDs, Tag: r.Tag, Local: true}, body)
+		answer(nodeAnswer{Counts: &n, Error: textOf(err)}.encode())
+	case opTag, opConnections, opStats:
+		s.serveSlow(r, answer)
+	default:
+		answer(nil)
+	}
+}
+
+// serveSlow is serveNode for what takes a moment.
+func (s *Server) serveSlow(r nodeRequest, answer func([]byte)) {
+	select {
+	case s.slowRequests <- struct{}{}:
+	default:
+		answer(nil)
+		return
+	}
+	go func() { // ends with its list, or the timeout of tags
+		defer func() { <-s.slowRequests }()
+		switch {
+		case r.Op == opTag:
+			result, err := s.tag(r.UUID, r.Add, r.Remove, true)
+			answer(nodeAnswer{Result: result, Error: textOf(err)}.encode())
+		case r.Op == opStats:
+			stats := s.statsHere()
+			answer(nodeAnswer{Stats: &stats}.encode())
+		case r.Query != nil:
+			answer(s.encodePage(*r.Query))
+		default:
+			answer(nil)
+		}
+	}()
+}
+
+// encodePage makes the page shorter where it is too large for a message.
+func (s *Server) encodePage(q ConnectionQuery) []byte {
+	for {
+		page := s.connectionsHere(q)
+		b := nodeAnswer{Page: &page}.encode()
+		if limit := s.cluster.MaxRequest(); limit == 0 || len(b) <= limit || q.Limit <= 1 {
+			return b
+		}
+		q.Limit /= 2
+	}
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// ask asks one node.
+func (s *Server) ask(node cluster.NodeID, r nodeRequest, body []byte) (nodeAnswer, error) {
+	return decodeAnswer(s.cluster.Ask(cluster.Question{Node: node, Request: r.encode(body)})[0])
+}
+
+// resultOf is the result of a push to another node; what is no result is an error of that node's.
+func resultOf(a nodeAnswer, err error) (PushResult, error) {
+	switch {
+	case errors.Is(err, cluster.ErrGone):
+		return stream.PushGone, nil
+	case errors.Is(err, cluster.ErrFull):
+		return stream.PushFull, nil
+	case errors.Is(err, cluster.ErrUnreachable):
+		return PushUnreachable, nil
+	}
+	return a.Result, err
+}
+
+func (s *Server) writeAt(node cluster.NodeID, id string, body []byte, last bool) (PushResult, error) {
+	if err := s.checkSize("write", body); err != nil {
+		return "", err
+	}
+	return resultOf(s.ask(node, nodeRequest{Op: opWrite, UUID: id, Close: last}, body))
+}
+
+func (s *Server) tagAt(node cluster.NodeID, id string, add, remove []string) (PushResult, error) {
+	return resultOf(s.ask(node, nodeRequest{Op: opTag, UUID: id, Add: add, Remove: remove}, nil))
+}
+
+func (s *Server) closeAt(node cluster.NodeID, id string) error {
+	_, err := s.ask(node, nodeRequest{Op: opClose, UUID: id}, nil)
+	if err != nil && !errors.Is(err, cluster.ErrGone) {
+		return fmt.Errorf("tcp: close %s: %s: %w", id, PushUnreachable, err)
+	}
+	return nil
+}

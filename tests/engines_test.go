@@ -1,0 +1,118 @@
+package tests
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// clusterEngine is a NATS or a Redis that connects nodes.
+type clusterEngine struct {
+	t       *testing.T
+	name    string
+	address string
+	cmd     *exec.Cmd
+}
+
+// withEngines runs a test with NATS and with Redis.
+func withEngines(t *testing.T, test func(t *testing.T, e *clusterEngine)) {
+	t.Parallel()
+	for _, name := range []string{"nats", "redis"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, startEngine(t, name))
+		})
+	}
+}
+
+func newEngine(t *testing.T, name string) *clusterEngine {
+	t.Helper()
+	installed(t, name+"-server")
+	e := &clusterEngine{t: t, name: name, address: freePort(t)}
+	t.Cleanup(e.kill)
+	return e
+}
+
+func startEngine(t *testing.T, name string) *clusterEngine {
+	t.Helper()
+	e := newEngine(t, name)
+	e.start()
+	return e
+}
+
+// start starts the engine, at the address that it had before, and waits until it listens.
+func (e *clusterEngine) start() {
+	e.t.Helper()
+	host, port, err := net.SplitHostPort(e.address)
+	require.NoError(e.t, err)
+	args := []string{"-a", host, "-p", port}
+	if e.name == "redis" {
+		args = []string{"--bind", host, "--port", port, "--save", "", "--dir", shortDir(e.t)}
+	}
+	e.cmd = exec.Command(e.name+"-server", args...)
+	e.cmd.Env = append(os.Environ(), "LC_ALL=C")
+	require.NoError(e.t, e.cmd.Start())
+	eventually(e.t, e.name+" listens", func() bool {
+		conn, err := net.Dial("tcp", e.address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// kill ends the engine with a SIGKILL.
+func (e *clusterEngine) kill() {
+	if e.cmd != nil {
+		_ = e.cmd.Process.Kill()
+		_ = e.cmd.Wait()
+		e.cmd = nil
+	}
+}
+
+// config is the section cluster that uses the engine, by the address given.
+func (e *clusterEngine) config(address string) string {
+	if e.name == "redis" {
+		return fmt.Sprintf(`{redis: {addrs: [%q]}}`, address)
+	}
+	return fmt.Sprintf(`{nats: {addr: %q}}`, address)
+}
+
+// node starts a RoadRunner that uses the engine.
+func (e *clusterEngine) node() *host {
+	e.t.Helper()
+	return e.nodeVia(e.address)
+}
+
+func (e *clusterEngine) nodeVia(address string) *host {
+	e.t.Helper()
+	return start(e.t, `
+tcp:
+  cluster: `+e.config(address)+`
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 1}
+`, "connected=hello")
+}
+
+// nodesOf starts so many RoadRunners and waits until each knows all.
+func (e *clusterEngine) nodesOf(n int) []*host {
+	e.t.Helper()
+	nodes := make([]*host, n)
+	for i := range nodes {
+		nodes[i] = e.node()
+	}
+	awaitNodes(nodes...)
+	return nodes
+}
+
+// awaitNodes waits until all know each other.
+func awaitNodes(nodes ...*host) {
+	for _, h := range nodes {
+		h.t.Helper()
+		eventually(h.t, "all nodes are there", func() bool { return len(h.nodes().Nodes) == len(nodes) })
+	}
+}
