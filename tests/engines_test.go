@@ -15,6 +15,7 @@ type clusterEngine struct {
 	t       *testing.T
 	name    string
 	address string
+	args    []string // more of them
 	cmd     *exec.Cmd
 }
 
@@ -53,7 +54,7 @@ func (e *clusterEngine) start() {
 	if e.name == "redis" {
 		args = []string{"--bind", host, "--port", port, "--save", "", "--dir", shortDir(e.t)}
 	}
-	e.cmd = exec.Command(e.name+"-server", args...)
+	e.cmd = exec.Command(e.name+"-server", append(args, e.args...)...)
 	e.cmd.Env = append(os.Environ(), "LC_ALL=C")
 	require.NoError(e.t, e.cmd.Start())
 	eventually(e.t, e.name+" listens", func() bool {

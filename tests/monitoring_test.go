@@ -31,6 +31,7 @@ func TestPromtool(t *testing.T) {
 			ours.WriteString(line)
 		}
 	}
+	require.NotContains(t, ours.String(), "rr_tcp_cluster_", "this node is alone")
 	promtool(t, ours.String(), "check", "metrics")
 	promtool(t, "", "check", "rules", repository+"/examples/monitoring/alerts.yaml")
 	promtool(t, "", "test", "rules", repository+"/tests/monitoring/alerts_test.yaml")
@@ -98,7 +99,7 @@ func TestDashboardInputs(t *testing.T) {
 // Whatever dashboard, alerts and docs name is there, and the former show all there is.
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
-	h := startObserved(t, openAndLimited)
+	h := startObserved(t, strings.Replace(openAndLimited, "tcp:\n", "tcp:\n  cluster: {redis: {addrs: [\"127.0.0.1:1\"]}}\n", 1))
 	require.Equal(t, "x", h.dial("echo").ask("x"))
 	scrape := h.scrape()
 	name := regexp.MustCompile(`\brr_tcp_\w+`)

@@ -291,16 +291,10 @@ func throng(args []string) int {
 	return 0
 }
 
-func TestBroadcastToTenThousand(t *testing.T) { // not in parallel: it takes all there is
-	const readers, deaf = 9800, 200
-	h := startPlain(t, `
-tcp:
-  write_timeout: 60s
-  memory_limit: "1GB"
-  servers: {echo: {addr: "127.0.0.1:0", events: [DATA]}, deaf: {addr: "127.0.0.1:0", events: [DATA]}}
-  pool: {num_workers: 1}
-`)
-	many := exec.Command(buildWorker(t), h.addr("echo").String()+","+h.addr("deaf").String(), fmt.Sprint(readers), fmt.Sprint(deaf))
+// startThrong starts a throng and waits until it is connected. The result is what it says next.
+func startThrong(t *testing.T, addresses string, readers, deaf int) *bufio.Scanner {
+	t.Helper()
+	many := exec.Command(buildWorker(t), addresses, fmt.Sprint(readers), fmt.Sprint(deaf))
 	many.Env = append(os.Environ(), "RRTCP_THRONG=1")
 	in, err := many.StdinPipe()
 	require.NoError(t, err)
@@ -311,6 +305,19 @@ tcp:
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
 	require.Equal(t, "connected", lines.Text())
+	return lines
+}
+
+func TestBroadcastToTenThousand(t *testing.T) { // not in parallel: it takes all there is
+	const readers, deaf = 9800, 200
+	h := startPlain(t, `
+tcp:
+  write_timeout: 60s
+  memory_limit: "1GB"
+  servers: {echo: {addr: "127.0.0.1:0", events: [DATA]}, deaf: {addr: "127.0.0.1:0", events: [DATA]}}
+  pool: {num_workers: 1}
+`)
+	lines := startThrong(t, h.addr("echo").String()+","+h.addr("deaf").String(), readers, deaf)
 	eventually(t, "all are accepted", func() bool { return h.stats().Connections == readers+deaf })
 
 	body := pattern(1 << 20)

@@ -95,7 +95,7 @@ func TestCheckRelease(t *testing.T) {
 		"schema.json":                func(s string) string { return other.ReplaceAllString(s, "77.0.0") },
 		"CHANGELOG.md":               func(s string) string { return strings.Replace(s, "## "+version+" - ", "## "+version+", ", 1) },
 		"README.md":                  func(s string) string { return s + "\ngo get github.com/rrtcp/tcp@v77.0.0\n" },
-		"docs/push.md":                func(s string) string { return s + "\ndocker run ghcr.io/rrtcp/rrtcp:77.0.0\n" },
+		"docs/push.md":               func(s string) string { return s + "\ndocker run ghcr.io/rrtcp/rrtcp:77.0.0\n" },
 	} {
 		content, err := os.ReadFile(filepath.Join(copied, path))
 		require.NoError(t, err)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -39,7 +40,9 @@ func (c *Cluster) Ask(questions ...Question) []Answer {
 		select {
 		case <-a.done:
 		case <-timer.C:
-			c.calls.fail(ErrUnreachable, asked[i:])
+			for _, late := range asked[i:] {
+				c.finish(late.id, nil, ErrUnreachable)
+			}
 			timer.Reset(0) // for what is left, which is done
 			<-a.done
 		}
@@ -69,10 +72,8 @@ func (c *Cluster) ask(q Question, deadline time.Time) *call {
 
 // finish ends a call, if it is still open.
 func (c *Cluster) finish(id uint64, body []byte, err error) {
-	if err != nil && c.calls.finish(id, nil, err) {
+	if c.calls.finish(id, body, err) && err != nil && !errors.Is(err, ErrGone) {
 		c.counters.Failed.Add(1)
-	} else if err == nil {
-		c.calls.finish(id, body, nil)
 	}
 }
 
@@ -80,15 +81,17 @@ func (c *Cluster) finish(id uint64, body []byte, err error) {
 // the engine, as may all of them when this one has just found it again: they are no reason to say that its connections are closed.
 func (c *Cluster) nobody(id uint64) {
 	node, tag, ok := c.calls.find(id)
-	switch {
-	case !ok:
-	case tag != "":
-		c.calls.finish(id, nil, ErrGone)
-	case c.members.nobodyAt(node) || c.connectedFor() < settleTime:
-		c.finish(id, nil, ErrUnreachable)
-	default:
-		c.calls.finish(id, nil, ErrGone)
+	if !ok {
+		return
 	}
+	err := ErrGone
+	if tag == "" {
+		isMember, hasLeft := c.members.nobodyAt(node)
+		if isMember || !hasLeft && c.connectedFor() < settleTime {
+			err = ErrUnreachable
+		}
+	}
+	c.finish(id, nil, err)
 }
 
 func (c *Cluster) failed(id uint64) { c.finish(id, nil, ErrUnreachable) }
@@ -145,12 +148,6 @@ func (c *calls) finish(id uint64, body []byte, err error) bool {
 	return true
 }
 
-func (c *calls) fail(err error, some []*call) {
-	for _, a := range some {
-		c.finish(a.id, nil, err)
-	}
-}
-
 // failAll ends all calls: the engine is lost, and what was published may be, too.
 func (c *calls) failAll() {
 	c.mu.Lock()
@@ -159,5 +156,7 @@ func (c *calls) failAll() {
 		all = append(all, a)
 	}
 	c.mu.Unlock()
-	c.fail(ErrUnreachable, all)
+	for _, a := range all {
+		c.finish(a.id, nil, ErrUnreachable)
+	}
 }

@@ -54,6 +54,7 @@ type Cluster struct {
 	mu        sync.Mutex
 	connected time.Time // zero: the engine can't be reached
 	reported  bool      // a state was logged
+	troubled  time.Time // when trouble was logged last
 	stopping  bool
 
 	ctx     context.Context
@@ -152,6 +153,21 @@ func (c *Cluster) down(err error) {
 		c.Log.Warn("cluster: the engine can't be reached; trying on, other nodes are unreachable", slog.Any("error", err))
 	}
 	c.calls.failAll()
+}
+
+// troubleInterval is how often what the engine refuses is logged at most.
+const troubleInterval = time.Minute
+
+func (c *Cluster) trouble(err error) {
+	c.mu.Lock()
+	due := time.Since(c.troubled) > troubleInterval
+	if due {
+		c.troubled = time.Now()
+	}
+	c.mu.Unlock()
+	if due {
+		c.Log.Warn("cluster: the engine refuses something", slog.Any("error", err))
+	}
 }
 
 // changeState reports whether the state is another one than before.

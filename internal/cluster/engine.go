@@ -21,8 +21,9 @@ type engine interface {
 
 // receiver is told by an engine what happens.
 type receiver interface {
-	up(server string) // the engine can be reached: call it as often as it is so
-	down(err error)   // it can't
+	up(server string)  // the engine can be reached: call it as often as it is so
+	down(err error)    // it can't
+	trouble(err error) // it can, but refuses something
 	// received is told a message, whose bytes it keeps; for one subject in their order.
 	received(message []byte)
 	// nobody is told that nobody was subscribed to the subject of a message.

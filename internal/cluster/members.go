@@ -47,6 +47,7 @@ type members struct {
 type member struct {
 	Member
 	nobody bool // it was not subscribed when it was asked last; false as soon as it is heard
+	left   bool // it has said so: it is no member, but kept for forgetAfter
 }
 
 // Members returns the other nodes in the order of their ids.
@@ -56,21 +57,21 @@ func (c *Cluster) Members() []Member {
 	defer m.mu.Unlock()
 	list := make([]Member, 0, len(m.all))
 	for _, member := range m.all {
-		list = append(list, member.Member)
+		if !member.left {
+			list = append(list, member.Member)
+		}
 	}
 	slices.SortFunc(list, func(a, b Member) int { return slices.Compare(a.Node[:], b.Node[:]) })
 	return list
 }
 
-// heard notes that a node is there; false: it is not known yet.
-func (m *members) heard(node NodeID) bool {
+// heard notes that a node is there.
+func (m *members) heard(node NodeID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := m.all[node]
-	if known != nil {
+	if known := m.all[node]; known != nil && !known.left {
 		known.Heard, known.nobody = time.Now(), false
 	}
-	return known != nil
 }
 
 // put notes what a node says of itself; true: it is new.
@@ -80,18 +81,21 @@ func (m *members) put(node NodeID, info Info) bool {
 	if m.all == nil {
 		m.all = make(map[NodeID]*member)
 	}
-	_, known := m.all[node]
+	known := m.all[node]
 	m.all[node] = &member{Member: Member{node, info, time.Now()}}
-	return !known
+	return known == nil || known.left
 }
 
-// remove reports whether the node was one.
-func (m *members) remove(node NodeID) bool {
+// leave notes that a node has said that it leaves; false: it was not known.
+func (m *members) leave(node NodeID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, known := m.all[node]
-	delete(m.all, node)
-	return known
+	known := m.all[node]
+	if known == nil || known.left {
+		return false
+	}
+	known.left, known.Heard = true, time.Now()
+	return true
 }
 
 // isSilent reports whether the node is known, but was not heard lately.
@@ -99,27 +103,31 @@ func (m *members) isSilent(node NodeID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.all[node]
-	return known != nil && (known.nobody || time.Since(known.Heard) > silentAfter)
+	return known != nil && !known.left && (known.nobody || time.Since(known.Heard) > silentAfter)
 }
 
-// nobodyAt notes that a node is not subscribed, and reports whether it is known.
-func (m *members) nobodyAt(node NodeID) bool {
+// nobodyAt notes that a node is not subscribed. It may come back if it is one and has not left.
+func (m *members) nobodyAt(node NodeID) (isMember, hasLeft bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.all[node]
-	if known != nil {
-		known.nobody = true
+	if known == nil {
+		return false, false
 	}
-	return known != nil
+	known.nobody = true
+	return !known.left, known.left
 }
 
-// forget removes the nodes that were not heard for long, and returns them.
+// forget removes the nodes that were not heard for long, and returns those that had not left.
 func (m *members) forget() (lost []NodeID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for node, known := range m.all {
-		if time.Since(known.Heard) > forgetAfter {
-			delete(m.all, node)
+		if time.Since(known.Heard) <= forgetAfter {
+			continue
+		}
+		delete(m.all, node)
+		if !known.left {
 			lost = append(lost, node)
 		}
 	}

@@ -56,9 +56,9 @@ func (e *natsEngine) options() ([]nats.Option, error) {
 	o := []nats.Option{
 		nats.Name("rrtcp"), nats.NoEcho(), nats.Timeout(natsDialTimeout), nats.FlusherTimeout(e.timeout),
 		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(2), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
-		nats.CustomReconnectDelay(backOff), nats.IgnoreAuthErrorAbort(), nats.RetryOnFailedConnect(!e.required),
+		nats.CustomReconnectDelay(backOff), nats.IgnoreAuthErrorAbort(),
 		nats.ConnectHandler(e.connected), nats.ReconnectHandler(e.connected), nats.DisconnectErrHandler(e.disconnected),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // which would write to standard error
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { e.to.trouble(err) }),
 	}
 	switch {
 	case c.User != "":
@@ -90,8 +90,11 @@ func (e *natsEngine) start() error {
 	if err != nil {
 		return err
 	}
-	conn, err := nats.Connect(e.config.Addr, options...)
-	if err != nil {
+	conn, failure := nats.Connect(e.config.Addr, options...)
+	if failure != nil && !e.required { // a client that retries does not say why
+		conn, err = nats.Connect(e.config.Addr, append(options, nats.RetryOnFailedConnect(true))...)
+	}
+	if err = firstError(err, failure); conn == nil {
 		return fmt.Errorf("nats: %w", err)
 	}
 	e.conn = conn
@@ -107,8 +110,8 @@ func (e *natsEngine) start() error {
 		return fmt.Errorf("nats: %w", err)
 	}
 	go e.hearTags() // ends with close
-	if !conn.IsConnected() {
-		go e.to.down(nats.ErrNoServers) // Start, which waits, holds a lock
+	if failure != nil && !conn.IsConnected() {
+		go e.to.down(failure) // Start, which waits, holds a lock
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func (c *Cluster) received(message []byte) {
 		c.ignore(!c.metNode(h.from, body))
 		return
 	case kindBye:
-		if c.members.remove(h.from) {
+		if c.members.leave(h.from) {
 			c.Log.Info("cluster: a node has left", slog.String("node", h.from.String()))
 		}
 		return

@@ -176,6 +176,9 @@ func (e *redisEngine) publish(batch []outgoing) {
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, m := range batch {
 		receivers, err := published[i].Result()
+		if refused := redis.Error(nil); errors.As(err, &refused) {
+			e.to.trouble(err)
+		}
 		switch {
 		case m.call == 0:
 		case err != nil:

@@ -32,11 +32,23 @@ func (s *Server) initCluster() {
 	s.registry.watcher = s.cluster
 }
 
-func (s *Server) joinCluster() error {
+// joinCluster is told where this node listens.
+func (s *Server) joinCluster(listeners []*listener) error {
 	if s.cluster == nil {
 		return nil
 	}
+	s.mu.Lock()
+	s.addresses = addressesOf(listeners)
+	s.mu.Unlock()
 	return s.cluster.Start()
+}
+
+func addressesOf(listeners []*listener) string {
+	var addresses []string
+	for _, l := range listeners {
+		addresses = append(addresses, networkAddress(l.socket.Addr()))
+	}
+	return strings.Join(addresses, " ")
 }
 
 func (s *Server) leaveCluster() {
@@ -70,14 +82,14 @@ func (s *Server) otherNode(id string) (cluster.NodeID, bool) {
 // describeNode is what the other nodes are told of this one.
 func (s *Server) describeNode() cluster.Info {
 	s.mu.Lock()
-	var addresses []string
-	for _, l := range s.listeners {
-		addresses = append(addresses, networkAddress(l.socket.Addr()))
+	addresses := s.addresses
+	if s.cluster == nil {
+		addresses = addressesOf(s.listeners)
 	}
 	s.mu.Unlock()
 	host, _ := os.Hostname()
 	return cluster.Info{
-		Version: pluginVersion(), Host: host, Address: strings.Join(addresses, " "), Connections: s.registry.count(), Started: s.initialized,
+		Version: pluginVersion(), Host: host, Address: addresses, Connections: s.registry.count(), Started: s.initialized,
 	}
 }
 

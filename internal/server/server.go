@@ -79,6 +79,7 @@ type Server struct {
 	listeners  []*listener
 	dispatcher *dispatch.Dispatcher // nil until Serve has a pool
 	stopping   bool
+	addresses  string // where a node of a cluster listens
 }
 
 // Init prepares s for Serve.
@@ -129,7 +130,7 @@ func (s *Server) start(errCh chan<- error) error {
 	if err != nil {
 		return err
 	}
-	if err := s.joinCluster(); err != nil {
+	if err := s.joinCluster(listeners); err != nil {
 		closeAll(listeners)
 		return err
 	}

@@ -107,7 +107,7 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 		Config: Config{
 			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MaxHandshakes: ptr(-4), MemoryLimit: "much", Bulk: &Bulk{MaxEvents: 1, MaxBytes: "x"},
 			Cluster: &Cluster{},
-			Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", MaxConnectionsPerIP: ptr(-2)},
+			Limits:  Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", MaxConnectionsPerIP: ptr(-2)},
 			Servers: map[string]*Server{
 				"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
 				"one":   {Addr: "tcp://127.0.0.1:25", Limits: Limits{IdleTimeout: ptr(-time.Second), MaxPacketSize: "4 MX"}},

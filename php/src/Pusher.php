@@ -100,6 +100,16 @@ final class Pusher
     }
 
     /**
+     * The nodes of the cluster; without one this node alone.
+     *
+     * @return list<Node>
+     */
+    public function nodes(): array
+    {
+        return array_map(Node::fromArray(...), array_values($this->rpc->call('tcp.Nodes', true)['nodes'] ?? []));
+    }
+
+    /**
      * @param array<string, mixed> $selectors
      *
      * @return array<string, mixed>

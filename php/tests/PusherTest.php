@@ -75,4 +75,26 @@ final class PusherTest extends TestCase
         ]);
         self::assertSame([['tcp.Stats', true]], $rpc->calls);
     }
+
+    public function testNodes(): void
+    {
+        $rpc = new FakeRPC(['connected' => true, 'nodes' => [[
+            'node' => '0102030405ff', 'self' => true, 'version' => 'v1.0.0', 'host' => 'web-1',
+            'address' => 'tcp://[::]:7000', 'connections' => 3, 'uptime' => 60, 'last_heard' => '2026-01-02T03:04:05.678Z',
+        ]]]);
+        [$node] = (new Pusher($rpc))->nodes();
+        self::assertSame(['0102030405ff', true, 3, '05.678'], [
+            $node->id, $node->self, $node->connections, $node->lastHeard->format('s.v'),
+        ]);
+        self::assertSame([['tcp.Nodes', true]], $rpc->calls);
+    }
+
+    public function testUnreachable(): void
+    {
+        $answer = ['accepted' => 1, 'gone' => 0, 'full' => 0, 'nodes' => 2, 'unreachable' => 1];
+        $pusher = new Pusher(new FakeRPC('unreachable', $answer));
+        self::assertSame(PushResult::Unreachable, $pusher->write('u', 'x'));
+        $counts = $pusher->broadcast('x', tag: 't');
+        self::assertSame([1, 2, 1], [$counts->accepted, $counts->nodes, $counts->unreachable]);
+    }
 }

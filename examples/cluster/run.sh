@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The engine, two nodes, and HAProxy in front of them: "run.sh nats" or "run.sh redis". Ctrl-C ends all of them.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+engine=${1:-nats}
+export FRONT=${FRONT:-127.0.0.1:7000} NODE1=${NODE1:-127.0.0.1:7001} NODE2=${NODE2:-127.0.0.1:7002}
+trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+trap 'exit 0' INT TERM
+
+case $engine in
+nats)
+    export ENGINE=${ENGINE:-127.0.0.1:4222}
+    nats-server -a "${ENGINE%:*}" -p "${ENGINE##*:}" &
+    ;;
+redis)
+    export ENGINE=${ENGINE:-127.0.0.1:6379}
+    redis-server --bind "${ENGINE%:*}" --port "${ENGINE##*:}" --save "" &
+    ;;
+*)
+    echo "run.sh nats, or run.sh redis" >&2
+    exit 2
+    ;;
+esac
+CHAT=$NODE1 RPC=${RPC1:-127.0.0.1:6001} rr serve -c "$engine.rr.yaml" &
+CHAT=$NODE2 RPC=${RPC2:-127.0.0.1:6002} rr serve -c "$engine.rr.yaml" &
+haproxy -f haproxy.cfg &
+wait -n

@@ -1,0 +1,296 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/rrtcp/tcp/internal/logtest"
+	"github.com/rrtcp/tcp/internal/settings"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 2 * time.Minute
+
+// bus is an engine in memory.
+type bus struct {
+	mu    sync.Mutex
+	nodes map[string][]*busNode // by subject
+	stuck chan struct{}         // if not nil: publish waits until it is closed
+	heard []outgoing            // what was published
+}
+
+// busNode is one node's part of a bus.
+type busNode struct {
+	bus *bus
+	to  receiver
+}
+
+func (n *busNode) start() error { go n.to.up("bus"); return nil }
+
+func (n *busNode) publish(batch []outgoing) {
+	n.bus.mu.Lock()
+	stuck := n.bus.stuck
+	n.bus.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
+	for _, m := range batch {
+		n.bus.mu.Lock()
+		n.bus.heard = append(n.bus.heard, outgoing{subject: m.subject, message: slices.Clone(m.message), call: m.call})
+		nodes := slices.Clone(n.bus.nodes[m.subject])
+		n.bus.mu.Unlock()
+		for _, node := range nodes {
+			node.to.received(slices.Clone(m.message))
+		}
+		if len(nodes) == 0 && m.call != 0 {
+			n.to.nobody(m.call)
+		}
+	}
+}
+
+func (n *busNode) subscribe(subjects []string) {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	for _, s := range subjects {
+		n.bus.nodes[s] = append(n.bus.nodes[s], n)
+	}
+}
+
+func (n *busNode) unsubscribe(subjects []string) {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	for _, s := range subjects {
+		n.bus.nodes[s] = slices.DeleteFunc(n.bus.nodes[s], func(other *busNode) bool { return other == n })
+	}
+}
+
+func (n *busNode) settle(context.Context) {}
+func (n *busNode) maxMessage() int        { return 1000 }
+
+func (n *busNode) close() {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	for s := range n.bus.nodes {
+		n.bus.nodes[s] = slices.DeleteFunc(n.bus.nodes[s], func(other *busNode) bool { return other == n })
+	}
+}
+
+func newBus() *bus { return &bus{nodes: make(map[string][]*busNode)} }
+
+// join starts a node that answers with what it is asked, unless serve is given.
+func (b *bus) join(t *testing.T, name string, timeout time.Duration, serve func([]byte, func([]byte))) (*Cluster, *logtest.Log) {
+	t.Helper()
+	log, logs := logtest.New(slog.LevelInfo)
+	if serve == nil {
+		serve = func(request []byte, answer func([]byte)) { answer(request) }
+	}
+	config := &settings.Cluster{Name: "test", Node: name, Timeout: &timeout, Redis: &settings.Redis{Addrs: []string{"127.0.0.1:1"}}}
+	c := New(Options{
+		Config: config, Log: log, Serve: serve, Took: func(time.Duration) {},
+		Describe: func() Info { return Info{Address: name} },
+	})
+	c.engine.close()
+	c.engine = &busNode{b, c}
+	require.NoError(t, c.Start())
+	t.Cleanup(c.Stop)
+	require.Eventually(t, c.IsConnected, patience, time.Millisecond)
+	return c, logs
+}
+
+// know waits until each of the nodes knows the others.
+func know(t *testing.T, nodes ...*Cluster) {
+	t.Helper()
+	for _, c := range nodes {
+		require.Eventually(t, func() bool { return len(c.Members()) == len(nodes)-1 }, patience, time.Millisecond)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	two, _ := b.join(t, "two", patience, nil)
+	know(t, one, two)
+	require.Equal(t, "two", one.Members()[0].Info.Address)
+	ask := func(c *Cluster, q Question) Answer { return c.Ask(q)[0] }
+	require.Equal(t, Answer{Node: two.Node(), Body: []byte("hello")}, ask(one, Question{Node: two.Node(), Request: []byte("hello")}))
+	require.Nil(t, one.Ask())
+
+	tagged := Question{Node: two.Node(), Tag: "room", Request: []byte("x")}
+	require.Equal(t, ErrGone, ask(one, tagged).Err, "it does not have the tag")
+	two.HasTag("room")
+	two.SettleTags()
+	require.NoError(t, ask(one, tagged).Err)
+	require.Equal(t, 3, two.Subscriptions())
+	two.HasNoTag("room")
+	two.SettleTags()
+	require.Equal(t, ErrGone, ask(one, tagged).Err)
+	require.Equal(t, 2, two.Subscriptions())
+
+	one.mu.Lock()
+	one.connected = time.Now().Add(-settleTime)
+	one.mu.Unlock()
+	require.Equal(t, ErrGone, ask(one, Question{Node: NodeID{7}}).Err)
+	two.Stop()
+	require.Equal(t, ErrGone, ask(one, Question{Node: two.Node()}).Err, "it has said so")
+	require.Equal(t, ErrUnreachable, ask(two, Question{Node: one.Node()}).Err)
+}
+
+// A node that was heard may only have lost the engine.
+func TestNobodyIsUnreachableAtFirst(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	require.Equal(t, ErrUnreachable, one.Ask(Question{Node: NodeID{7}})[0].Err, "this node has just found the engine")
+	two, _ := b.join(t, "two", patience, nil)
+	know(t, one, two)
+	two.engine.close()
+	one.mu.Lock()
+	one.connected = time.Now().Add(-settleTime)
+	one.mu.Unlock()
+	for range 2 {
+		require.Equal(t, ErrUnreachable, one.Ask(Question{Node: two.Node()})[0].Err)
+	}
+	one.members.all[two.Node()].Heard = time.Now().Add(-forgetAfter - time.Second)
+	require.Equal(t, []NodeID{two.Node()}, one.members.forget())
+	require.Equal(t, ErrGone, one.Ask(Question{Node: two.Node()})[0].Err)
+}
+
+func TestTimeout(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", 50*time.Millisecond, nil)
+	two, _ := b.join(t, "two", patience, func([]byte, func([]byte)) {})
+	refuses, _ := b.join(t, "three", patience, func(_ []byte, answer func([]byte)) { answer(nil) })
+	know(t, one, two, refuses)
+	for _, a := range one.Ask(Question{Node: two.Node()}, Question{Node: refuses.Node()}, Question{Node: two.Node()}) {
+		require.Equal(t, ErrUnreachable, a.Err)
+	}
+	require.Empty(t, one.calls.all)
+}
+
+func TestOtherVersionsAreRefused(t *testing.T) {
+	b := newBus()
+	one, logs := b.join(t, "one", patience, nil)
+	from := NodeID{9}
+	for range 3 {
+		m := (&Cluster{node: from}).message(kindAsk, 5, nil)
+		m[2] = 2
+		one.received(m)
+	}
+	require.EqualValues(t, 3, one.Counters().Refused.Load())
+	require.Equal(t, 1, len(logs.Saying("another version")))
+	require.Eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return slices.ContainsFunc(b.heard, func(m outgoing) bool {
+			h, _, ok := parse(m.message)
+			return ok && m.subject == nodeSubject(from) && h.kind == kindRefused && h.call == 5
+		})
+	}, patience, time.Millisecond)
+}
+
+func TestTwinsAreReported(t *testing.T) {
+	b := newBus()
+	_, logs := b.join(t, "same", patience, nil)
+	b.join(t, "same", patience, nil)
+	require.Eventually(t, func() bool { return len(logs.Saying("same tcp.cluster.node")) == 1 }, patience, time.Millisecond)
+}
+
+func TestBacklogIsBounded(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", 300*time.Millisecond, nil)
+	two, _ := b.join(t, "two", patience, nil)
+	know(t, one, two)
+	b.mu.Lock()
+	b.stuck = make(chan struct{})
+	b.mu.Unlock()
+	one.hello("nobody")
+	require.Eventually(t, func() bool { // the engine is stuck with it
+		one.outbox.mu.Lock()
+		defer one.outbox.mu.Unlock()
+		return len(one.outbox.queue) == 0
+	}, patience, time.Millisecond)
+	request := make([]byte, 1<<20)
+	var asking sync.WaitGroup
+	results := make(chan error, 32)
+	for range cap(results) {
+		asking.Add(1)
+		go func() {
+			defer asking.Done()
+			results <- one.Ask(Question{Node: two.Node(), Request: request})[0].Err
+		}()
+	}
+	asking.Wait()
+	close(results)
+	full := 0
+	for err := range results {
+		if errors.Is(err, ErrFull) {
+			full++
+		} else {
+			require.Equal(t, ErrUnreachable, err)
+		}
+	}
+	require.GreaterOrEqual(t, full, cap(results)-maxBacklog/len(request)-1)
+	one.outbox.mu.Lock()
+	require.LessOrEqual(t, one.outbox.bytes, maxBacklog)
+	one.outbox.mu.Unlock()
+
+	b.mu.Lock()
+	close(b.stuck)
+	b.stuck, b.heard = nil, nil
+	b.mu.Unlock()
+	require.Eventually(t, func() bool {
+		one.outbox.mu.Lock()
+		defer one.outbox.mu.Unlock()
+		return one.outbox.bytes == 0
+	}, patience, time.Millisecond)
+	require.NoError(t, one.Ask(Question{Node: two.Node()})[0].Err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.heard {
+		require.Less(t, len(m.message), len(request), "nobody waits for it any more")
+	}
+}
+
+func TestParse(t *testing.T) {
+	c := &Cluster{node: newNodeID("a name")}
+	require.Equal(t, newNodeID("a name"), c.node)
+	require.NotEqual(t, newNodeID(""), newNodeID(""))
+	m := c.message(kindAsk, 1<<63+7, []byte("body"))
+	h, body, ok := parse(m)
+	require.True(t, ok)
+	require.Equal(t, header{version: version, kind: kindAsk, from: c.node, call: 1<<63 + 7}, h)
+	require.Equal(t, "body", string(body))
+	for n := range headerSize {
+		_, _, ok = parse(m[:n])
+		require.False(t, ok)
+	}
+	_, body, ok = parse(m[:headerSize])
+	require.True(t, ok)
+	require.Empty(t, body)
+}
+
+func FuzzReceived(f *testing.F) {
+	c := &Cluster{node: NodeID{1}}
+	body, _ := json.Marshal(hello{Info{Address: "x"}, "y"})
+	for k := kindHello; k <= kindRefused+1; k++ {
+		f.Add(c.message(k, 1, body))
+	}
+	f.Add([]byte("rr"))
+	log, _ := logtest.New(slog.LevelError)
+	f.Fuzz(func(_ *testing.T, message []byte) {
+		c := &Cluster{Options: Options{
+			Log: log, Describe: func() Info { return Info{} }, Serve: func(request []byte, answer func([]byte)) { answer(request) },
+		}, node: NodeID{2}}
+		c.outbox.wake = make(chan struct{}, 1)
+		c.received(message)
+	})
+}

@@ -1,0 +1,217 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/cluster"
+	"github.com/rrtcp/tcp/internal/logtest"
+	"github.com/rrtcp/tcp/internal/settings"
+	"github.com/rrtcp/tcp/internal/stream"
+)
+
+// inCluster returns a plugin whose engine is never reached.
+func inCluster(t testing.TB) *plugin {
+	s := servers("a")
+	s.Cluster = &settings.Cluster{Redis: &settings.Redis{Addrs: []string{"127.0.0.1:1"}}}
+	require.Empty(t, s.Check())
+	p := &plugin{}
+	Init(&p.Server, Options{Config: &s, Log: logtest.Discard(), Workers: 1})
+	t.Cleanup(p.leaveCluster)
+	return p
+}
+
+// open adds a connection that nobody serves.
+func (p *plugin) open(t testing.TB) *connection {
+	server, client := net.Pipe()
+	t.Cleanup(func() { server.Close(); client.Close() })
+	c := p.newListener("a", p.options.Config.Servers["a"], nil).newConnection(server)
+	c.writer.TakeTurn()
+	require.True(t, p.registry.add(c))
+	return c
+}
+
+func TestUUIDsSayWhereAConnectionIs(t *testing.T) {
+	p := inCluster(t)
+	seen := make(map[string]bool)
+	for range 1000 {
+		id := p.newUUID()
+		require.False(t, seen[id])
+		seen[id] = true
+		parsed := uuid.MustParse(id)
+		require.EqualValues(t, 8, parsed.Version())
+		require.Equal(t, uuid.RFC4122, parsed.Variant())
+		require.Equal(t, p.cluster.Node().String(), strings.ReplaceAll(id, "-", "")[:12])
+		_, other := p.otherNode(id)
+		require.False(t, other)
+	}
+	node, other := p.otherNode("01020304-0506-8000-8000-000000000000")
+	require.True(t, other)
+	require.Equal(t, cluster.NodeID{1, 2, 3, 4, 5, 6}, node)
+	_, other = p.otherNode(stranger)
+	require.False(t, other, "version 4 is of no node")
+
+	alone, _, _ := withConnections(t, 0)
+	require.EqualValues(t, 4, uuid.MustParse(alone.newUUID()).Version())
+	require.Nil(t, alone.cluster)
+	require.Nil(t, alone.registry.watcher)
+	_, other = alone.otherNode("01020304-0506-8000-8000-000000000000")
+	require.False(t, other)
+}
+
+type tagLog struct{ lines []string }
+
+func (l *tagLog) HasTag(tag string)   { l.lines = append(l.lines, "+"+tag) }
+func (l *tagLog) HasNoTag(tag string) { l.lines = append(l.lines, "-"+tag) }
+
+func TestRegistryTellsItsWatcher(t *testing.T) {
+	p, a, _ := withConnections(t, 2)
+	log := &tagLog{}
+	p.registry.watcher = log
+	set := func(c *connection, tags ...string) []string {
+		log.lines = nil
+		_, err := p.registry.tag(c.uuid, func([]string) []string { return tags })
+		require.NoError(t, err)
+		return log.lines
+	}
+	require.Equal(t, []string{"+x", "+y"}, set(a[0], "x", "y"))
+	require.Empty(t, set(a[0], "x", "y"), "the same again")
+	require.Empty(t, set(a[1], "x"), "it is in use already")
+	require.Equal(t, []string{"-y", "+z"}, set(a[0], "z"))
+	log.lines = nil
+	p.registry.remove(a[1].uuid)
+	require.Equal(t, []string{"-x"}, log.lines)
+}
+
+// answerOf is what the plugin answers another node.
+func (p *plugin) answerOf(t testing.TB, request []byte) (answer nodeAnswer, refused bool) {
+	t.Helper()
+	got := make(chan []byte, 1)
+	p.serveNode(request, func(b []byte) { got <- b })
+	b := receive(t, got)
+	if b != nil {
+		require.NoError(t, json.Unmarshal(b, &answer))
+	}
+	return answer, b == nil
+}
+
+func TestServeNode(t *testing.T) {
+	p := inCluster(t)
+	c := p.open(t)
+	ask := func(r nodeRequest, body string) nodeAnswer {
+		t.Helper()
+		answer, refused := p.answerOf(t, r.encode([]byte(body)))
+		require.False(t, refused)
+		return answer
+	}
+	require.Equal(t, stream.PushAccepted, ask(nodeRequest{Op: opWrite, UUID: c.uuid}, "hello").Result)
+	require.Equal(t, stream.PushGone, ask(nodeRequest{Op: opWrite, UUID: stranger}, "hello").Result)
+	require.Equal(t, stream.PushGone, ask(nodeRequest{Op: opWrite, UUID: "nonsense"}, "hello").Result)
+	require.Equal(t, stream.PushAccepted, ask(nodeRequest{Op: opTag, UUID: c.uuid, Add: []string{"room"}}, "").Result)
+	require.Equal(t, "tcp: tag: add[0]: has 0 bytes; want 1 to 128", ask(nodeRequest{Op: opTag, UUID: c.uuid, Add: []string{""}}, "").Error)
+	require.Equal(t, &PushCounts{Accepted: 1}, ask(nodeRequest{Op: opBroadcast, Tag: "room"}, "x").Counts)
+	require.Contains(t, ask(nodeRequest{Op: opBroadcast}, "x").Error, "missing")
+	require.Equal(t, 1, ask(nodeRequest{Op: opStats}, "").Stats.Connections)
+	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{Limit: 1}}, "").Page.Connections, 1)
+	require.Equal(t, stream.PushAccepted, ask(nodeRequest{Op: opClose, UUID: c.uuid}, "").Result)
+	require.True(t, c.isAborted())
+
+	for _, wrong := range [][]byte{nil, {}, {5}, {1, '{'}, []byte("\x02{}"), []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01{}"),
+		nodeRequest{Op: "other"}.encode(nil), nodeRequest{Op: opConnections}.encode(nil)} {
+		_, refused := p.answerOf(t, wrong)
+		require.True(t, refused, "%q", wrong)
+	}
+	for range maxSlowRequests {
+		p.slowRequests <- struct{}{}
+	}
+	_, refused := p.answerOf(t, nodeRequest{Op: opStats}.encode(nil))
+	require.True(t, refused, "too many at once")
+}
+
+func TestPagesFitIntoAMessage(t *testing.T) {
+	p := inCluster(t)
+	tags := make([]string, 32)
+	for i := range tags {
+		tags[i] = fmt.Sprintf("%03d%s", i, strings.Repeat("\x01", 125)) // six times as long in JSON
+	}
+	for range 500 {
+		c := p.open(t)
+		_, err := p.registry.tag(c.uuid, func([]string) []string { return tags })
+		require.NoError(t, err)
+	}
+	var a nodeAnswer
+	b := p.encodePage(ConnectionQuery{Limit: 1000})
+	require.LessOrEqual(t, len(b), p.cluster.MaxRequest())
+	require.NoError(t, json.Unmarshal(b, &a))
+	require.NotEmpty(t, a.Page.Next)
+	require.Equal(t, a.Page.Next, a.Page.Connections[len(a.Page.Connections)-1].UUID)
+}
+
+func TestBroadcastIsSplitByNode(t *testing.T) {
+	p := inCluster(t)
+	own := p.newUUID()
+	var ids []string
+	for i := range 30_000 {
+		ids = append(ids, fmt.Sprintf("00000000-0001-8000-8000-%012d", i))
+	}
+	ids = append(ids, own, stranger, "00000000-0002-8000-8000-000000000000", ids[0])
+	here, there, err := p.split(Selector{UUIDs: ids, Server: "a"}, []byte("body"))
+	require.NoError(t, err)
+	require.Equal(t, Selector{UUIDs: []string{own, stranger}, Server: "a", Local: true}, here)
+	asked := make(map[string]int)
+	for _, q := range there {
+		r, body, err := decodeRequest(q.Request)
+		require.NoError(t, err)
+		require.Equal(t, "body", string(body))
+		require.Len(t, r.UUIDs, q.Connections)
+		require.True(t, slices.IsSorted(r.UUIDs))
+		require.LessOrEqual(t, len(q.Request), p.cluster.MaxRequest())
+		asked[q.Node.String()] += q.Connections
+	}
+	require.Equal(t, map[string]int{"000000000001": 30_000, "000000000002": 1}, asked)
+	_, _, err = p.split(Selector{UUIDs: []string{"7"}}, nil)
+	require.ErrorContains(t, err, "uuids[0]")
+}
+
+func FuzzDecodeRequest(f *testing.F) {
+	f.Add(nodeRequest{Op: opWrite, UUID: stranger}.encode([]byte("body")))
+	f.Add([]byte{0x80})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, body, err := decodeRequest(b); err == nil {
+			again, same, err := decodeRequest(r.encode(body))
+			require.NoError(t, err)
+			require.Equal(t, string(body), string(same))
+			require.Equal(t, r.Op, again.Op)
+		}
+	})
+}
+
+func BenchmarkNewUUID(b *testing.B) {
+	alone := &Server{}
+	b.Run("alone", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			_ = alone.newUUID()
+		}
+	})
+	b.Run("without this", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			_ = uuid.NewString()
+		}
+	})
+	p := inCluster(b)
+	b.Run("cluster", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			_ = p.newUUID()
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package tests
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The commands of docs/cluster.md, with other addresses: two people who are on different nodes talk to each other.
+func TestClusterExample(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "composer install -d examples/php\nexamples/cluster/run.sh nats   # or redis\nnc 127.0.0.1 7000              # in two terminals\n",
+		shown(t, "docs/cluster.md", "sh", 0))
+	for _, engine := range []string{"nats", "redis"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			installed(t, engine+"-server")
+			installed(t, "haproxy")
+			dir := newHowTo(t, "docs/cluster.md").host.dir // with the workers and what Composer would download
+			require.NoError(t, os.Mkdir(dir+"/bin", 0o700))
+			require.NoError(t, os.Symlink(buildProgram(t), dir+"/bin/rr"))
+			require.NoError(t, os.Mkdir(dir+"/cluster", 0o700))
+			require.NoError(t, os.Symlink(dir, dir+"/php")) // ../php of the folder cluster
+			files, err := filepath.Glob(repository + "/examples/cluster/*")
+			require.NoError(t, err)
+			for _, file := range files {
+				content, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "cluster", filepath.Base(file)), content, 0o700))
+			}
+			env := map[string]string{}
+			port := func(host string) string { _, port, _ := strings.Cut(freePort(t), ":"); return host + ":" + port }
+			for _, name := range []string{"FRONT", "NODE1", "NODE2", "RPC1", "RPC2", "ENGINE"} {
+				env[name] = port("127.0.0.1")
+			}
+			cmd := exec.Command(dir+"/cluster/run.sh", engine)
+			cmd.Env = append(os.Environ(), "RRTCP_HOST="+dir, "PATH="+dir+"/bin:"+os.Getenv("PATH"))
+			for name, address := range env {
+				cmd.Env = append(cmd.Env, name+"="+address)
+			}
+			log, err := os.Create(dir + "/out")
+			require.NoError(t, err)
+			cmd.Stdout, cmd.Stderr = log, log
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			require.NoError(t, cmd.Start())
+			ended := make(chan struct{}) // closed when the script has ended
+			go func() { _ = cmd.Wait(); close(ended) }()
+			t.Cleanup(func() {
+				_ = cmd.Process.Signal(syscall.SIGTERM)
+				select {
+				case <-ended:
+				case <-time.After(patience):
+				}
+				err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				require.True(t, errors.Is(err, syscall.ESRCH) || t.Failed(), "something is left: %v", err)
+				if raw, _ := os.ReadFile(log.Name()); t.Failed() {
+					t.Logf("%s", raw)
+				}
+			})
+
+			rr := func(command string) string {
+				list := exec.Command(dir+"/bin/rr", command, "-c", dir+"/cluster/"+engine+".rr.yaml")
+				list.Env = append(os.Environ(), "RPC="+env["RPC1"])
+				out, _ := list.CombinedOutput()
+				return string(out)
+			}
+			eventually(t, "both nodes are there", func() bool { return strings.Count(rr("nodes"), "tcp://127.0.0.1:") == 2 })
+			// HAProxy takes a moment to find that both are well: until a client is on another node than the one before.
+			var alice, bob *client
+			var before string
+			eventually(t, "two clients are on different nodes", func() bool {
+				conn, err := net.Dial("tcp", env["FRONT"])
+				if err != nil {
+					return false
+				}
+				c := clientOf(t, conn)
+				if line, _ := c.r.ReadString('\n'); line != "What is your name?\r\n" {
+					return false
+				}
+				node := nodeOf(rr("connections"), conn.LocalAddr().String())
+				alice, bob = bob, c
+				found := before != "" && node != before
+				before = node
+				return found
+			})
+			require.Contains(t, alice.ask("alice"), "Hello, alice.")
+			require.Contains(t, bob.ask("bob"), "Hello, bob.")
+			require.Equal(t, "* bob has come", alice.receive())
+			alice.send("hello bob")
+			require.Equal(t, "<alice> hello bob", alice.receive())
+			require.Equal(t, "<alice> hello bob", bob.receive())
+			bob.send("hello alice")
+			require.Equal(t, "<bob> hello alice", bob.receive())
+			require.Equal(t, "<bob> hello alice", alice.receive())
+		})
+	}
+}
+
+// nodeOf is the node of the client with that address, by what "rr connections" prints.
+func nodeOf(list, address string) string {
+	for _, line := range strings.Split(list, "\n") {
+		if strings.Contains(line, " "+address+" ") {
+			return line[:13]
+		}
+	}
+	return ""
+}
