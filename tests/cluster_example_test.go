@@ -38,9 +38,10 @@ func TestClusterExample(t *testing.T) {
 			}
 			env := map[string]string{}
 			port := func(host string) string { _, port, _ := strings.Cut(freePort(t), ":"); return host + ":" + port }
-			for _, name := range []string{"FRONT", "NODE1", "NODE2", "RPC1", "RPC2", "ENGINE"} {
+			for _, name := range []string{"FRONT", "NODE1", "NODE2", "ENGINE"} {
 				env[name] = port("127.0.0.1")
 			}
+			env["RPC1"], env["RPC2"] = "unix://"+dir+"/rpc1", "unix://"+dir+"/rpc2"
 			cmd := exec.Command(dir+"/cluster/run.sh", engine)
 			cmd.Env = append(os.Environ(), "RRTCP_HOST="+dir, "PATH="+dir+"/bin:"+os.Getenv("PATH"))
 			for name, address := range env {

@@ -38,6 +38,7 @@ func TestDocumentedCommandsAreTested(t *testing.T) {
 		"README.md":     {"sh": 2 /* .ci/run */, "toml": 2 /* examples/velox */},
 		"operations.md": {"sh": 2, "ini": 2, "haproxy": 1, "nginx": 1},
 		"chat.md":       {"sh": 3},
+		"cluster.md":    {"sh": 1},
 		"devices.md":    {"sh": 3},
 		"smtp.md":       {"sh": 2},
 	}

@@ -176,6 +176,11 @@ func TestBroadcastIsSplitByNode(t *testing.T) {
 		asked[q.Node.String()] += q.Connections
 	}
 	require.Equal(t, map[string]int{"000000000001": 30_000, "000000000002": 1}, asked)
+	_, there, err = p.split(Selector{UUIDs: ids[:1000]}, make([]byte, p.cluster.MaxRequest()-maxRequestHead-10_000))
+	require.NoError(t, err)
+	for _, q := range there {
+		require.LessOrEqual(t, len(q.Request), p.cluster.MaxRequest())
+	}
 	_, _, err = p.split(Selector{UUIDs: []string{"7"}}, nil)
 	require.ErrorContains(t, err, "uuids[0]")
 }

@@ -97,15 +97,15 @@ func (r *registry) setTags(c *connection, tags []string) {
 	}
 }
 
-// tellWatcher is called when a connection has the tags new, no longer old. r.mu is held.
-func (r *registry) tellWatcher(old, new []string) {
-	for _, tag := range old {
+// tellWatcher is called when a connection has the tags now, no longer before. r.mu is held.
+func (r *registry) tellWatcher(before, now []string) {
+	for _, tag := range before {
 		if len(r.tagged[tag]) == 0 {
 			r.watcher.HasNoTag(tag)
 		}
 	}
-	for _, tag := range new {
-		if len(r.tagged[tag]) == 1 && !slices.Contains(old, tag) {
+	for _, tag := range now {
+		if len(r.tagged[tag]) == 1 && !slices.Contains(before, tag) {
 			r.watcher.HasTag(tag)
 		}
 	}
