@@ -188,6 +188,7 @@ func TestClusterPartition(t *testing.T) {
 // An engine that takes nothing any more: what waits for it is bounded.
 func TestClusterEngineStuck(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		e.plain = true
 		nodes := e.nodesOf(2)
 		a, b := nodes[0], nodes[1]
 		uuid := b.dial("echo").receive()

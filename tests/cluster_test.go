@@ -253,7 +253,7 @@ func TestClusterThrong(t *testing.T) { // not in parallel: it takes all there is
 			var nodes []*host
 			var throngs []*bufio.Scanner
 			for range 3 {
-				h := start(t, `
+				h := startPlain(t, `
 tcp:
   memory_limit: "1GB"
   cluster: `+e.config(e.address)+`

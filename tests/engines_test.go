@@ -16,6 +16,7 @@ type clusterEngine struct {
 	name    string
 	address string
 	args    []string // more of them
+	plain   bool     // its nodes are without the race detector
 	cmd     *exec.Cmd
 }
 
@@ -91,7 +92,9 @@ func (e *clusterEngine) node() *host {
 
 func (e *clusterEngine) nodeVia(address string) *host {
 	e.t.Helper()
-	return start(e.t, `
+	h := newHost(e.t, shortDir(e.t))
+	h.plain = e.plain
+	return h.serve(`
 tcp:
   cluster: `+e.config(address)+`
   servers: {echo: {addr: "127.0.0.1:0"}}

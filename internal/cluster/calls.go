@@ -149,14 +149,21 @@ func (c *calls) finish(id uint64, body []byte, err error) bool {
 }
 
 // failAll ends all calls: the engine is lost, and what was published may be, too.
-func (c *calls) failAll() {
+func (c *calls) failAll() { c.fail(func(*call) bool { return true }) }
+
+// failNode ends the calls to a node that has left.
+func (c *calls) failNode(node NodeID) { c.fail(func(a *call) bool { return a.node == node }) }
+
+func (c *calls) fail(which func(*call) bool) {
 	c.mu.Lock()
-	all := make([]*call, 0, len(c.all))
+	var failed []*call
 	for _, a := range c.all {
-		all = append(all, a)
+		if which(a) {
+			failed = append(failed, a)
+		}
 	}
 	c.mu.Unlock()
-	for _, a := range all {
+	for _, a := range failed {
 		c.finish(a.id, nil, ErrUnreachable)
 	}
 }

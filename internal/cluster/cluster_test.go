@@ -176,6 +176,19 @@ func TestTimeout(t *testing.T) {
 	require.Empty(t, one.calls.all)
 }
 
+func TestLeavingEndsCalls(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	asked := make(chan struct{})
+	two, _ := b.join(t, "two", patience, func([]byte, func([]byte)) { close(asked) })
+	know(t, one, two)
+	go func() {
+		<-asked
+		two.Stop()
+	}()
+	require.Equal(t, ErrUnreachable, one.Ask(Question{Node: two.Node()})[0].Err, "before the timeout")
+}
+
 func TestOtherVersionsAreRefused(t *testing.T) {
 	b := newBus()
 	one, logs := b.join(t, "one", patience, nil)

@@ -22,6 +22,7 @@ func (c *Cluster) received(message []byte) {
 		if c.members.leave(h.from) {
 			c.Log.Info("cluster: a node has left", slog.String("node", h.from.String()))
 		}
+		c.calls.failNode(h.from)
 		return
 	case kindAsk:
 		c.Serve(body, func(answer []byte) { c.answer(h, answer) })

@@ -41,7 +41,10 @@ final class Pusher
         return PushResult::from($this->rpc->call('tcp.Write', $request));
     }
 
-    /** Cuts a connection off, with what waits for its client. It may be gone already. */
+    /**
+     * Cuts a connection off, with what waits for its client. It may be gone already. Where its node is unreachable this
+     * throws.
+     */
     public function close(string $uuid): void
     {
         $this->rpc->call('tcp.Close', $uuid);

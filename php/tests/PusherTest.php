@@ -80,7 +80,8 @@ final class PusherTest extends TestCase
     {
         $rpc = new FakeRPC(['connected' => true, 'nodes' => [[
             'node' => '0102030405ff', 'self' => true, 'version' => 'v1.0.0', 'host' => 'web-1',
-            'address' => 'tcp://[::]:7000', 'connections' => 3, 'uptime' => 60, 'last_heard' => '2026-01-02T03:04:05.678Z',
+            'address' => 'tcp://[::]:7000', 'connections' => 3,
+            'uptime' => 60, 'last_heard' => '2026-01-02T03:04:05.678Z',
         ]]]);
         [$node] = (new Pusher($rpc))->nodes();
         self::assertSame(['0102030405ff', true, 3, '05.678'], [
