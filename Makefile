@@ -10,7 +10,7 @@ BENCHTIME ?= 1s
 # What can differ by RoadRunner line: the program and its commands, the pool and its workers, resets, streams, RPC, Stop. The
 # other tests are of code that is the same on every line; they run with v2024.1.5.
 MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClose.* .*Worker.* .*Reset.* Stop.* .*Stream.* Serve.* \
-	Validate.* .*Command .*Commands Usage Version ErrorsInOneLine Health Metrics Overload FirstComeFirstServed MaxJobs.* \
+	ClusterPushes ClusterLists Validate.* .*Command .*Commands Usage Version ErrorsInOneLine Health Metrics Overload FirstComeFirstServed MaxJobs.* \
 	SupervisorLimits.* ExecTTL DebugPool DynamicAllocator AnswersToClose CloseTimeoutStart Velox
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 // maxSlowRequests bounds the requests of other nodes that take more than a moment: lists, and new tags.
 const maxSlowRequests = 16
 
-// modulePath begins the names of the modules that have this package: its version is the plugin's.
-const modulePath = "github.com/rrtcp/tcp"
+// modules are those that may have this package: the root one, or a plugin with a copy of it.
+var modules = []string{"github.com/rrtcp/tcp", "github.com/rrtcp/tcp/rr2025", "github.com/rrtcp/tcp/next"}
 
 func (s *Server) initCluster() {
 	s.initialized = time.Now()
@@ -93,14 +94,14 @@ func (s *Server) describeNode() cluster.Info {
 	}
 }
 
-// pluginVersion is that of the module in the program; (devel) in a checkout.
+// pluginVersion is that of the plugin's module in the program.
 func pluginVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
 	}
 	for _, module := range append(info.Deps, &info.Main) {
-		if module.Path == modulePath {
+		if slices.Contains(modules, module.Path) {
 			return module.Version
 		}
 	}
