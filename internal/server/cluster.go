@@ -3,8 +3,6 @@ package server
 import (
 	"fmt"
 	"os"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +14,6 @@ import (
 
 // maxSlowRequests bounds the requests of other nodes that take more than a moment: lists, and new tags.
 const maxSlowRequests = 16
-
-// modules are those that may have this package: the root one, or a plugin with a copy of it.
-var modules = []string{"github.com/rrtcp/tcp", "github.com/rrtcp/tcp/rr2025", "github.com/rrtcp/tcp/next"}
 
 func (s *Server) initCluster() {
 	s.initialized = time.Now()
@@ -90,22 +85,8 @@ func (s *Server) describeNode() cluster.Info {
 	s.mu.Unlock()
 	host, _ := os.Hostname()
 	return cluster.Info{
-		Version: pluginVersion(), Host: host, Address: addresses, Connections: s.registry.count(), Started: s.initialized,
+		Version: Version, Host: host, Address: addresses, Connections: s.registry.count(), Started: s.initialized,
 	}
-}
-
-// pluginVersion is that of the plugin's module in the program.
-func pluginVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, module := range append(info.Deps, &info.Main) {
-		if slices.Contains(modules, module.Path) {
-			return module.Version
-		}
-	}
-	return ""
 }
 
 // checkSize returns an error for a body that does not go to another node: what connects the nodes has a limit, too.
