@@ -221,9 +221,11 @@ func TestPushToSlowReader(t *testing.T) {
 	body := string(pattern(64 << 10))
 	until := func(uuid string, want string) {
 		eventually(t, "it is "+want, func() bool {
-			for h.push(uuid, body, false) == pushAccepted {
+			got := pushAccepted
+			for got == pushAccepted {
+				got = h.push(uuid, body, false)
 			}
-			return h.push(uuid, body, false) == want
+			return got == want
 		})
 	}
 	uuid := cut.receive()
