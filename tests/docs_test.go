@@ -35,12 +35,13 @@ func shown(t *testing.T, document, language string, n int) string {
 func TestDocumentedCommandsAreTested(t *testing.T) {
 	t.Parallel()
 	runs := map[string]map[string]int{
-		"README.md":     {"sh": 2 /* .ci/run */, "toml": 2 /* examples/velox */},
+		"README.md":     {"sh": 3 /* two in .ci/run */},
 		"operations.md": {"sh": 2, "ini": 2, "haproxy": 1, "nginx": 1},
 		"chat.md":       {"sh": 3},
 		"cluster.md":    {"sh": 1},
 		"devices.md":    {"sh": 3},
 		"smtp.md":       {"sh": 2},
+		"quickstart.md": {"sh": 4},
 	}
 	inProse := map[string]bool{"yaml": true, "json": true, "php": true, "go": true, "mermaid": true, "": true}
 	for _, file := range documents(t) {
@@ -108,6 +109,44 @@ func TestREADMELinksDocuments(t *testing.T) {
 		name := "(docs/" + filepath.Base(file) + ")"
 		require.True(t, strings.Contains(string(content), name) || filepath.Base(file) == "README.md", name)
 	}
+}
+
+// The promises name tests, and what a reader would look for is there.
+func TestPromisesNameTests(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(repository + "/docs/promises.md")
+	require.NoError(t, err)
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(content), -1)
+	require.Greater(t, len(names), 30)
+	files, err := exec.Command("git", "-C", repository, "ls-files", "--cached", "--others", "--exclude-standard", "*_test.go").Output()
+	require.NoError(t, err)
+	var code strings.Builder
+	for _, file := range strings.Fields(string(files)) {
+		text, err := os.ReadFile(filepath.Join(repository, file))
+		require.NoError(t, err)
+		code.Write(text)
+	}
+	for _, name := range names {
+		require.Contains(t, code.String(), "\nfunc "+name[1]+"(", "docs/promises.md names a test")
+	}
+}
+
+func TestREADMEIsShort(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(repository + "/README.md")
+	require.NoError(t, err)
+	require.Less(t, strings.Count(string(content), "\n"), 120)
+}
+
+// README says how to find out which plugin a binary has.
+func TestWhichPlugin(t *testing.T) {
+	t.Parallel()
+	find := exec.Command("bash", "-euo", "pipefail", "-c", shown(t, "README.md", "sh", 2))
+	find.Env = append(os.Environ(), "PATH="+filepath.Dir(buildPlainProgram(t))+":"+os.Getenv("PATH"))
+	out, err := find.Output()
+	require.NoError(t, err)
+	require.Contains(t, strings.Fields(string(out)), thisLine().plugin)
+	require.NotContains(t, string(out), "roadrunner-server")
 }
 
 func TestSystemdUnit(t *testing.T) {

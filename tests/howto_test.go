@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -159,6 +160,38 @@ func TestChatGuide(t *testing.T) {
 	_ = bob.Close()
 	require.Equal(t, "Bye.", ann.ask("/quit"))
 	ann.requireEnd()
+}
+
+func TestQuickstart(t *testing.T) {
+	t.Parallel()
+	const document = "docs/quickstart.md"
+	require.Equal(t, "go build -o rrtcp ./cmd/rr\n", shown(t, document, "sh", 0)) // as tests build it
+	require.Equal(t, "composer install\nrrtcp serve\n", shown(t, document, "sh", 1))
+	h := newHowTo(t, document)
+	var composer map[string]any
+	require.NoError(t, json.Unmarshal([]byte(shown(t, document, "json", 0)), &composer))
+	require.Equal(t, map[string]any{"rrtcp/worker": "*@dev"}, composer["require"], "as examples/php/composer.json asks for it")
+
+	yaml := shown(t, document, "yaml", 0)
+	require.Contains(t, yaml, "addr: tcp://127.0.0.1:7777")
+	require.Contains(t, yaml, "listen: tcp://127.0.0.1:6001")
+	moved := strings.Replace(onAnyPort(yaml), "listen: tcp://127.0.0.1:6001", "listen: unix://"+h.host.dir+"/rpc", 1)
+	save(t, h.host.dir+"/.rr.yaml", []byte(moved))
+	save(t, h.host.dir+"/worker.php", []byte(shown(t, document, "php", 0)))
+	require.NoError(t, os.Symlink(buildProgram(t), h.host.dir+"/rrtcp"))
+	cmd := exec.Command(h.host.dir+"/rrtcp", "serve")
+	cmd.Dir, cmd.Env = h.host.dir, append(os.Environ(), "RRTCP_HOST="+h.host.dir)
+	h.host.run(cmd, 1)
+	t.Cleanup(h.host.end)
+	require.Contains(t, h.host.stderr(), "rrtcp: hello listens on tcp://127.0.0.1:")
+	h.moved = []string{"127.0.0.1:7777", h.host.addr("hello").text, "rrtcp", h.host.dir + "/rrtcp"}
+
+	require.Equal(t, "What is your name?\r\nHello, Ann\r\n", h.shell(2))
+	c := h.host.dial("hello")
+	require.Equal(t, "What is your name?", c.receive())
+	require.Equal(t, "the workers are new\n", h.shell(3))
+	require.Equal(t, "Hello, Bob", c.ask("Bob"), "the connection stays")
+	c.requireEnd()
 }
 
 func TestOperationsGuideCommands(t *testing.T) {
