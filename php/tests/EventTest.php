@@ -28,7 +28,15 @@ final class EventTest extends TestCase
         self::assertSame($context, $event->context);
         self::assertSame('', $event->state);
         self::assertFalse($event->eof);
+        self::assertFalse($event->truncated);
+        self::assertFalse($event->canStartTls);
         self::assertNull($event->reason);
+        self::assertTrue(Event::fromContext(['event' => 'CONNECTED', 'starttls' => true], '')->canStartTls);
+
+        $event = Event::fromContext(['event' => 'SECURED', 'tls' => ['version' => '1.2']], '');
+        self::assertSame(EventType::Secured, $event->type);
+        self::assertSame(['version' => '1.2'], $event->tls);
+        self::assertTrue(Event::fromContext(['event' => 'DATA', 'truncated' => true], 'x')->truncated);
 
         $event = Event::fromContext(['event' => 'DATA', 'eof' => true, 'state' => '{"a":[1]}'], "tail\0");
         self::assertSame(EventType::Data, $event->type);
@@ -38,12 +46,12 @@ final class EventTest extends TestCase
 
         $event = Event::fromContext([
             'event' => 'CLOSE', 'reason' => 'too_long', 'bytes_read' => 7, 'bytes_written' => 8, 'seconds' => 2,
-            'unfinished' => 9,
+            'unfinished' => 9, 'discarded' => 10,
         ], '');
         self::assertSame(EventType::Close, $event->type);
         self::assertSame(Reason::TooLong, $event->reason);
         self::assertSame([7, 8, 2.0], [$event->bytesRead, $event->bytesWritten, $event->seconds]);
-        self::assertSame(9, $event->unfinished);
+        self::assertSame([9, 10], [$event->unfinished, $event->discarded]);
         self::assertSame([], $event->stateArray());
     }
 

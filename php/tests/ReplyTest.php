@@ -68,8 +68,13 @@ final class ReplyTest extends TestCase
     public function testAReplyDoesNotChange(): void
     {
         $reply = Reply::write('a');
-        $reply->withState('s')->withTags(['t'])->withNext(Framing::raw());
+        $full = $reply->withTls()->withState('s')->withTags(['t'])->withNext(Framing::raw());
         self::assertSame(['reply' => 'WRITE', 'uuid' => 'u'], $reply->toArray('u'));
+        $keys = ['state' => 's', 'tags' => ['t'], 'next' => ['framing' => 'raw'], 'tls' => true];
+        self::assertSame(['reply' => 'WRITE', 'uuid' => 'u'] + $keys, $full->toArray('u'));
+        self::assertSame('', $full->withState('')->state, 'an empty state is one');
+        $this->expectException(\LogicException::class);
+        Reply::stream(['a'])->withTls();
     }
 
     /**
@@ -99,6 +104,9 @@ final class ReplyTest extends TestCase
             ['framing' => 'length', 'length' => ['ascii' => 4, 'adjust' => -4], 'once' => true],
         ];
         yield [Framing::lengthInVarint(1), ['framing' => 'length', 'length' => ['varint' => true, 'offset' => 1]]];
+        $length = ['ascii' => true, 'until' => ':', 'adjust' => 1];
+        yield [Framing::lengthUntil(':', adjust: 1), ['framing' => 'length', 'length' => $length]];
+        yield [Framing::protocol('mqtt')->once(), ['protocol' => 'mqtt', 'once' => true]];
         yield [Framing::fixed(9), ['framing' => 'fixed', 'packet_size' => 9]];
         yield [Framing::raw(), ['framing' => 'raw']];
         yield [Framing::of(['framing' => 'new'])->once(), ['framing' => 'new', 'once' => true]];
