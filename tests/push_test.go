@@ -216,7 +216,7 @@ func TestPushDuringConnected(t *testing.T) {
 
 func TestPushToSlowReader(t *testing.T) {
 	t.Parallel()
-	h := start(t, strings.Replace(withRPC, "tcp:\n", "tcp:\n  write_timeout: 10s\n  push_queue: 64KiB\n", 1), "connected=hello")
+	h := start(t, strings.Replace(withRPC, "tcp:\n", "tcp:\n  write_timeout: 30s\n  push_queue: 64KiB\n", 1), "connected=hello")
 	slow, cut, other := h.dial("echo"), h.dial("echo"), h.dial("echo")
 	body := string(pattern(64 << 10))
 	until := func(uuid string, want string) {
