@@ -110,7 +110,7 @@ func TestAnswersToClose(t *testing.T) {
 	t.Parallel()
 	answers := map[string]string{
 		"killed": "kill", "exited": "exit", "garbage": "garbage", "error": "error no", "unknown": "answer WRITES body",
-		"empty": "answer -", "write": "answer WRITE body", "close": "answer CLOSE", "late": "sleep 300ms answer CONTINUE",
+		"empty": "answer -", "write": "answer WRITE", "close": "answer CLOSE", "late": "sleep 300ms answer CONTINUE",
 		"stream": "stream 3",
 	}
 	servers, options := "", []string(nil)
@@ -138,6 +138,26 @@ func TestAnswersToClose(t *testing.T) {
 	})
 }
 
+// The documents' sample is ahead by one answer: what it says to CLOSE is for a client. It is replaced, and the log says why.
+func TestTextInAnswerToClose(t *testing.T) {
+	t.Parallel()
+	h := start(t, "tcp:\n  pool: {num_workers: 1}\n  servers: {echo: {addr: \"127.0.0.1:0\"}}\n", "close=answer WRITE body")
+	for range 3 {
+		c, before := h.dial("echo"), pids(h.dir)
+		require.Equal(t, "hello", c.ask("hello"))
+		require.NoError(t, c.Close())
+		h.record.closedOf(t, c)
+		eventually(t, "it is replaced", func() bool {
+			now := pids(h.dir)
+			return len(now) == 1 && now[0] != before[0]
+		})
+	}
+	warnings := h.ours("warn")
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0].Msg, "answered CLOSE with a text")
+	require.Empty(t, h.ours("error"))
+}
+
 const impatient = `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
@@ -161,6 +181,8 @@ func TestUnansweredCloseReplacesWorker(t *testing.T) {
 	require.Len(t, warnings, 1, "one warning, not %d", connects)
 	require.Contains(t, warnings[0].Msg, "CLOSE")
 	require.Contains(t, warnings[0].Msg, "read()", "it says how to answer")
+	require.Contains(t, warnings[0].Msg, "events: [CONNECTED, DATA]", "or how not to get it")
+	require.Contains(t, warnings[0].Msg, "execTTL timeout elapsed", "what the pool's lines are")
 	require.Empty(t, h.ours("error"))
 	h.requireKilledAfter(300*time.Millisecond, seen)
 }

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/roadrunner-server/errors"
-
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
@@ -38,6 +36,7 @@ type Dispatcher struct {
 	closeWarned   atomic.Bool  // that workers do not answer CLOSE; once for each generation of workers
 	astrayLook    atomic.Int64 // when replaceAstray has looked last, in nanoseconds
 	astrayWarned  atomic.Bool  // that answers go astray; once for each generation of workers
+	aheadWarned   atomic.Bool  // that a worker answers CLOSE with a text; once for each generation of workers
 	bulkWarned    atomic.Bool  // that workers do not know bulks; once for each generation of workers
 	bulkAnswered  atomic.Bool  // a worker has answered a bulk rightly, or the log says that none does
 	destroyed     sync.Once    // a second Destroy of the pool may panic
@@ -75,43 +74,6 @@ func (d *Dispatcher) exchange(c *Call, cancel <-chan struct{}, p Payload) (Answe
 		a, err = d.offer(d.ExchangeCtx, c, cancel, p, 0)
 	}
 	return a, err
-}
-
-// HandOverClose offers the last event of a connection until a worker has it or the plugin stops. The answer does not matter,
-// but a worker that does not answer within CloseTimeout is replaced.
-func (d *Dispatcher) HandOverClose(c *Call, context []byte) {
-	c.Event = wire.Close
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		a, err := d.offer(d.CloseCtx, c, nil, Payload{Context: context}, c.CloseTimeout)
-		if a.More != nil {
-			a.More.End()
-		}
-
-		var f *Failure
-		switch {
-		case !stderrors.As(err, &f) || f.Reason == wire.ReasonShutdown:
-			return
-		case f.Reached:
-			d.closeFailed(c, f)
-			return
-		}
-		select {
-		case <-d.CloseCtx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
-	c.Stats.Failed(f.Kind())
-	if errors.Is(errors.ExecTTL, f.Err) && d.closeWarned.CompareAndSwap(false, true) {
-		d.Log.Warn("a worker did not answer CLOSE in time and was replaced; every event wants an answer, CLOSE too: "+
-			"in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close (said once until the workers are reset)",
-			slog.Duration("close_timeout", c.CloseTimeout), slog.Any("error", f))
-		return
-	}
-	d.Log.LogAttrs(context.Background(), slog.LevelDebug, "CLOSE was not answered", slog.Any("error", f))
 }
 
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.
@@ -165,6 +127,9 @@ func (d *Dispatcher) perform(a *attempt) {
 	if err == nil && first.Flags&wire.FlagStream != 0 {
 		rest = d.newFrames(a, results)
 	} else {
+		if err == nil && isAhead(a, first) {
+			d.replaceAhead(a)
+		}
 		d.replaceAstray() // while nobody can take the worker that is free now
 		d.Queue.leave()
 	}

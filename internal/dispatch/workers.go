@@ -62,6 +62,7 @@ func (d *Dispatcher) Reset() error {
 	d.bulkWarned.Store(false)
 	d.bulkAnswered.Store(false)
 	d.astrayWarned.Store(false)
+	d.aheadWarned.Store(false)
 	d.waitForHandoff()
 
 	defer every(reapInterval, d.reapWorkers)()

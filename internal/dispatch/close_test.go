@@ -1,0 +1,113 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/roadrunner-server/errors"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/logtest"
+	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// Workers that do not answer CLOSE are busy with nothing for as long as they may be.
+func TestUnansweredCloseShortensOthers(t *testing.T) {
+	log, logs := logtest.New(slog.LevelWarn)
+	d := newDispatcher(func(context.Context, *Payload) (Results, error) {
+		return nil, errors.E(errors.ExecTTL, errors.Str("x"))
+	})
+	d.Log = log
+	calls := []*Call{{CloseTimeout: 10 * time.Minute}, {CloseTimeout: 3 * time.Second}, {CloseTimeout: 300 * time.Millisecond}, {}}
+	limits := func() (all []time.Duration) {
+		for _, c := range calls {
+			all = append(all, d.closeTimeout(c))
+		}
+		return all
+	}
+	whole := []time.Duration{10 * time.Minute, 3 * time.Second, 300 * time.Millisecond, 0}
+	require.Equal(t, whole, limits())
+	for range 3 {
+		d.HandOverClose(calls[0], []byte("{}"))
+	}
+	require.Equal(t, []time.Duration{time.Minute, time.Second, 300 * time.Millisecond, 0}, limits(), "a tenth, a second at least")
+	require.Equal(t, 1, logs.Len(), "said once")
+
+	d.Pool = processes{Pool: resettable{}}
+	d.ExchangeCtx = canceledContext
+	_ = d.Reset()
+	require.Equal(t, whole, limits(), "workers are new")
+}
+
+// resettable is a pool whose Reset does nothing.
+type resettable struct{ Pool }
+
+func (resettable) Reset(context.Context) error { return nil }
+
+// An answer to CLOSE that is for a client is that to another event.
+func TestTextInAnswerToCloseReplacesWorker(t *testing.T) {
+	for name, c := range map[string]struct {
+		event    wire.Event
+		word     string
+		body     string
+		workers  int // that got an event since
+		replaced bool
+		said     int
+	}{
+		"a text":               {wire.Close, "WRITE", "hello\r\n", 1, true, 1},
+		"a text, and the end":  {wire.Close, "WRITECLOSE", "bye\r\n", 1, true, 1},
+		"one of two":           {wire.Close, "WRITE", "hello\r\n", 2, false, 1},
+		"nothing":              {wire.Close, "WRITE", "", 1, false, 0},
+		"an object":            {wire.Close, `{"reply":"WRITE","uuid":"x"}`, "hello\r\n", 1, false, 0},
+		"CONTINUE with a text": {wire.Close, "CONTINUE", "hello\r\n", 1, false, 0},
+		"a packet":             {wire.Data, "WRITE", "hello\r\n", 1, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, logs := logtest.New(slog.LevelWarn)
+			d := newDispatcher(nil)
+			d.Log = log
+			idle := &timedWorker{used: time.Now().Add(-time.Hour)}
+			workers := []Worker{idle}
+			d.Pool = executing{processes{workers: workers}, func() (Results, error) {
+				for range c.workers {
+					workers = append(workers, &timedWorker{used: time.Now()})
+				}
+				d.Pool = processes{workers: workers}
+				return &one{[]*Payload{{Context: []byte(c.word), Body: []byte(c.body)}}}, nil
+			}}
+			call := &Call{Event: c.event}
+			if c.event == wire.Close {
+				d.HandOverClose(call, []byte("{}"))
+			} else {
+				_, err := d.Exchange(call, nil, []byte("{}"), nil)
+				require.NoError(t, err)
+			}
+			require.Equal(t, c.said, logs.Len())
+			require.False(t, idle.killed, "another one")
+			require.Equal(t, c.replaced, workers[1].(*timedWorker).killed)
+		})
+	}
+}
+
+// executing is a pool whose Exec is a function.
+type executing struct {
+	processes
+	exec func() (Results, error)
+}
+
+func (p executing) Exec(context.Context, *Payload, chan struct{}) (Results, error) { return p.exec() }
+
+// timedWorker is a worker that is ready.
+type timedWorker struct {
+	Worker
+	used   time.Time
+	killed bool
+}
+
+func (w *timedWorker) LastUsed() time.Time { return w.used }
+func (*timedWorker) Is(state int64) bool   { return state == telemetry.WorkerReady }
+func (w *timedWorker) Kill() error         { w.killed = true; return nil }
+func (*timedWorker) Reap()                 {}
