@@ -153,7 +153,7 @@ func TestSystemdUnit(t *testing.T) {
 	t.Parallel()
 	analyze := installed(t, "systemd-analyze")
 	unit := shown(t, "docs/operations.md", "ini", 1)
-	require.Equal(t, 3, strings.Count(unit, "/usr/local/bin/rr "))
+	require.Equal(t, 2, strings.Count(unit, "/usr/local/bin/rr "))
 	dir := t.TempDir()
 	file, binary := filepath.Join(dir, "rrtcp.service"), filepath.Join(dir, "rr") // a path without a space
 	require.NoError(t, os.Symlink(buildProgram(t), binary))

@@ -200,9 +200,13 @@ func TestOperationsGuideCommands(t *testing.T) {
 	require.NoError(t, os.Rename(p.dir+"/.rr.yaml", p.dir+"/rr.yaml"))
 	c := p.dial("echo")
 	require.Equal(t, "hello", c.ask("hello"))
+	both := t.TempDir() // a folder of programs
+	for _, name := range []string{"rr", "rrtcp"} {
+		require.NoError(t, os.Symlink(buildProgram(t), filepath.Join(both, name)))
+	}
 	for n, says := range []string{"rr.yaml: nothing to correct\n", "the workers are new\n"} {
 		cmd := exec.Command("bash", "-euo", "pipefail", "-c", shown(t, "docs/operations.md", "sh", n))
-		cmd.Dir, cmd.Env = p.dir, append(os.Environ(), "PATH="+filepath.Dir(buildProgram(t))+":"+os.Getenv("PATH"))
+		cmd.Dir, cmd.Env = p.dir, append(os.Environ(), "PATH="+both+":"+os.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.Equal(t, says, string(out))
