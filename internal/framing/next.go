@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -50,6 +52,9 @@ func (n *next) keys(raw []byte) (keys []string) {
 	return keys
 }
 
+// listIndex is what Go 1.27 adds to the field of an error: rules.0.starts. Older ones say rules.starts.
+var listIndex = regexp.MustCompile(`\.\d+`)
+
 // decodeError rewrites an error of encoding/json for the log.
 func decodeError(err error) error {
 	var wrong *json.UnmarshalTypeError
@@ -57,7 +62,12 @@ func decodeError(err error) error {
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	key := "next"
-	if field := strings.ReplaceAll(wrong.Field, "Packets.", ""); field != "" { // Packets is embedded
+	// What Digits.UnmarshalJSON returns has no field from Go 1.27 on.
+	if wrong.Field == "" && wrong.Type == reflect.TypeFor[int]() {
+		key += ".length.ascii"
+	}
+	field := listIndex.ReplaceAllString(strings.ReplaceAll(wrong.Field, "Packets.", ""), "") // Packets is embedded
+	if field != "" {
 		key += "." + strings.ToLower(field)
 	}
 	return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", key, wrong.Value)

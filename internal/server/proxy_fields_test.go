@@ -50,7 +50,8 @@ func TestProxyTellsMore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := readProxyHeader(strings.NewReader(c.header))
 			require.NoError(t, err)
-			require.Equal(t, c.want, string(got.info.json()))
+			info := strings.ReplaceAll(string(got.info.json()), "\ufffd", `\ufffd`) // Go 1.27 writes it as it is
+			require.Equal(t, c.want, info)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -67,6 +68,9 @@ func (u *optionalUUID) UnmarshalJSON(b []byte) error {
 	}
 	return err
 }
+
+// listIndex is what Go 1.27 adds to the field of an error: tags.0. Older ones say tags.
+var listIndex = regexp.MustCompile(`\.\d+`)
 
 func wrongType(key string, err *json.UnmarshalTypeError) error {
 	return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", key, err.Value)
@@ -134,7 +138,7 @@ func decodeStrictly(context []byte, out any) error {
 	var wrong *json.UnmarshalTypeError
 	switch err := decoder.Decode(out); {
 	case errors.As(err, &wrong):
-		return wrongType(strings.ToLower(wrong.Field), wrong)
+		return wrongType(listIndex.ReplaceAllString(strings.ToLower(wrong.Field), ""), wrong)
 	case err != nil:
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
