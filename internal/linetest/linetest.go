@@ -70,13 +70,28 @@ func Main(m *testing.M) {
 			return
 		}
 	}
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
-		goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
-		goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
-		goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
-		goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/pool/static_pool.(*Pool).Start.func1"),
-		goleak.IgnoreAnyFunction("github.com/roadrunner-server/events.(*Bus).handleEvents"))
+	goleak.VerifyTestMain(waiting{m}, leaks...)
+}
+
+var leaks = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/pool/static_pool.(*Pool).Start.func1"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/events.(*Bus).handleEvents"),
+}
+
+// waiting are tests that end with their goroutines. goleak waits for them less than a second: workers that start while a pool is
+// destroyed are killed for a second after that.
+type waiting struct{ *testing.M }
+
+func (w waiting) Run() int {
+	code := w.M.Run()
+	for deadline := time.Now().Add(patience); goleak.Find(leaks...) != nil && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return code
 }
 
 // Run runs all tests.
