@@ -34,7 +34,7 @@ lint:
 	cd next && GOWORK=off $(GOLANGCI_LINT) run
 
 unit:
-	@$(call in-modules,test,go test -race -shuffle=on ./...)
+	@$(call in-modules,test,go test -race -shuffle=on -timeout 30m ./...)
 
 # The kit for PHP: its tests and its style. RRTCP_PHP_VENDOR says where the real Spiral packages are, if not the stand-ins.
 php:
@@ -71,7 +71,7 @@ matrix:
 	cd cmd/rr && GOWORK=off go test -modfile=v2023.3.12.mod .
 	cd rr2025/cmd/rr && GOWORK=off go test -modfile=v2024.3.5.mod . && GOWORK=off go test .
 	cd tests && for line in v2023.3.12 v2024.3.5 v2025.1.15; do \
-		echo "== $$line" && RR=$$line go test -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" . || exit 1; \
+		echo "== $$line" && RR=$$line go test -timeout 30m -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" . || exit 1; \
 	done
 
 # Every fuzz target of the plugin, for a few seconds each: so many inputs, since Go sometimes takes the end of a time given
