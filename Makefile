@@ -41,7 +41,7 @@ php:
 	@if command -v phpunit >/dev/null; then cd php && phpunit; \
 	else echo "phpunit is not installed: the kit for PHP is not tested"; [ "$$RRTCP_REQUIRE_PHPUNIT" != 1 ]; fi
 	@if command -v phpcs >/dev/null; then \
-		phpcs --standard=PSR12 php && \
+		phpcs --standard=PSR12 php tests/bench/php && \
 		phpcs --standard=PSR12 --exclude=PSR1.Files.SideEffects,PSR1.Classes.ClassDeclaration examples/php; \
 	else echo "phpcs is not installed: the style of PHP is not checked"; [ "$$RRTCP_REQUIRE_PHPCS" != 1 ]; fi
 
@@ -89,7 +89,8 @@ fuzz:
 soak:
 	cd tests && SOAK=$${SOAK:-10m} go test -run '^TestSoak$$' -timeout 0 -v .
 
-# The whole: cmd/rr as a process, beside the pool alone. BENCH=quick ends within a minute. See BENCHMARKS.md.
+# The whole: cmd/rr as a process, beside the pool alone. BENCH=quick ends within a minute; BENCH=php measures PHP alone.
+# See BENCHMARKS.md.
 bench:
 	@cd tests/bench && go run .
 

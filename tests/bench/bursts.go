@@ -105,7 +105,7 @@ func serveBursts(args []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPool(args[0])
+	p, err := newPool(echoWorker(args[0]))
 	if err != nil {
 		return err
 	}

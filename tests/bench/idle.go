@@ -116,7 +116,7 @@ func startAndStop(b *bench) error {
 	}
 	started := time.Since(begin)
 	p.kill()
-	c, err := b.measurePool(load{connections: 1, size: 64})
+	c, err := b.measurePool(load{connections: 1, size: 64}, echoWorker(b.rr))
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,10 @@
 // Beside it, in the same run, stand the pool without TCP and TCP without a pool: what the plugin adds is what counts.
 // It runs in its own folder, from which it builds cmd/rr.
 //
-//	BENCH=quick  ends within a minute; BENCH=smoke tries everything once and measures nothing
-//	BENCH_RR     another program in place of cmd/rr, which is built otherwise
+//	BENCH=quick       ends within a minute; BENCH=smoke tries everything once and measures nothing
+//	BENCH=php         PHP alone: workers without and with tcp.bulk, beside an event loop in PHP; ends within five minutes
+//	BENCH_RR          another program in place of cmd/rr, which is built otherwise
+//	RRTCP_PHP_VENDOR  where the Spiral packages are, if PHP's workers shall run on these and not on the stand-ins
 //
 // taskset -c 0 puts all of it on one core, where figures are easiest to compare.
 package main
@@ -54,7 +56,7 @@ type bench struct {
 func measure(mode, rr string) error {
 	p, ok := plans[mode]
 	if !ok {
-		return fmt.Errorf("BENCH=%s: want quick, smoke or nothing", mode)
+		return fmt.Errorf("BENCH=%s: want php, quick, smoke or nothing", mode)
 	}
 	dir, err := os.MkdirTemp("", "rrtcp")
 	if err != nil {
@@ -75,7 +77,7 @@ func measure(mode, rr string) error {
 
 	fmt.Printf("%s, %s/%s, %d cores, %s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		time.Now().UTC().Format(time.DateOnly))
-	for _, part := range []func(*bench) error{throughput, bursts, systemCalls, idle, startAndStop} {
+	for _, part := range p.parts {
 		if err := part(b); err != nil {
 			return err
 		}
@@ -85,6 +87,7 @@ func measure(mode, rr string) error {
 
 // plan says what is measured, how long and how often.
 type plan struct {
+	parts   []func(*bench) error
 	window  time.Duration // of one measurement
 	warmUp  time.Duration // before it
 	rounds  int           // of which the median counts
@@ -94,6 +97,7 @@ type plan struct {
 	idle    []int         // connections; 0: as many as the limit of descriptors allows
 	rest    time.Duration // in which a process that has nothing to do gives memory back
 	stopped int           // connections that are open when it is stopped
+	php     []load
 }
 
 const (
@@ -101,9 +105,19 @@ const (
 	mib = 1 << 20
 )
 
+var everything = []func(*bench) error{throughput, bursts, systemCalls, idle, startAndStop, phpRows}
+
+var phpLoads = []load{
+	{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64},
+	{connections: 256, size: 64}, {connections: 1024, size: 64},
+	{connections: 1, size: 4 * kib}, {connections: 16, size: 4 * kib}, {connections: 64, size: 4 * kib},
+	{connections: 256, size: 4 * kib}, {connections: 1024, size: 4 * kib},
+	{connections: 16, size: 64, churn: true}, {connections: 64, size: 64, churn: true},
+}
+
 var plans = map[string]plan{
 	"": {
-		window: time.Second, warmUp: 200 * time.Millisecond, rounds: 3,
+		parts: everything, window: time.Second, warmUp: 200 * time.Millisecond, rounds: 3,
 		loads: []load{
 			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64},
 			{connections: 256, size: 64}, {connections: 1024, size: 64},
@@ -121,9 +135,10 @@ var plans = map[string]plan{
 		idle:    []int{1000, 10000, 0},
 		rest:    time.Second,
 		stopped: 10000,
+		php:     phpLoads,
 	},
 	"quick": {
-		window: 700 * time.Millisecond, warmUp: 200 * time.Millisecond, rounds: 1,
+		parts: everything, window: 500 * time.Millisecond, warmUp: 200 * time.Millisecond, rounds: 1,
 		loads: []load{
 			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64}, {connections: 256, size: 64},
 			{connections: 1, size: 64 * kib}, {connections: 16, size: 64, depth: 64, batch: true},
@@ -134,9 +149,14 @@ var plans = map[string]plan{
 		idle:    []int{1000, 10000},
 		rest:    time.Second,
 		stopped: 1000,
+		php:     []load{{connections: 64, size: 64}},
+	},
+	"php": {
+		parts: []func(*bench) error{phpRows}, window: 400 * time.Millisecond, warmUp: 250 * time.Millisecond, rounds: 5,
+		php: phpLoads,
 	},
 	"smoke": {
-		window: 20 * time.Millisecond, warmUp: 5 * time.Millisecond, rounds: 1,
+		parts: everything, window: 20 * time.Millisecond, warmUp: 5 * time.Millisecond, rounds: 1,
 		loads: []load{
 			{connections: 2, size: 64}, {connections: 1, size: mib}, {connections: 2, size: 64, depth: 16},
 			{connections: 2, size: 64, depth: 64, batch: true}, {connections: 2, size: 64, churn: true},
@@ -145,5 +165,6 @@ var plans = map[string]plan{
 		traced:  []load{{connections: 2, size: 64}},
 		idle:    []int{10, 20},
 		stopped: 10,
+		php:     []load{{connections: 2, size: 64}, {connections: 2, size: 4 * kib}, {connections: 2, size: 64, churn: true}},
 	},
 }

@@ -20,30 +20,36 @@ import (
 type process struct {
 	cmd       *exec.Cmd
 	addresses map[string]string // by server
+	next      *process          // of those that share its address, killed with it
 }
 
 const workers = 2
 
 // startRR runs rr until it listens. Its workers send back what they get.
-func (b *bench) startRR() (*process, error) {
-	file, err := b.config()
+func (b *bench) startRR() (*process, error) { return b.startHost(echoWorker(b.rr), "") }
+
+// startHost runs rr with other workers, or with one line more in the section tcp.
+func (b *bench) startHost(worker []string, line string) (*process, error) {
+	file, err := b.config(worker, line)
 	if err != nil {
 		return nil, err
 	}
 	return listening(exec.Command(b.rr, "serve", "-c", file), 2)
 }
 
+func echoWorker(rr string) []string { return []string{rr, "worker", "echo"} }
+
 // startBare runs the same RoadRunner with the least that answers by its pool.
 func (b *bench) startBare() (*process, error) {
-	file, err := b.config()
+	file, err := b.config(echoWorker(b.rr), "")
 	if err != nil {
 		return nil, err
 	}
 	return startRole("bare", file)
 }
 
-func (b *bench) config() (file string, err error) {
-	command, err := json.Marshal([]string{b.rr, "worker", "echo"})
+func (b *bench) config(worker []string, line string) (file string, err error) {
+	command, err := json.Marshal(worker)
 	if err != nil {
 		return "", err
 	}
@@ -53,11 +59,12 @@ logs: {mode: production, level: warn}
 server: {command: %s}
 tcp:
   memory_limit: 1GB
+  %s
   servers:
     exact: {addr: "127.0.0.1:0"}
     batch: {addr: "127.0.0.1:0", batch: true}
   pool: {num_workers: %d}
-`, command, workers)
+`, command, line, workers)
 	return file, os.WriteFile(file, []byte(config), 0o600)
 }
 
@@ -122,6 +129,9 @@ func drain(lines *bufio.Scanner) {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
+	if p.next != nil {
+		p.next.kill()
+	}
 }
 
 // usage is what a process has used so far.

@@ -39,13 +39,27 @@ type ceiling struct {
 	Start   time.Duration // until the pool was ready
 }
 
+// rate is how many packets of a load these exchanges would be in a second.
+func (c ceiling) rate(l load) float64 {
+	execs := float64(c.Execs) / c.Elapsed.Seconds()
+	switch {
+	case l.batch: // one exchange for all
+		return execs * float64(l.packets())
+	case l.churn: // CONNECTED, DATA and CLOSE
+		return execs / 3
+	default:
+		return execs
+	}
+}
+
 // measurePool has as many callers as the load has connections, each with what the load gets handed over at once.
-func (b *bench) measurePool(l load) (ceiling, error) {
+func (b *bench) measurePool(l load, worker []string) (ceiling, error) {
 	size := l.size
 	if l.batch {
 		size *= l.packets()
 	}
-	cmd, err := inRole("pool", b.rr, strconv.Itoa(l.connections), strconv.Itoa(size), b.warmUp.String(), b.window.String())
+	args := []string{strconv.Itoa(l.connections), strconv.Itoa(size), b.warmUp.String(), b.window.String()}
+	cmd, err := inRole("pool", append(args, worker...)...)
 	if err != nil {
 		return ceiling{}, err
 	}
@@ -58,17 +72,17 @@ func (b *bench) measurePool(l load) (ceiling, error) {
 	return c, json.Unmarshal(out, &c)
 }
 
-// servePool is the process that measurePool starts: RR CALLERS SIZE WARMUP WINDOW.
+// servePool is the process that measurePool starts: CALLERS SIZE WARMUP WINDOW WORKER...
 func servePool(args []string) error {
-	callers, _ := strconv.Atoi(args[1])
-	size, _ := strconv.Atoi(args[2])
-	warmUp, _ := time.ParseDuration(args[3])
-	window, err := time.ParseDuration(args[4])
+	callers, _ := strconv.Atoi(args[0])
+	size, _ := strconv.Atoi(args[1])
+	warmUp, _ := time.ParseDuration(args[2])
+	window, err := time.ParseDuration(args[3])
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	p, err := newPool(args[0])
+	p, err := newPool(args[4:])
 	if err != nil {
 		return err
 	}
@@ -100,8 +114,8 @@ func servePool(args []string) error {
 }
 
 // newPool is the pool as the plugin has it.
-func newPool(rr string) (*staticPool.Pool, error) {
-	command := func([]string) *exec.Cmd { return exec.Command(rr, "worker", "echo") }
+func newPool(worker []string) (*staticPool.Pool, error) {
+	command := func([]string) *exec.Cmd { return exec.Command(worker[0], worker[1:]...) }
 	return staticPool.NewPool(context.Background(), command, pipe.NewPipeFactory(zap.NewNop()), poolConfig(), zap.NewNop())
 }
 

@@ -50,17 +50,12 @@ func (b *bench) compare(l load) (ours, pool, bare, floor figures, err error) {
 	if ours, err = b.measureProcess(l, b.startRR); err != nil {
 		return ours, pool, bare, floor, err
 	}
-	c, err := b.measurePool(l)
+	c, err := b.measurePool(l, echoWorker(b.rr))
 	if err != nil {
 		return ours, pool, bare, floor, err
 	}
-	pool = figures{rate: float64(c.Execs) / c.Elapsed.Seconds(), cpu: micros(c.CPU) / float64(c.Execs)}
-	switch {
-	case l.batch: // one exchange for all
-		pool.rate, pool.cpu = pool.rate*float64(l.packets()), pool.cpu/float64(l.packets())
-	case l.churn: // CONNECTED, DATA and CLOSE
-		pool.rate, pool.cpu = pool.rate/3, pool.cpu*3
-	}
+	pool = figures{rate: c.rate(l)}
+	pool.cpu = micros(c.CPU) / (pool.rate * c.Elapsed.Seconds())
 	l.batch = false // one server does for both
 	if bare, err = b.measureProcess(l, b.startBare); err != nil {
 		return ours, pool, bare, floor, err
