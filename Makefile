@@ -15,7 +15,7 @@ MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClo
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz bench microbench soak tidy-check cross
+.PHONY: test fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz fuzz-long bench microbench soak tidy-check cross
 .NOTPARALLEL:
 
 test: fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz tidy-check cross
@@ -84,6 +84,10 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done; [ -n "$$found" ] || { echo "no fuzz target found"; exit 1; }
+
+# Every fuzz target for an hour each. Inputs that fail are in testdata/fuzz of the package, to be committed with the cure.
+fuzz-long:
+	@$(MAKE) fuzz FUZZTIME=1h
 
 # Everything at once for a while: faults of links and workers, resets, attacks. It says what it has seen.
 soak:
