@@ -222,7 +222,7 @@ const (
 	poolOfFour = `
   close_timeout: 3s
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 4, allocate_timeout: 15s, supervisor: {watch_tick: 1s, exec_ttl: 3s%s}%s}
+  pool: {num_workers: 4, allocate_timeout: 15s, reset_timeout: 15s, supervisor: {watch_tick: 1s, exec_ttl: 3s%s}%s}
 `
 	quick = 6 * time.Second
 )
