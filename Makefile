@@ -4,7 +4,7 @@
 
 MODULES := . cmd/rr tests tests/bench
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-FUZZTIME ?= 20000x
+FUZZTIME ?= 5000x
 BENCHTIME ?= 1s
 
 # What can differ by RoadRunner line: the program and its commands, the pool and its workers, resets, streams, RPC, Stop. The
@@ -66,13 +66,18 @@ rr2025:
 next:
 	cd next && GOWORK=off go vet ./... && GOWORK=off go test -race ./...
 
-# The program's own tests on each line, and MATRIX. Not under the race detector: that has run over the same code.
+# The program's own tests on each line, and MATRIX on all lines at once, since tests mostly wait. Not under the race detector:
+# that has run over the same code.
 matrix:
 	cd cmd/rr && GOWORK=off go test -modfile=v2023.3.12.mod .
 	cd rr2025/cmd/rr && GOWORK=off go test -modfile=v2024.3.5.mod . && GOWORK=off go test .
-	cd tests && for line in v2023.3.12 v2024.3.5 v2025.1.15; do \
-		echo "== $$line" && RR=$$line go test -timeout 30m -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" . || exit 1; \
-	done
+	@cd tests && out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	for line in v2023.3.12 v2024.3.5 v2025.1.15; do \
+		(RR=$$line go test -timeout 30m -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" . >$$out/$$line 2>&1 && \
+			touch $$out/$$line.ok) & \
+	done; wait; \
+	for line in v2023.3.12 v2024.3.5 v2025.1.15; do echo "== $$line"; cat $$out/$$line; [ -f $$out/$$line.ok ] || failed=1; done; \
+	[ -z "$$failed" ]
 
 # Every fuzz target of the plugin, for a few seconds each: so many inputs, since Go sometimes takes the end of a time given
 # for a failure ("context deadline exceeded").

@@ -84,7 +84,10 @@ func (h *host) pusher(t *testing.T) func(uuid, body string) string {
 func TestClusterOrder(t *testing.T) { // not in parallel: it takes all there is
 	for _, name := range []string{"nats", "redis"} {
 		t.Run(name, func(t *testing.T) {
-			const pushes = 3000
+			pushes := 3000
+			if len(buildFlags) > 0 {
+				pushes = 1000 // under the race detector one takes so much longer
+			}
 			nodes := startEngine(t, name).nodesOf(3)
 			clients, uuids := make([]*client, len(nodes)), make([]string, len(nodes))
 			for i, h := range nodes {
