@@ -1,0 +1,86 @@
+package linetest
+
+import (
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/settings"
+	"github.com/rrtcp/tcp/internal/settings/settingstest"
+)
+
+// Config is what C of RunConfig has. It has fields too: Servers, and Pool, which is a pointer to the pool's own configuration.
+type Config[C any] interface {
+	*C
+	InitDefault() error
+	Warnings() []string
+}
+
+// RunConfig runs the tests of a line's Config. load is its method, repository the root of the checkout, absent are the keys of
+// schema.json that the line does not have.
+func RunConfig[C any, P Config[C]](t *testing.T, load func(P, settings.Configurer) error, repository string, absent ...string) {
+	withServer := func() (P, reflect.Value) {
+		c := P(new(C))
+		fields := reflect.ValueOf(c).Elem()
+		fields.FieldByName("Servers").Set(reflect.ValueOf(map[string]*settings.Server{"a": {Addr: ":0"}}))
+		pool := fields.FieldByName("Pool")
+		pool.Set(reflect.New(pool.Type().Elem()))
+		return c, pool.Elem()
+	}
+	t.Run("defaults of the pool", func(t *testing.T) {
+		c, pool := withServer()
+		require.NoError(t, c.InitDefault())
+		execTTL := pool.FieldByName("Supervisor").Elem().FieldByName("ExecTTL")
+		require.Equal(t, time.Hour, execTTL.Interface(), "an unsupervised pool heeds no context")
+		require.EqualValues(t, runtime.NumCPU(), pool.FieldByName("NumWorkers").Interface())
+		execTTL.Set(reflect.ValueOf(time.Second))
+		require.NoError(t, c.InitDefault())
+		require.Equal(t, time.Second, execTTL.Interface(), "a set one stays")
+	})
+	t.Run("schema", func(t *testing.T) {
+		schema := settingstest.ReadSchema(t, repository)
+		schema.RequireKeys(t, *new(C), absent...)
+		c, pool := withServer()
+		if allocator := pool.FieldByName("DynamicAllocatorOpts"); allocator.IsValid() {
+			allocator.Set(reflect.New(allocator.Type().Elem()))
+		}
+		require.NoError(t, c.InitDefault())
+		pool.FieldByName("NumWorkers").SetZero() // the number of CPUs
+		schema.RequireSection(t, "pool", pool.Addr().Interface())
+	})
+	t.Run("keys of the pool are checked", func(t *testing.T) {
+		c, pool := withServer()
+		pool.FieldByName("AllocateTimeout").Set(reflect.ValueOf(-time.Second))
+		err := load(c, undecoded{"pool": map[string]any{
+			"debug": true, "num_worker": 1, "max_jobs": -1, "supervisor": map[string]any{"exec_ttl": "soon", "ttl": 10, "max_memory": 1},
+		}})
+		require.Equal(t, []string{
+			`tcp.pool.max_jobs: "-1" can't be read; want a whole number, not below zero`,
+			`tcp.pool.supervisor.exec_ttl: "soon" can't be read; want a duration with its unit, such as "10s"`,
+			`tcp.pool.allocate_timeout: -1s is negative; want a duration such as "60s"`,
+		}, strings.Split(err.Error(), "\n"))
+		require.Equal(t, []string{
+			"tcp.pool.num_worker: unknown key, ignored; the nearest known one is num_workers",
+			"tcp.pool.supervisor.max_memory: unknown key, ignored; the nearest known one is max_worker_memory",
+			`tcp.pool.supervisor.ttl: 10 without a unit is a number of nanoseconds; write a duration such as "10s"`,
+		}, c.Warnings())
+	})
+}
+
+// undecoded is RoadRunner's config plugin with one section, which is not decoded into structs.
+type undecoded map[string]any
+
+// Has is the plugin's Configurer.
+func (undecoded) Has(name string) bool { return name == "tcp" }
+
+// UnmarshalKey is the plugin's Configurer.
+func (u undecoded) UnmarshalKey(_ string, out any) error {
+	if raw, ok := out.(*map[string]any); ok {
+		*raw = u
+	}
+	return nil
+}
