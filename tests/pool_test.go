@@ -188,7 +188,7 @@ func TestExecTTL(t *testing.T) {
 	h := start(t, `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 2, supervisor: {exec_ttl: 500ms}}
+  pool: {num_workers: 2, supervisor: {exec_ttl: 3s}}
 `)
 	hung, other := h.dial("echo"), h.dial("echo")
 	require.Equal(t, "hello", other.ask("hello"))

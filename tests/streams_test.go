@@ -42,7 +42,7 @@ func TestBrokenStreams(t *testing.T) {
 const slowStreams = `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  write_timeout: 500ms
+  write_timeout: 2s
   pool: {num_workers: 1, stream_timeout: 10s}
 `
 

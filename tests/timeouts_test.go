@@ -16,14 +16,14 @@ func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
-  idle_timeout: 800ms
+  idle_timeout: 3s
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 2}
 `)
 	for name, talk := range map[string]func(*client) time.Time{ // which tells when the clock may begin
 		"a packet now and then": func(c *client) (last time.Time) {
 			for i := range 8 {
-				time.Sleep(200 * time.Millisecond)
+				time.Sleep(500 * time.Millisecond)
 				last = time.Now()
 				require.Equal(c.t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
 			}
@@ -31,12 +31,12 @@ tcp:
 		},
 		"a worker that takes long": func(c *client) time.Time {
 			begin := time.Now()
-			require.Equal(c.t, "!sleep 1600ms echo", c.ask("!sleep 1600ms echo"))
-			return begin.Add(1600 * time.Millisecond)
+			require.Equal(c.t, "!sleep 4s echo", c.ask("!sleep 4s echo"))
+			return begin.Add(4 * time.Second)
 		},
 		"a packet that takes long": func(c *client) time.Time {
 			write(c, "half ")
-			time.Sleep(1600 * time.Millisecond)
+			time.Sleep(4 * time.Second)
 			end := time.Now()
 			require.Equal(c.t, "half a packet", c.ask("a packet"))
 			return end
@@ -47,7 +47,7 @@ tcp:
 			c := h.dialFrom(t, "echo")
 			begin := talk(c)
 			c.requireEnd()
-			require.GreaterOrEqual(t, time.Since(begin), 800*time.Millisecond)
+			require.GreaterOrEqual(t, time.Since(begin), 3*time.Second)
 			require.Equal(t, "idle", h.record.of(t, c).Reason)
 		})
 	}
@@ -57,7 +57,7 @@ func TestPacketTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
-  packet_timeout: 800ms
+  packet_timeout: 3s
   servers: {echo: {addr: "127.0.0.1:0"}, batch: {addr: "127.0.0.1:0", batch: true}}
   pool: {num_workers: 4}
 `)
@@ -66,8 +66,8 @@ tcp:
 			t.Parallel()
 			c := h.dialFrom(t, server)
 			for range 2 {
-				write(c, "!sleep 1600ms echo\r\nbeg")
-				require.Equal(t, "!sleep 1600ms echo", c.receive())
+				write(c, "!sleep 4s echo\r\nbeg")
+				require.Equal(t, "!sleep 4s echo", c.receive())
 				require.Equal(t, "begun", c.ask("un"))
 			}
 			write(c, "beg")
@@ -81,7 +81,7 @@ tcp:
 		begin := time.Now()
 		for err := error(nil); err == nil; time.Sleep(50 * time.Millisecond) {
 			_, err = c.Write([]byte("."))
-			require.Less(t, time.Since(begin), 800*time.Millisecond+atOnce)
+			require.Less(t, time.Since(begin), 3*time.Second+atOnce)
 		}
 		s := h.record.of(t, c)
 		require.Equal(t, "slow", s.Reason)
@@ -91,7 +91,7 @@ tcp:
 		t.Parallel()
 		c := h.dialFrom(t, "echo")
 		require.Equal(t, "hello", c.ask("hello"))
-		time.Sleep(1600 * time.Millisecond)
+		time.Sleep(4 * time.Second)
 		require.Equal(t, "hello", c.ask("hello"))
 	})
 }
@@ -130,34 +130,30 @@ tcp:
   close_timeout: 300ms
   servers:
     general: {addr: "127.0.0.1:0"}
-    own: {addr: "127.0.0.1:0", close_timeout: 1200ms}
+    own: {addr: "127.0.0.1:0", close_timeout: 3s}
     off: {addr: "127.0.0.1:0", close_timeout: 0}
-  pool: {num_workers: 3, supervisor: {exec_ttl: 3s}}
+  pool: {num_workers: 3, supervisor: {exec_ttl: 6s}}
 `, "close=hang")
-	type lived func() (fromEnd, fromEvent time.Duration)
-	lives := func(server string) lived {
+	servers := []string{"off", "own", "general"} // the one with the longest time begins
+	busy := make(map[int]string)                 // servers by worker
+	ends := make(map[string]time.Time)
+	for _, server := range servers {
 		c := h.dial(server)
 		require.Equal(t, "hello", c.ask("hello"))
-		end := time.Now()
+		ends[server] = time.Now()
 		require.NoError(t, c.Close())
 		s := h.record.closedOf(t, c)
-		pid := s.pids[len(s.pids)-1]
-		at := s.inFlight.At // the worker may have noticed late that it has it
-		return func() (fromEnd, fromEvent time.Duration) {
-			eventually(t, "the worker that does not answer is replaced", func() bool {
-				return !slices.Contains(h.workers(), pid)
-			})
-			return time.Since(end), time.Duration(time.Now().UnixNano() - at)
-		}
+		busy[s.pids[len(s.pids)-1]] = server
 	}
-	off, own, general := lives("off"), lives("own"), lives("general")
-	for _, want := range []struct {
-		lived
-		least time.Duration
-	}{{general, 300 * time.Millisecond}, {own, 1200 * time.Millisecond}, {off, 3 * time.Second}} {
-		fromEnd, fromEvent := want.lived()
-		require.GreaterOrEqual(t, fromEnd, want.least)
-		require.Less(t, fromEvent, want.least+1500*time.Millisecond)
+	var killed []logEntry
+	eventually(t, "the workers that do not answer are replaced", func() bool {
+		killed = h.logged("server", "execTTL")
+		return len(killed) == len(servers)
+	})
+	slices.Reverse(servers)
+	for i, least := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 6 * time.Second} {
+		require.Equal(t, servers[i], busy[int(killed[i].Pid)])
+		require.GreaterOrEqual(t, time.Unix(0, killed[i].Time).Sub(ends[servers[i]]), least)
 	}
 	require.Equal(t, "hello", h.dial("own").ask("hello"), "there are workers again")
 	require.Len(t, h.ours("warn"), 1)

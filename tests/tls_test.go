@@ -144,7 +144,7 @@ func TestTLSCloseNotify(t *testing.T) {
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, `
 tcp:
-  idle_timeout: 500ms
+  idle_timeout: 3s
   max_packet_size: 64KiB
   servers: {echo: {addr: "127.0.0.1:0", tls: {cert: DIR/server.pem, key: DIR/server.key}}}
   pool: {num_workers: 2}
