@@ -20,7 +20,7 @@ const minCloseTimeout = time.Second
 func (d *Dispatcher) HandOverClose(c *Call, context []byte) {
 	c.Event = wire.Close
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		a, err := d.offer(d.CloseCtx, c, nil, Payload{Context: context}, d.closeTimeout(c))
+		a, err := d.offer(d.CloseCtx, c, nil, Payload{Context: context}, c.CloseTimeout)
 		if a.More != nil {
 			a.More.End()
 		}
@@ -43,7 +43,7 @@ func (d *Dispatcher) HandOverClose(c *Call, context []byte) {
 
 func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
 	c.Stats.Failed(f.Kind())
-	if errors.Is(errors.ExecTTL, f.Err) && d.closeWarned.CompareAndSwap(false, true) {
+	if isUnanswered(f) && d.closeWarned.CompareAndSwap(false, true) {
 		d.Log.Warn("a worker did not answer CLOSE in time and was replaced, which the pool logs as \"execTTL timeout elapsed\"; "+
 			"every event wants an answer, CLOSE too: in PHP call $tcpWorker->read() or ->close() for TcpEvent::Close, or set "+
 			"events: [CONNECTED, DATA] for the server; until the workers are reset others have less time, and this is said once",
@@ -53,10 +53,16 @@ func (d *Dispatcher) closeFailed(c *Call, f *Failure) {
 	d.Log.LogAttrs(context.Background(), slog.LevelDebug, "CLOSE was not answered", slog.Any("error", f))
 }
 
+// isUnanswered reports whether the worker had the event, and was killed because it took too long.
+func isUnanswered(err error) bool {
+	var f *Failure
+	return stderrors.As(err, &f) && errors.Is(errors.ExecTTL, f.Err)
+}
+
 // closeTimeout is how long a worker may take for its answer to CLOSE: where one of its generation did not answer, others most
 // likely do not either, and each would be busy with nothing for the whole of close_timeout.
 func (d *Dispatcher) closeTimeout(c *Call) time.Duration {
-	if c.CloseTimeout == 0 || !d.closeWarned.Load() {
+	if c.CloseTimeout == 0 || !d.unanswered.Load() {
 		return c.CloseTimeout
 	}
 	return min(c.CloseTimeout, max(c.CloseTimeout/10, minCloseTimeout))

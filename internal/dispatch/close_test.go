@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,31 @@ func TestUnansweredCloseShortensOthers(t *testing.T) {
 	d.ExchangeCtx = canceledContext
 	_ = d.Reset()
 	require.Equal(t, whole, limits(), "workers are new")
+}
+
+// A CLOSE that waits while others are not answered has less time, too: at a stop all connections that were open wait at once.
+func TestUnansweredCloseShortensWaiting(t *testing.T) {
+	const waiting = 3
+	var limits []time.Duration // appended by one at a time: the queue has one place
+	var d *Dispatcher
+	d = newDispatcher(func(ctx context.Context, _ *Payload) (Results, error) {
+		if limits = append(limits, ctx.(*deadlineContext).limit); len(limits) == 1 {
+			for d.Queue.Waiting() < waiting {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return nil, errors.E(errors.ExecTTL, errors.Str("x"))
+	})
+	var wg sync.WaitGroup
+	for range 1 + waiting {
+		wg.Add(1)
+		go func() { // ends with the exchange
+			defer wg.Done()
+			d.HandOverClose(&Call{CloseTimeout: 10 * time.Minute}, []byte("{}"))
+		}()
+	}
+	wg.Wait()
+	require.Equal(t, []time.Duration{10 * time.Minute, time.Minute, time.Minute, time.Minute}, limits)
 }
 
 // resettable is a pool whose Reset does nothing.

@@ -33,6 +33,7 @@ type Dispatcher struct {
 	lastReset     time.Time // one reset runs at a time
 	resetDuration time.Duration
 	empty         atomic.Bool  // the last reset failed, and the pool has no workers
+	unanswered    atomic.Bool  // a worker of this generation did not answer CLOSE in time
 	closeWarned   atomic.Bool  // that workers do not answer CLOSE; once for each generation of workers
 	astrayLook    atomic.Int64 // when replaceAstray has looked last, in nanoseconds
 	astrayWarned  atomic.Bool  // that answers go astray; once for each generation of workers
@@ -122,7 +123,13 @@ func (d *Dispatcher) perform(a *attempt) {
 	if d.Queue.Bulk.MaxEvents > 0 {
 		d.Queue.events.Observe(float64(a.bulk.len()))
 	}
+	if a.call.Event == wire.Close {
+		a.limit = d.closeTimeout(a.call) // others may not have answered while this one waited
+	}
 	first, results, err := d.exec(a)
+	if a.call.Event == wire.Close && isUnanswered(err) {
+		d.unanswered.Store(true) // before the next one has its place
+	}
 	var rest *poolFrames // nil: first is the whole answer
 	if err == nil && first.Flags&wire.FlagStream != 0 {
 		rest = d.newFrames(a, results)

@@ -58,6 +58,7 @@ func (d *Dispatcher) Reset() error {
 		d.lastReset, d.resetDuration = time.Now(), time.Since(begin)
 		d.Queue.resume()
 	}()
+	d.unanswered.Store(false)
 	d.closeWarned.Store(false)
 	d.bulkWarned.Store(false)
 	d.bulkAnswered.Store(false)

@@ -20,6 +20,10 @@ func TestSchemaHasAllKeys(t *testing.T) {
 	settingstest.ReadSchema(t, repository).RequireKeys(t, settings.Config{}, "tcp.pool") // which is compared where its type is known
 }
 
+func TestReferenceMatchesSchema(t *testing.T) {
+	settingstest.ReadSchema(t, repository).RequireReference(t, repository)
+}
+
 func TestSchemaHasTheDefaults(t *testing.T) {
 	schema := settingstest.ReadSchema(t, repository)
 	server := &settings.Server{Addr: ":0", TLS: &settings.TLS{}, ProxyProtocol: &settings.ProxyProtocol{}}
@@ -36,6 +40,7 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"cluster.timeout":                  *c.Cluster.Timeout,
 		"cluster.required":                 c.Cluster.Required,
 		"cluster.nats.addr":                c.Cluster.NATS.Addr,
+		"cluster.redis.addrs":              []any{c.Cluster.Redis.Addrs[0]},
 		"cluster.redis.db":                 c.Cluster.Redis.DB,
 		"max_connections_per_ip":           effective.MaxConnectionsPerIP,
 		"idle_timeout":                     effective.IdleTimeout,

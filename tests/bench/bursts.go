@@ -34,7 +34,7 @@ type burstFigures struct {
 // bursts prints what each burst costs, and how many times that of the pool alone.
 func bursts(b *bench) error {
 	fmt.Printf(`
-| bursts, %s between them | conns | CPU | of pool's | p50 | of pool's | p99 | of pool's |
+| bursts, %s between them | connections | CPU | of the pool's | p50 | of the pool's | p99 | of the pool's |
 |---|--:|--:|--:|--:|--:|--:|--:|
 `, burstPause)
 	for _, l := range b.bursts {

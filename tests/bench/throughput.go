@@ -19,7 +19,7 @@ type figures struct {
 // throughput prints what each load brings, beside what the pool and TCP alone would.
 func throughput(b *bench) error {
 	fmt.Printf(`
-| load | conns | bytes | packets/s | pool/s | ratio | p50 | p99 | p999 | CPU | pool's | above | bare | TCP's | RSS | switches |
+| load | connections | bytes | packets/s | pool/s | ratio | p50 | p99 | p99.9 | CPU | CPU, pool | CPU, plugin | CPU, minimal plugin | CPU, TCP echo | RSS | switches |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 `)
 	for _, l := range b.loads {
@@ -36,7 +36,7 @@ func throughput(b *bench) error {
 			l, l.connections, size(int64(l.size)), o.rate, p.rate, o.rate/p.rate, short(o.p50), short(o.p99), short(o.p999),
 			o.cpu, p.cpu, o.cpu-p.cpu, m.cpu-p.cpu, f.cpu, size(o.rss), o.switches)
 	}
-	fmt.Println("\nCPU is the host's, its workers' not included, in microseconds for each packet.")
+	fmt.Println("\nBENCHMARKS.md explains the columns.")
 	return nil
 }
 
