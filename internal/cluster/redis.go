@@ -21,7 +21,7 @@ const (
 	redisPing        = time.Second // one without an answer for as long is the end of a connection
 	redisPoolSize    = 2
 	// redisMaxMessage leaves room below client-output-buffer-limit for Pub/Sub, past which Redis cuts a node off.
-	redisMaxMessage = 8 << 20
+	redisMaxMessage = maxRequest + headerSize
 	// redisChannels is to how many channels one command subscribes.
 	redisChannels = 1000
 )
@@ -171,7 +171,7 @@ func (e *redisEngine) publish(batch []outgoing) {
 	pipe := e.client.Pipeline()
 	published := make([]*redis.IntCmd, len(batch))
 	for i, m := range batch {
-		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.message)
+		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.whole())
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, m := range batch {
