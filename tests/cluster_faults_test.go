@@ -94,6 +94,7 @@ func TestClusterEngineDies(t *testing.T) {
 		}
 		require.Len(t, a.logged("tcp", "can't be reached"), 1)
 		require.Len(t, a.logged("tcp", "cluster: connected"), 2)
+		require.NotContains(t, a.stderr(), "redis:", "the client of Redis has a logger of its own")
 	})
 }
 
@@ -182,6 +183,24 @@ func TestClusterPartition(t *testing.T) {
 		}
 		eventually(t, "the other node is reached again", func() bool { return a.push(uuid, "after\r\n", false) == pushAccepted })
 		eventually(t, "and from there", func() bool { return b.push(ownUUID, "after\r\n", false) == pushAccepted })
+	})
+}
+
+// A message that takes longer than a ping is no reason to think that the engine is gone.
+func TestClusterSlowLink(t *testing.T) {
+	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		link := proxyTo(t, e.address)
+		a, b := e.nodeVia(link.Listen), e.node()
+		awaitNodes(a, b)
+		c := a.dial("echo")
+		uuid := c.receive()
+		poison(t, link, toxic{Type: "bandwidth", Stream: "downstream", Attributes: map[string]int{"rate": 500}}) // KB/s
+		large := strings.Repeat("x", 1_000_000) + "\r\n"
+		require.Equal(t, pushUnreachable, b.push(uuid, large, false), "it takes longer than timeout")
+		require.True(t, large == c.receive()+"\r\n")
+		require.Equal(t, pushAccepted, b.push(uuid, "after\r\n", false))
+		require.Equal(t, "after", c.receive())
+		require.Empty(t, a.logged("tcp", "can't be reached"))
 	})
 }
 
