@@ -16,6 +16,7 @@ type clusterEngine struct {
 	name    string
 	address string
 	args    []string // more of them
+	conf    string   // its configuration, if not empty; Redis has its port there
 	plain   bool     // its nodes are without the race detector
 	cmd     *exec.Cmd
 }
@@ -53,7 +54,13 @@ func (e *clusterEngine) start() {
 	require.NoError(e.t, err)
 	args := []string{"-a", host, "-p", port}
 	if e.name == "redis" {
-		args = []string{"--bind", host, "--port", port, "--save", "", "--dir", shortDir(e.t)}
+		args = []string{"--port", port, "--bind", host, "--save", "", "--dir", shortDir(e.t)}
+	}
+	switch {
+	case e.conf != "" && e.name == "redis":
+		args = append([]string{e.conf}, args[2:]...)
+	case e.conf != "":
+		args = append(args, "-c", e.conf)
 	}
 	e.cmd = exec.Command(e.name+"-server", append(args, e.args...)...)
 	e.cmd.Env = append(os.Environ(), "LC_ALL=C")
