@@ -53,7 +53,8 @@ func TestClusterAccess(t *testing.T) {
 			e.conf = dir + "/conf"
 			e.start()
 			config := func(keys string) string {
-				return "tcp:\n  cluster: " + strings.Replace(e.config(e.address), "}}", ", "+in.Replace(keys)+"}}", 1)
+				e.keys = ", " + in.Replace(keys)
+				return "tcp:\n  cluster: " + e.config(e.address)
 			}
 			if test.wrong != "" {
 				yaml := strings.Replace(withRPC, "tcp:", strings.Replace(config(test.wrong), "{", "{required: true, ", 1), 1)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,7 @@ type clusterEngine struct {
 	address string
 	args    []string // more of them
 	conf    string   // its configuration, if not empty; Redis has its port there
+	keys    string   // more of its section, with a comma before
 	plain   bool     // its nodes are without the race detector
 	cmd     *exec.Cmd
 }
@@ -83,12 +85,12 @@ func (e *clusterEngine) kill() {
 	}
 }
 
-// config is the section cluster that uses the engine, by the address given.
+// config is the section cluster that uses the engine, by the address given, or by several with commas between.
 func (e *clusterEngine) config(address string) string {
 	if e.name == "redis" {
-		return fmt.Sprintf(`{redis: {addrs: [%q]}}`, address)
+		return fmt.Sprintf(`{redis: {addrs: ["%s"]%s}}`, strings.ReplaceAll(address, ",", `", "`), e.keys)
 	}
-	return fmt.Sprintf(`{nats: {addr: %q}}`, address)
+	return fmt.Sprintf(`{nats: {addr: %q%s}}`, address, e.keys)
 }
 
 // node starts a RoadRunner that uses the engine.
