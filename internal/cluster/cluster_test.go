@@ -215,11 +215,10 @@ func TestOtherVersionsAreRefused(t *testing.T) {
 		})
 	}, patience, time.Millisecond)
 
-	a := one.ask(nil, []Question{{Node: from}}, time.Now().Add(patience))[0]
+	a := one.calls.open(from, "")
 	m := (&Cluster{node: from}).message(kindRefused, a.id, nil)
 	m[2] = 2
 	one.received(m)
-	<-a.done
 	require.Equal(t, ErrUnreachable, a.err, "another version's refusal is understood")
 }
 
