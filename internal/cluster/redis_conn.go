@@ -41,7 +41,7 @@ func (c *redisConn) Read(b []byte) (int, error) {
 // Write never fails: the reader does.
 func (c *redisConn) Write(b []byte) (int, error) {
 	if _, err := c.Conn.Write(b); err != nil {
-		_ = c.Conn.Close()
+		_ = c.Close()
 	}
 	return len(b), nil
 }
