@@ -214,6 +214,7 @@ func TestClusterEngineStuck(t *testing.T) {
 		require.Equal(t, pushAccepted, a.push(uuid, "before\r\n", false))
 		before := rss(t, a.cmd.Process.Pid)
 		require.NoError(t, e.cmd.Process.Signal(syscall.SIGSTOP))
+		eventually(t, "all of its threads have stopped", func() bool { return a.push(uuid, "meanwhile\r\n", false) != pushAccepted })
 		const pushers = 64
 		done := make(chan int)
 		body := strings.Repeat("x", 20_000) + "\r\n"
