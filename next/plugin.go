@@ -38,8 +38,8 @@ type Pooler interface {
 type core = server.Server
 
 // Plugin listens on the configured servers and drives their connections. Its zero value is ready for Init. Serve, Stop, Reset,
-// AddWorker, RemoveWorker, Name, Addr, MetricsCollector, Close, Write, Broadcast, Tag, Connections, Stats and Nodes are the methods of
-// internal/server's Server.
+// AddWorker, RemoveWorker, Name, Addr, MetricsCollector, Close, Write, Broadcast, Tag, Connections, Stats, LocalStats and Nodes are the
+// methods of internal/server's Server.
 type Plugin struct {
 	core
 }

@@ -8,7 +8,7 @@ import (
 // Version is the plugin's. tcp.Stats has it, too.
 const Version = server.Version
 
-// RPC is the receiver of the methods tcp.*: Close, Write, Broadcast, Tag, Connections, Stats and Nodes.
+// RPC is the receiver of the methods tcp.*: Close, Write, Broadcast, Tag, Connections, Stats, LocalStats and Nodes.
 func (p *Plugin) RPC() any { return server.NewRPC(&p.core) }
 
 // Requests and results of RPC and of the plugin's methods. The field names are those of RPC.
@@ -25,7 +25,7 @@ type (
 	ConnectionPage = server.ConnectionPage
 	// Connection is an item of a ConnectionPage.
 	Connection = server.Connection
-	// Stats is the result of tcp.Stats.
+	// Stats is the result of tcp.Stats and tcp.LocalStats.
 	Stats = server.Stats
 	// NodeList is the result of tcp.Nodes.
 	NodeList = server.NodeList

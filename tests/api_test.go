@@ -30,6 +30,7 @@ type broadcastRequest struct {
 type tagRequest struct {
 	UUID        string
 	Add, Remove []string
+	Local       bool
 }
 
 type pushCounts struct{ Accepted, Gone, Full, Nodes, Unreachable int }

@@ -94,6 +94,7 @@ func TestClusterEngineDies(t *testing.T) {
 		}
 		require.Len(t, a.logged("tcp", "can't be reached"), 1)
 		require.Len(t, a.logged("tcp", "cluster: connected"), 2)
+		require.NotContains(t, a.stderr(), "redis:", "the client of Redis has a logger of its own")
 	})
 }
 
@@ -185,6 +186,24 @@ func TestClusterPartition(t *testing.T) {
 	})
 }
 
+// A message that takes longer than a ping is no reason to think that the engine is gone.
+func TestClusterSlowLink(t *testing.T) {
+	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		link := proxyTo(t, e.address)
+		a, b := e.nodeVia(link.Listen), e.node()
+		awaitNodes(a, b)
+		c := a.dial("echo")
+		uuid := c.receive()
+		poison(t, link, toxic{Type: "bandwidth", Stream: "downstream", Attributes: map[string]int{"rate": 500}}) // KB/s
+		large := strings.Repeat("x", 1_000_000) + "\r\n"
+		require.Equal(t, pushUnreachable, b.push(uuid, large, false), "it takes longer than timeout")
+		require.True(t, large == c.receive()+"\r\n")
+		require.Equal(t, pushAccepted, b.push(uuid, "after\r\n", false))
+		require.Equal(t, "after", c.receive())
+		require.Empty(t, a.logged("tcp", "can't be reached"))
+	})
+}
+
 // An engine that takes nothing any more: what waits for it is bounded.
 func TestClusterEngineStuck(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
@@ -195,6 +214,7 @@ func TestClusterEngineStuck(t *testing.T) {
 		require.Equal(t, pushAccepted, a.push(uuid, "before\r\n", false))
 		before := rss(t, a.cmd.Process.Pid)
 		require.NoError(t, e.cmd.Process.Signal(syscall.SIGSTOP))
+		eventually(t, "all of its threads have stopped", func() bool { return a.push(uuid, "meanwhile\r\n", false) != pushAccepted })
 		const pushers = 64
 		done := make(chan int)
 		body := strings.Repeat("x", 20_000) + "\r\n"

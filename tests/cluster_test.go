@@ -35,6 +35,9 @@ func TestClusterPushes(t *testing.T) {
 		require.NoError(t, a.call("tcp.Write", writeRequest{UUID: uuid, Body: []byte("x"), Local: true}, &result))
 		require.Equal(t, pushGone, result)
 
+		require.NoError(t, a.call("tcp.Tag", tagRequest{UUID: uuid, Add: []string{"room"}, Local: true}, &result))
+		require.Equal(t, pushGone, result)
+
 		a.tag(uuid, "room")
 		require.Equal(t, []string{"room"}, b.connections(connectionQuery{Local: true}).Connections[0].Tags)
 		many := tagRequest{UUID: uuid}
@@ -56,12 +59,16 @@ func TestClusterPushes(t *testing.T) {
 
 		c = b.dial("echo")
 		uuid = c.receive()
-		large := string(pattern(1 << 20)) // with its head it is over what NATS takes, and just what push_queue does
-		if e.name == "nats" {
-			err := a.call("tcp.Write", writeRequest{UUID: uuid, Body: []byte(large)}, &result)
-			require.ErrorContains(t, err, "tcp: write: body: has 1048576 bytes; want 10475")
-			require.ErrorContains(t, a.call("tcp.Broadcast", broadcastRequest{Server: "echo", Body: []byte(large)}, &pushCounts{}), "broadcast: body")
-			large = large[:1<<20-2000]
+		limit := map[string]int{"nats": 1<<20 - 1042, "redis": 4<<20 - 1024}[e.name] // as docs/cluster.md has it
+		tooLarge := pattern(limit + 1)
+		text := fmt.Sprintf("body: has %d bytes; want %d at most to another node", limit+1, limit)
+		require.ErrorContains(t, a.call("tcp.Write", writeRequest{UUID: uuid, Body: tooLarge}, &result), "tcp: write: "+text)
+		err := a.call("tcp.Broadcast", broadcastRequest{Server: "echo", Body: tooLarge}, &pushCounts{})
+		require.ErrorContains(t, err, "tcp: broadcast: "+text)
+		large := string(tooLarge[:limit])
+		if queue := 1 << 20; limit > queue { // push_queue
+			require.Equal(t, pushFull, a.push(uuid, large, true), "it goes to the other node")
+			large = large[:queue]
 		}
 		require.Equal(t, pushAccepted, a.push(uuid, large, true))
 		require.True(t, large == c.rest())
@@ -210,6 +217,11 @@ func TestClusterLists(t *testing.T) {
 		require.Equal(t, map[string]int{"echo": 7}, sum.Servers)
 		require.Len(t, sum.Nodes, 3)
 		require.Zero(t, sum.Unreachable)
+
+		var own stats
+		require.NoError(t, nodes[2].call("tcp.LocalStats", true, &own))
+		require.Zero(t, own.Connections)
+		require.Empty(t, own.Nodes)
 
 		eventually(t, "the others have heard of the connections", func() bool {
 			connections := 0

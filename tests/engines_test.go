@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,8 @@ type clusterEngine struct {
 	name    string
 	address string
 	args    []string // more of them
+	conf    string   // its configuration, if not empty; Redis has its port there
+	keys    string   // more of its section, with a comma before
 	plain   bool     // its nodes are without the race detector
 	cmd     *exec.Cmd
 }
@@ -53,7 +56,13 @@ func (e *clusterEngine) start() {
 	require.NoError(e.t, err)
 	args := []string{"-a", host, "-p", port}
 	if e.name == "redis" {
-		args = []string{"--bind", host, "--port", port, "--save", "", "--dir", shortDir(e.t)}
+		args = []string{"--port", port, "--bind", host, "--save", "", "--dir", shortDir(e.t)}
+	}
+	switch {
+	case e.conf != "" && e.name == "redis":
+		args = append([]string{e.conf}, args[2:]...)
+	case e.conf != "":
+		args = append(args, "-c", e.conf)
 	}
 	e.cmd = exec.Command(e.name+"-server", append(args, e.args...)...)
 	e.cmd.Env = append(os.Environ(), "LC_ALL=C")
@@ -76,12 +85,12 @@ func (e *clusterEngine) kill() {
 	}
 }
 
-// config is the section cluster that uses the engine, by the address given.
+// config is the section cluster that uses the engine, by the address given, or by several with commas between.
 func (e *clusterEngine) config(address string) string {
 	if e.name == "redis" {
-		return fmt.Sprintf(`{redis: {addrs: [%q]}}`, address)
+		return fmt.Sprintf(`{redis: {addrs: ["%s"]%s}}`, strings.ReplaceAll(address, ",", `", "`), e.keys)
 	}
-	return fmt.Sprintf(`{nats: {addr: %q}}`, address)
+	return fmt.Sprintf(`{nats: {addr: %q%s}}`, address, e.keys)
 }
 
 // node starts a RoadRunner that uses the engine.

@@ -10,7 +10,7 @@ import (
 type Question struct {
 	Node    NodeID
 	Tag     string // if not empty: the node gets it only if it has subscribed to this tag, else ErrGone
-	Request []byte
+	Request []byte // its beginning; the body that all questions share stands behind it
 	// Connections is for the caller: how many the request is about.
 	Connections int
 }
@@ -24,15 +24,12 @@ type Answer struct {
 
 // Ask asks several nodes at once, and waits for their answers, for the timeout at most. The answers are in the order of the
 // questions.
-func (c *Cluster) Ask(questions ...Question) []Answer {
+func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 	if len(questions) == 0 {
 		return nil
 	}
 	deadline := time.Now().Add(c.timeout)
-	asked := make([]*call, len(questions))
-	for i, q := range questions {
-		asked[i] = c.ask(q, deadline)
-	}
+	asked := c.ask(body, questions, deadline)
 	answers := make([]Answer, len(questions))
 	timer := time.NewTimer(c.timeout)
 	defer timer.Stop()
@@ -52,22 +49,33 @@ func (c *Cluster) Ask(questions ...Question) []Answer {
 	return answers
 }
 
-// ask asks one node. The call that comes back is done at once where that can't be.
-func (c *Cluster) ask(q Question, deadline time.Time) *call {
-	subject := nodeSubject(q.Node)
-	if q.Tag != "" {
-		subject = tagSubject(hashOf(q.Tag), q.Node)
+// ask sends the questions. Calls that come back are done at once where that can't be.
+func (c *Cluster) ask(body []byte, questions []Question, deadline time.Time) []*call {
+	asked, messages := make([]*call, len(questions)), make([]outgoing, len(questions))
+	for i, q := range questions {
+		subject := nodeSubject(q.Node)
+		if q.Tag != "" {
+			subject = tagSubject(hashOf(q.Tag), q.Node)
+		}
+		a := c.calls.open(q.Node, q.Tag)
+		asked[i] = a
+		messages[i] = outgoing{subject: subject, message: c.message(kindAsk, a.id, q.Request), body: body, call: a.id, deadline: deadline}
 	}
-	a := c.calls.open(q.Node, q.Tag)
-	switch {
-	case !c.IsConnected():
-		c.finish(a.id, nil, ErrUnreachable)
-	case !c.outbox.put(outgoing{subject: subject, message: c.message(kindAsk, a.id, q.Request), call: a.id, deadline: deadline}):
-		c.finish(a.id, nil, ErrFull)
-	case c.members.isSilent(q.Node): // it gets the request if it is there after all
-		c.finish(a.id, nil, ErrUnreachable)
+	isConnected, taken := c.IsConnected(), 0
+	if isConnected {
+		taken = c.outbox.putAll(messages)
 	}
-	return a
+	for i, a := range asked {
+		switch {
+		case !isConnected:
+			c.finish(a.id, nil, ErrUnreachable)
+		case i >= taken:
+			c.finish(a.id, nil, ErrFull)
+		case c.members.isSilent(a.node): // it gets the request if it is there after all
+			c.finish(a.id, nil, ErrUnreachable)
+		}
+	}
+	return asked
 }
 
 // finish ends a call, if it is still open.

@@ -45,11 +45,13 @@ type Cluster struct {
 	engine   engine
 	calls    calls
 	members  members
-	outbox   outbox
+	outbox   backlog
 	tags     tags
 	counters Counters
 	unknown  sync.Once // logs a message of another version
 	twins    sync.Once // logs a node with the same id
+
+	starting sync.Mutex // held by Start, and at the beginning of Stop
 
 	mu        sync.Mutex
 	connected time.Time // zero: the engine can't be reached
@@ -69,9 +71,8 @@ type Counters struct {
 
 // New returns a node that is not connected yet.
 func New(o Options) *Cluster {
-	c := &Cluster{Options: o, node: newNodeID(o.Config.Node), instance: newInstance(), timeout: *o.Config.Timeout}
+	c := &Cluster{Options: o, node: newNodeID(o.Config.Node), instance: newInstance(), timeout: *o.Config.Timeout, outbox: newBacklog()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.outbox.wake = make(chan struct{}, 1)
 	if o.Config.NATS != nil {
 		c.engine = newNATS(o.Config, c.node, c)
 	} else {
@@ -85,9 +86,9 @@ func (c *Cluster) Node() NodeID { return c.node }
 
 // Start joins the cluster. An engine that can't be reached is an error only where the configuration says so.
 func (c *Cluster) Start() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopping {
+	c.starting.Lock()
+	defer c.starting.Unlock()
+	if c.isStopping() {
 		return nil
 	}
 	c.engine.subscribe([]string{nodeSubject(c.node), allSubject})
@@ -102,10 +103,12 @@ func (c *Cluster) Start() error {
 
 // Stop leaves the cluster. It may come before Start, and twice.
 func (c *Cluster) Stop() {
+	c.starting.Lock()
 	c.mu.Lock()
 	first := !c.stopping
 	c.stopping = true
 	c.mu.Unlock()
+	c.starting.Unlock()
 	if !first {
 		return
 	}
@@ -115,6 +118,12 @@ func (c *Cluster) Stop() {
 	c.running.Wait() // send empties the outbox, within timeout
 	c.engine.close()
 	c.calls.failAll()
+}
+
+func (c *Cluster) isStopping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopping
 }
 
 // IsConnected reports whether the engine can be reached.
@@ -134,8 +143,8 @@ func (c *Cluster) connectedFor() time.Duration {
 	return time.Since(c.connected)
 }
 
-// MaxRequest is the size of the largest request; 0: not known yet.
-func (c *Cluster) MaxRequest() int { return max(0, c.engine.maxMessage()-headerSize) }
+// MaxRequest is the size of the largest request with its body, and of the largest answer; 0: not known yet.
+func (c *Cluster) MaxRequest() int { return max(0, min(c.engine.maxMessage()-headerSize, maxRequest)) }
 
 // Counters returns what was counted.
 func (c *Cluster) Counters() *Counters { return &c.counters }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ type bus struct {
 	nodes map[string][]*busNode // by subject
 	stuck chan struct{}         // if not nil: publish waits until it is closed
 	heard []outgoing            // what was published
+	limit int                   // of a message
 }
 
 // busNode is one node's part of a bus.
@@ -46,11 +48,11 @@ func (n *busNode) publish(batch []outgoing) {
 	}
 	for _, m := range batch {
 		n.bus.mu.Lock()
-		n.bus.heard = append(n.bus.heard, outgoing{subject: m.subject, message: slices.Clone(m.message), call: m.call})
+		n.bus.heard = append(n.bus.heard, outgoing{subject: m.subject, message: slices.Clone(m.whole()), call: m.call})
 		nodes := slices.Clone(n.bus.nodes[m.subject])
 		n.bus.mu.Unlock()
 		for _, node := range nodes {
-			node.to.received(slices.Clone(m.message))
+			node.to.received(slices.Clone(m.whole()))
 		}
 		if len(nodes) == 0 && m.call != 0 {
 			n.to.nobody(m.call)
@@ -75,7 +77,11 @@ func (n *busNode) unsubscribe(subjects []string) {
 }
 
 func (n *busNode) settle(context.Context) {}
-func (n *busNode) maxMessage() int        { return 1000 }
+func (n *busNode) maxMessage() int {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	return n.bus.limit
+}
 
 func (n *busNode) close() {
 	n.bus.mu.Lock()
@@ -85,7 +91,7 @@ func (n *busNode) close() {
 	}
 }
 
-func newBus() *bus { return &bus{nodes: make(map[string][]*busNode)} }
+func newBus() *bus { return &bus{nodes: make(map[string][]*busNode), limit: 1000} }
 
 // join starts a node that answers with what it is asked, unless serve is given.
 func (b *bus) join(t *testing.T, name string, timeout time.Duration, serve func([]byte, func([]byte))) (*Cluster, *logtest.Log) {
@@ -121,9 +127,9 @@ func TestAsk(t *testing.T) {
 	two, _ := b.join(t, "two", patience, nil)
 	know(t, one, two)
 	require.Equal(t, "two", one.Members()[0].Info.Address)
-	ask := func(c *Cluster, q Question) Answer { return c.Ask(q)[0] }
+	ask := func(c *Cluster, q Question) Answer { return c.Ask(nil, q)[0] }
 	require.Equal(t, Answer{Node: two.Node(), Body: []byte("hello")}, ask(one, Question{Node: two.Node(), Request: []byte("hello")}))
-	require.Nil(t, one.Ask())
+	require.Nil(t, one.Ask(nil))
 
 	tagged := Question{Node: two.Node(), Tag: "room", Request: []byte("x")}
 	require.Equal(t, ErrGone, ask(one, tagged).Err, "it does not have the tag")
@@ -149,7 +155,7 @@ func TestAsk(t *testing.T) {
 func TestNobodyIsUnreachableAtFirst(t *testing.T) {
 	b := newBus()
 	one, _ := b.join(t, "one", patience, nil)
-	require.Equal(t, ErrUnreachable, one.Ask(Question{Node: NodeID{7}})[0].Err, "this node has just found the engine")
+	require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: NodeID{7}})[0].Err, "this node has just found the engine")
 	two, _ := b.join(t, "two", patience, nil)
 	know(t, one, two)
 	two.engine.close()
@@ -157,11 +163,11 @@ func TestNobodyIsUnreachableAtFirst(t *testing.T) {
 	one.connected = time.Now().Add(-settleTime)
 	one.mu.Unlock()
 	for range 2 {
-		require.Equal(t, ErrUnreachable, one.Ask(Question{Node: two.Node()})[0].Err)
+		require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: two.Node()})[0].Err)
 	}
 	one.members.all[two.Node()].Heard = time.Now().Add(-forgetAfter - time.Second)
 	require.Equal(t, []NodeID{two.Node()}, one.members.forget())
-	require.Equal(t, ErrGone, one.Ask(Question{Node: two.Node()})[0].Err)
+	require.Equal(t, ErrGone, one.Ask(nil, Question{Node: two.Node()})[0].Err)
 }
 
 func TestTimeout(t *testing.T) {
@@ -170,7 +176,7 @@ func TestTimeout(t *testing.T) {
 	two, _ := b.join(t, "two", patience, func([]byte, func([]byte)) {})
 	refuses, _ := b.join(t, "three", patience, func(_ []byte, answer func([]byte)) { answer(nil) })
 	know(t, one, two, refuses)
-	for _, a := range one.Ask(Question{Node: two.Node()}, Question{Node: refuses.Node()}, Question{Node: two.Node()}) {
+	for _, a := range one.Ask(nil, Question{Node: two.Node()}, Question{Node: refuses.Node()}, Question{Node: two.Node()}) {
 		require.Equal(t, ErrUnreachable, a.Err)
 	}
 	require.Empty(t, one.calls.all)
@@ -186,7 +192,7 @@ func TestLeavingEndsCalls(t *testing.T) {
 		<-asked
 		two.Stop()
 	}()
-	require.Equal(t, ErrUnreachable, one.Ask(Question{Node: two.Node()})[0].Err, "before the timeout")
+	require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: two.Node()})[0].Err, "before the timeout")
 }
 
 func TestOtherVersionsAreRefused(t *testing.T) {
@@ -208,6 +214,12 @@ func TestOtherVersionsAreRefused(t *testing.T) {
 			return ok && m.subject == nodeSubject(from) && h.kind == kindRefused && h.call == 5
 		})
 	}, patience, time.Millisecond)
+
+	a := one.calls.open(from, "")
+	m := (&Cluster{node: from}).message(kindRefused, a.id, nil)
+	m[2] = 2
+	one.received(m)
+	require.Equal(t, ErrUnreachable, a.err, "another version's refusal is understood")
 }
 
 func TestTwinsAreReported(t *testing.T) {
@@ -238,7 +250,7 @@ func TestBacklogIsBounded(t *testing.T) {
 		asking.Add(1)
 		go func() {
 			defer asking.Done()
-			results <- one.Ask(Question{Node: two.Node(), Request: request})[0].Err
+			results <- one.Ask(nil, Question{Node: two.Node(), Request: request})[0].Err
 		}()
 	}
 	asking.Wait()
@@ -265,12 +277,101 @@ func TestBacklogIsBounded(t *testing.T) {
 		defer one.outbox.mu.Unlock()
 		return one.outbox.bytes == 0
 	}, patience, time.Millisecond)
-	require.NoError(t, one.Ask(Question{Node: two.Node()})[0].Err)
+	require.NoError(t, one.Ask(nil, Question{Node: two.Node()})[0].Err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, m := range b.heard {
 		require.Less(t, len(m.message), len(request), "nobody waits for it any more")
 	}
+}
+
+func TestBodyCountsOnce(t *testing.T) {
+	b := newBacklog()
+	body := make([]byte, maxRequest)
+	messages := make([]outgoing, 1000)
+	for i := range messages {
+		messages[i] = outgoing{message: make([]byte, 100), body: body}
+	}
+	require.Equal(t, len(messages), b.putAll(messages), "a broadcast to many nodes")
+	require.Equal(t, len(body)+len(messages)*(100+overhead), b.bytes)
+	require.Zero(t, b.putAll([]outgoing{{body: body}}))
+	taken := 0
+	for batch := b.take(); len(batch) > 0; batch = b.take() {
+		require.Len(t, batch, 1, "a batch is copied as a whole")
+		require.GreaterOrEqual(t, b.bytes, len(body), "until the last one is done")
+		b.done(batch)
+		taken++
+	}
+	require.Equal(t, len(messages), taken)
+	require.Zero(t, b.bytes)
+
+	for i := range messages {
+		messages[i].body = nil
+		messages[i].message = body[:1<<20]
+	}
+	require.Equal(t, maxBacklog>>20-1, b.putAll(messages), "the first of them")
+	require.Len(t, b.take(), 2)
+}
+
+func TestLargestRequest(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	two, _ := b.join(t, "two", patience, nil)
+	know(t, one, two)
+	require.Equal(t, 1000-headerSize, one.MaxRequest())
+	b.mu.Lock()
+	b.limit = 64 << 20
+	b.mu.Unlock()
+	require.Equal(t, maxRequest, one.MaxRequest(), "such that the backlog can hold it")
+	body := make([]byte, maxRequest)
+	require.NoError(t, one.Ask(body, Question{Node: two.Node()})[0].Err)
+}
+
+func TestMembersAreBounded(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	tell := func(node NodeID, h hello) {
+		body, err := json.Marshal(h)
+		require.NoError(t, err)
+		one.received((&Cluster{node: node}).message(kindHello, 0, body))
+	}
+	tell(NodeID{1}, hello{Info{Address: strings.Repeat("x", maxHello)}, "large"})
+	require.Empty(t, one.Members())
+	for i := range maxMembers + 10 {
+		tell(NodeID{1, byte(i >> 8), byte(i)}, hello{Instance: "x"})
+	}
+	require.Len(t, one.Members(), maxMembers)
+	require.EqualValues(t, 11, one.Counters().Refused.Load())
+
+	one.received((&Cluster{node: NodeID{1}}).message(kindBye, 0, nil))
+	require.Len(t, one.Members(), maxMembers-1)
+	tell(NodeID{1}, hello{Instance: "x"})
+	require.Len(t, one.Members(), maxMembers-1, "it was sent before the node left")
+	tell(NodeID{1}, hello{Instance: "y"})
+	require.Len(t, one.Members(), maxMembers, "it has started again")
+}
+
+// Nobody waits for an old answer: a node that stops beside an engine that is stuck does not send it.
+func TestAnswersExpire(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", time.Millisecond, nil)
+	b.mu.Lock()
+	b.stuck = make(chan struct{})
+	b.mu.Unlock()
+	one.hello("nobody")
+	for range 1000 {
+		one.received((&Cluster{node: NodeID{9}}).message(kindAsk, 5, nil))
+	}
+	time.Sleep(2 * time.Millisecond)
+	b.mu.Lock()
+	close(b.stuck)
+	b.stuck = nil
+	b.mu.Unlock()
+	one.Stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	answers := slices.DeleteFunc(b.heard, func(m outgoing) bool { return m.subject != nodeSubject(NodeID{9}) })
+	require.LessOrEqual(t, len(answers), maxBatch, "those that the engine was about to take")
 }
 
 func TestParse(t *testing.T) {
@@ -303,7 +404,7 @@ func FuzzReceived(f *testing.F) {
 		c := &Cluster{Options: Options{
 			Log: log, Describe: func() Info { return Info{} }, Serve: func(request []byte, answer func([]byte)) { answer(request) },
 		}, node: NodeID{2}}
-		c.outbox.wake = make(chan struct{}, 1)
+		c.outbox = newBacklog()
 		c.received(message)
 	})
 }

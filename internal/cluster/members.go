@@ -13,17 +13,20 @@ const (
 	// silentAfter is how long a node is not heard until nobody waits for its answers any more; forgetAfter, until it is no node.
 	silentAfter = 5 * time.Second
 	forgetAfter = 30 * time.Second
+	// maxMembers bounds the nodes that are known, maxHello what each tells of itself, in bytes: whoever may publish can name nodes.
+	maxMembers = 1000
+	maxHello   = 32 << 10
 	// settleTime is how long after a connection to the engine the other nodes may still have to find it again.
 	settleTime = 5 * time.Second
 )
 
 // Info is what a node tells of itself.
 type Info struct {
-	Version     string    `json:"version"`
-	Host        string    `json:"host"`
-	Address     string    `json:"address"`
-	Connections int       `json:"connections"`
-	Started     time.Time `json:"started"`
+	Version     string `json:"version"`
+	Host        string `json:"host"`
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+	Uptime      int64  `json:"uptime"` // seconds; not a time, which other nodes' clocks may not share
 }
 
 // Member is another node.
@@ -46,8 +49,9 @@ type members struct {
 
 type member struct {
 	Member
-	nobody bool // it was not subscribed when it was asked last; false as soon as it is heard
-	left   bool // it has said so: it is no member, but kept for forgetAfter
+	instance string
+	nobody   bool // it was not subscribed when it was asked last; false as soon as it is heard
+	left     bool // it has said so: it is no member, but kept for forgetAfter
 }
 
 // Members returns the other nodes in the order of their ids.
@@ -74,16 +78,23 @@ func (m *members) heard(node NodeID) {
 	}
 }
 
-// put notes what a node says of itself; true: it is new.
-func (m *members) put(node NodeID, info Info) bool {
+// put notes what a node says of itself. isNew: it was not known; ok is false where there are too many. What a node has sent before it
+// left, but comes behind that, changes nothing.
+func (m *members) put(node NodeID, h hello) (isNew, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.all == nil {
 		m.all = make(map[NodeID]*member)
 	}
 	known := m.all[node]
-	m.all[node] = &member{Member: Member{node, info, time.Now()}}
-	return known == nil || known.left
+	switch {
+	case known == nil && len(m.all) >= maxMembers:
+		return false, false
+	case known != nil && known.left && known.instance == h.Instance:
+		return false, true
+	}
+	m.all[node] = &member{Member: Member{node, h.Info, time.Now()}, instance: h.Instance}
+	return known == nil || known.left, true
 }
 
 // leave notes that a node has said that it leaves; false: it was not known.
@@ -160,10 +171,10 @@ func (c *Cluster) hello(subject string) {
 	c.outbox.put(outgoing{subject: subject, message: c.message(kindHello, 0, body), deadline: time.Now().Add(c.timeout)})
 }
 
-// metNode is told what a node says of itself.
+// metNode is told what a node says of itself; false: it is garbage, or of too many.
 func (c *Cluster) metNode(node NodeID, body []byte) bool {
 	var h hello
-	if json.Unmarshal(body, &h) != nil {
+	if len(body) > maxHello || json.Unmarshal(body, &h) != nil {
 		return false
 	}
 	if node == c.node {
@@ -174,9 +185,10 @@ func (c *Cluster) metNode(node NodeID, body []byte) bool {
 		}
 		return true
 	}
-	if c.members.put(node, h.Info) {
+	isNew, ok := c.members.put(node, h)
+	if isNew {
 		c.Log.Info("cluster: a node is there", slog.String("node", node.String()), slog.String("address", h.Address))
 		c.hello(nodeSubject(node))
 	}
-	return true
+	return ok
 }

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,10 +17,11 @@ import (
 
 const (
 	natsDialTimeout = 2 * time.Second
-	natsPing        = time.Second // two without an answer are the end of a connection
-	// natsPending bounds what a subscription holds, in bytes; natsTagged what the tags' together hold, in messages.
+	natsPing        = time.Second
+	natsPings       = 4 // without an answer are the end of a connection; a large message on a slow link delays them
+	// natsPending bounds what a subscription holds, in bytes. Those of tags share a channel of natsTagged messages and a backlog.
 	natsPending = 16 << 20
-	natsTagged  = 4096
+	natsTagged  = 1024
 	// natsNoResponders is the status of the message that NATS sends in place of an answer where nobody is subscribed.
 	natsNoResponders = "503"
 )
@@ -36,6 +39,7 @@ type natsEngine struct {
 	first  []string                      // subscribed to at start
 	tags   map[string]*nats.Subscription // only the goroutine of the outbox touches it
 	tagged chan *nats.Msg
+	inbox  backlog // of tags
 	isUp   atomic.Bool
 	limit  atomic.Int64
 	ended  chan struct{} // closed by close
@@ -47,7 +51,8 @@ func newNATS(c *settings.Cluster, node NodeID, to receiver) *natsEngine {
 	return &natsEngine{
 		config: c.NATS, required: c.Required, timeout: *c.Timeout, prefix: c.Name + ".",
 		nobody: c.Name + ".nobody." + node.String() + ".", to: to,
-		tags: make(map[string]*nats.Subscription), tagged: make(chan *nats.Msg, natsTagged), ended: make(chan struct{}),
+		tags: make(map[string]*nats.Subscription), tagged: make(chan *nats.Msg, natsTagged), inbox: newBacklog(),
+		ended: make(chan struct{}),
 	}
 }
 
@@ -55,10 +60,10 @@ func (e *natsEngine) options() ([]nats.Option, error) {
 	c := e.config
 	o := []nats.Option{
 		nats.Name("rrtcp"), nats.NoEcho(), nats.Timeout(natsDialTimeout), nats.FlusherTimeout(e.timeout),
-		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(2), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
+		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(natsPings), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(backOff), nats.IgnoreAuthErrorAbort(),
 		nats.ConnectHandler(e.connected), nats.ReconnectHandler(e.connected), nats.DisconnectErrHandler(e.disconnected),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { e.to.trouble(err) }),
+		nats.ErrorHandler(e.refused),
 	}
 	switch {
 	case c.User != "":
@@ -92,6 +97,7 @@ func (e *natsEngine) start() error {
 	}
 	conn, failure := nats.Connect(e.config.Addr, options...)
 	if failure != nil && !e.required { // a client that retries does not say why
+		e.to.down(failure)
 		conn, err = nats.Connect(e.config.Addr, append(options, nats.RetryOnFailedConnect(true))...)
 	}
 	if err = firstError(err, failure); conn == nil {
@@ -109,10 +115,8 @@ func (e *natsEngine) start() error {
 		conn.Close()
 		return fmt.Errorf("nats: %w", err)
 	}
+	go e.takeTags() // ends with close
 	go e.hearTags() // ends with close
-	if failure != nil && !conn.IsConnected() {
-		go e.to.down(failure) // Start, which waits, holds a lock
-	}
 	return nil
 }
 
@@ -138,6 +142,13 @@ func (e *natsEngine) disconnected(_ *nats.Conn, err error) {
 	}
 }
 
+// refused is told what NATS does not allow, or drops. An error of the network is no news: disconnected is told, too.
+func (e *natsEngine) refused(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if network := net.Error(nil); !errors.As(err, &network) {
+		e.to.trouble(err)
+	}
+}
+
 // hearNobody is told by NATS that nobody is subscribed to what was published with this call.
 func (e *natsEngine) hearNobody(m *nats.Msg) {
 	call, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, e.nobody), 10, 64)
@@ -146,21 +157,40 @@ func (e *natsEngine) hearNobody(m *nats.Msg) {
 	}
 }
 
-// hearTags is one goroutine for all tags: nats.go would have one for each.
-func (e *natsEngine) hearTags() {
+// takeTags puts what comes for tags into the inbox: nats.go bounds a channel by the number of messages alone.
+func (e *natsEngine) takeTags() {
 	for {
 		select {
 		case m := <-e.tagged:
-			e.to.received(m.Data)
+			if !e.inbox.put(outgoing{message: m.Data}) {
+				e.to.trouble(nats.ErrSlowConsumer)
+			}
 		case <-e.ended:
 			return
 		}
 	}
 }
 
+// hearTags is one goroutine for all tags: nats.go would have one for each.
+func (e *natsEngine) hearTags() {
+	for {
+		select {
+		case <-e.inbox.wake:
+		case <-e.ended:
+			return
+		}
+		for batch := e.inbox.take(); len(batch) > 0; batch = e.inbox.take() {
+			for _, m := range batch {
+				e.to.received(m.message)
+			}
+			e.inbox.done(batch)
+		}
+	}
+}
+
 func (e *natsEngine) publish(batch []outgoing) {
 	for _, m := range batch {
-		message := &nats.Msg{Subject: e.prefix + m.subject, Data: m.message}
+		message := &nats.Msg{Subject: e.prefix + m.subject, Data: m.whole()}
 		if m.call != 0 {
 			message.Reply = e.nobody + strconv.FormatUint(m.call, 10)
 		}

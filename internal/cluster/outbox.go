@@ -1,13 +1,18 @@
 package cluster
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	maxBacklog = 8 << 20 // bytes of messages that wait for the engine
-	maxBatch   = 256     // messages
+	maxBacklog = 8 << 20 // bytes
+	// A batch has maxBatch messages at most, and ends with that which makes it longer than maxBatchBytes.
+	maxBatch      = 256
+	maxBatchBytes = 1 << 20
+	// maxRequest leaves room beside it for what else waits.
+	maxRequest = maxBacklog / 2
 	// overhead is what a message that waits takes in memory besides its bytes.
 	overhead = 128
 )
@@ -15,63 +20,93 @@ const (
 // outgoing is a message on its way to the engine.
 type outgoing struct {
 	subject  string
-	message  []byte
+	message  []byte    // but for body
+	body     []byte    // the end of the message, which several may share
 	call     uint64    // 0: nobody waits
 	deadline time.Time // nobody waits any more: it is not sent; zero: none
+	size     int       // what it counts for in a backlog
 }
 
-// outbox holds what waits for the engine. Nobody who puts something into it waits.
-type outbox struct {
+// whole is the message with its body.
+func (m outgoing) whole() []byte {
+	if len(m.body) == 0 {
+		return m.message
+	}
+	return slices.Concat(m.message, m.body)
+}
+
+// backlog holds messages that wait, maxBacklog bytes of them. Nobody who puts something into it waits.
+type backlog struct {
 	mu     sync.Mutex
 	queue  []outgoing
-	bytes  int // of queue and of what is being published
+	bytes  int // of queue and of what was taken
 	closed bool
 	wake   chan struct{} // of one: something waits
 }
 
+func newBacklog() backlog { return backlog{wake: make(chan struct{}, 1)} }
+
 // put returns false where too much waits.
-func (o *outbox) put(m outgoing) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed || o.bytes+len(m.message)+overhead > maxBacklog {
-		return false
+func (b *backlog) put(m outgoing) bool { return b.putAll([]outgoing{m}) == 1 }
+
+// putAll takes the first of some messages that share their body, and returns how many. The body counts once, for the last of them.
+func (b *backlog) putAll(messages []outgoing) (taken int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0
 	}
-	o.bytes += len(m.message) + overhead
-	o.queue = append(o.queue, m)
-	o.signal()
-	return true
+	for _, m := range messages {
+		m.size = len(m.message) + overhead
+		if b.bytes+m.size+len(m.body) > maxBacklog {
+			break
+		}
+		b.bytes += m.size
+		b.queue = append(b.queue, m)
+		taken++
+	}
+	if taken > 0 {
+		last := &b.queue[len(b.queue)-1]
+		last.size += len(last.body)
+		b.bytes += len(last.body)
+		b.signal()
+	}
+	return taken
 }
 
-func (o *outbox) signal() {
+func (b *backlog) signal() {
 	select {
-	case o.wake <- struct{}{}:
+	case b.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (o *outbox) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
+func (b *backlog) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
 }
 
-// take returns the next messages.
-func (o *outbox) take() []outgoing {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n := min(len(o.queue), maxBatch)
-	batch := o.queue[:n:n]
-	if o.queue = o.queue[n:]; len(o.queue) == 0 {
-		o.queue = nil
+// take returns the next messages. done comes when they are dealt with.
+func (b *backlog) take() []outgoing {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, size := 0, 0
+	for ; n < min(len(b.queue), maxBatch) && size <= maxBatchBytes; n++ {
+		size += len(b.queue[n].message) + len(b.queue[n].body)
+	}
+	batch := b.queue[:n:n]
+	if b.queue = b.queue[n:]; len(b.queue) == 0 {
+		b.queue = nil
 	}
 	return batch
 }
 
-func (o *outbox) sent(batch []outgoing) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (b *backlog) done(batch []outgoing) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for i := range batch {
-		o.bytes -= len(batch[i].message) + overhead
+		b.bytes -= batch[i].size
 		batch[i] = outgoing{} // which the queue's array would keep
 	}
 }
@@ -88,7 +123,7 @@ func (c *Cluster) send() {
 		c.applyTags()
 		for batch := c.outbox.take(); len(batch) > 0; batch = c.outbox.take() {
 			c.publish(batch)
-			c.outbox.sent(batch)
+			c.outbox.done(batch)
 			c.applyTags()
 		}
 	}

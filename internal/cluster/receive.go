@@ -1,6 +1,9 @@
 package cluster
 
-import "log/slog"
+import (
+	"log/slog"
+	"time"
+)
 
 // received does what a message says. What is none of ours is counted and ignored.
 func (c *Cluster) received(message []byte) {
@@ -10,7 +13,7 @@ func (c *Cluster) received(message []byte) {
 		return
 	}
 	c.counters.In.Add(1)
-	if h.version != version {
+	if h.version != version && h.kind != kindRefused {
 		c.refuse(h)
 		return
 	}
@@ -62,7 +65,8 @@ func (c *Cluster) answer(h header, body []byte) {
 	if h.call == 0 {
 		return
 	}
-	if !c.outbox.put(outgoing{subject: nodeSubject(h.from), message: c.message(k, h.call, body)}) {
+	m := outgoing{subject: nodeSubject(h.from), message: c.message(k, h.call, nil), body: body, deadline: time.Now().Add(c.timeout)}
+	if !c.outbox.put(m) {
 		c.counters.Failed.Add(1)
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,10 +18,12 @@ import (
 
 const (
 	redisDialTimeout = 2 * time.Second
-	redisPing        = time.Second // one without an answer for as long is the end of a connection
+	redisPing        = time.Second
+	redisSilence     = 2 * redisPing // without a byte: the end of a connection
+	redisForever     = time.Hour     // longer than a message takes: there is a pong each redisPing
 	redisPoolSize    = 2
 	// redisMaxMessage leaves room below client-output-buffer-limit for Pub/Sub, past which Redis cuts a node off.
-	redisMaxMessage = 8 << 20
+	redisMaxMessage = maxRequest + headerSize
 	// redisChannels is to how many channels one command subscribes.
 	redisChannels = 1000
 )
@@ -36,7 +38,9 @@ type redisEngine struct {
 	timeout  time.Duration
 	address  string
 	to       receiver
-	client   redis.UniversalClient
+	client   redis.UniversalClient // publishes
+	listener redis.UniversalClient // has the subscriptions
+	heard    atomic.Int64          // when the listener's connection had its last byte, in Unix nanoseconds
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -57,7 +61,11 @@ func newRedis(c *settings.Cluster, to receiver) *redisEngine {
 		address: strings.Join(c.Redis.Addrs, ","), channels: make(map[string]struct{}), pings: make(map[string]chan struct{}),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.client = redis.NewUniversalClient(redisOptions(c.Redis, c.Redis.TLS.Config(), e.timeout))
+	o := redisOptions(c.Redis, c.Redis.TLS.Config(), e.timeout)
+	e.client = redis.NewUniversalClient(o)
+	quiet := *o
+	quiet.Dialer = e.dial(redis.NewDialer(&redis.Options{DialTimeout: redisDialTimeout, TLSConfig: o.TLSConfig}))
+	e.listener = redis.NewUniversalClient(&quiet)
 	return e
 }
 
@@ -104,8 +112,10 @@ func (e *redisEngine) listen() {
 
 // session lasts as long as one connection; wasUp says that there was one.
 func (e *redisEngine) session() (wasUp bool, err error) {
-	pubsub := e.client.Subscribe(e.ctx)
+	pubsub := e.listener.Subscribe(e.ctx)
+	ended := make(chan struct{}) // closed when the session ends
 	defer func() {
+		close(ended)
 		_ = pubsub.Close()
 		e.mu.Lock()
 		e.pubsub = nil
@@ -114,21 +124,15 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 	if err := e.begin(pubsub); err != nil {
 		return false, err
 	}
-	for asked := false; ; {
-		message, err := pubsub.ReceiveTimeout(e.ctx, redisPing)
-		var timeout net.Error
+	e.running.Add(1)
+	go e.keepAlive(pubsub, ended) // ends with the session
+	for {
+		message, err := pubsub.ReceiveTimeout(e.ctx, redisForever)
 		switch {
-		case err == nil:
-			asked = false
-		case !errors.As(err, &timeout) || !timeout.Timeout():
-			return wasUp, err
-		case asked:
+		case err != nil && e.isSilent():
 			return wasUp, errRedisSilent
-		default:
-			if err := pubsub.Ping(e.ctx); err != nil {
-				return wasUp, err
-			}
-			asked = true
+		case err != nil:
+			return wasUp, err
 		}
 		switch m := message.(type) {
 		case *redis.Message:
@@ -140,6 +144,27 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 				e.to.up("redis " + e.address)
 			}
 		}
+	}
+}
+
+func (e *redisEngine) isSilent() bool { return time.Since(time.Unix(0, e.heard.Load())) > redisSilence }
+
+// keepAlive pings, and closes a connection that is silent nevertheless. A deadline for what is read would cut a large message in two.
+func (e *redisEngine) keepAlive(pubsub *redis.PubSub, ended <-chan struct{}) {
+	defer e.running.Done()
+	ticker := time.NewTicker(redisPing)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-ticker.C:
+		}
+		if e.isSilent() {
+			_ = pubsub.Close()
+			return
+		}
+		_ = pubsub.Ping(e.ctx) // an error is seen by the reader, too
 	}
 }
 
@@ -171,7 +196,7 @@ func (e *redisEngine) publish(batch []outgoing) {
 	pipe := e.client.Pipeline()
 	published := make([]*redis.IntCmd, len(batch))
 	for i, m := range batch {
-		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.message)
+		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.whole())
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, m := range batch {
@@ -251,5 +276,6 @@ func (e *redisEngine) close() {
 	}
 	e.mu.Unlock()
 	_ = e.client.Close()
+	_ = e.listener.Close()
 	e.running.Wait()
 }

@@ -53,10 +53,11 @@ func (s *Server) write(id string, body []byte, last, local bool) (PushResult, er
 	if err != nil {
 		return "", fmt.Errorf("tcp: write: %w", err)
 	}
+	body = bytes.Clone(body)
 	if node, ok := s.otherNode(id); ok && !local {
 		return s.writeAt(node, id, body, last)
 	}
-	return s.writeHere(id, bytes.Clone(body), last), nil
+	return s.writeHere(id, body, last), nil
 }
 
 // writeHere keeps body.
@@ -72,10 +73,11 @@ func (s *Server) writeHere(id string, body []byte, last bool) PushResult {
 // Broadcast sends body to all connections that to selects; Gone counts UUIDs that are not open. A selector without any
 // condition is an error, not everybody.
 func (s *Server) Broadcast(to Selector, body []byte) (n PushCounts, err error) {
+	body = bytes.Clone(body)
 	if s.cluster != nil && !to.Local {
 		return s.broadcastToNodes(to, body)
 	}
-	return s.broadcastHere(to, bytes.Clone(body))
+	return s.broadcastHere(to, body)
 }
 
 // broadcastHere keeps body.
@@ -187,10 +189,11 @@ func (s *Server) Stats() Stats {
 	if s.cluster != nil {
 		return s.statsOfNodes()
 	}
-	return s.statsHere()
+	return s.LocalStats()
 }
 
-func (s *Server) statsHere() Stats {
+// LocalStats is Stats of this node alone.
+func (s *Server) LocalStats() Stats {
 	stats := Stats{
 		Servers: make(map[string]int), ExchangesWaiting: s.queue.Waiting(),
 		BufferedBytes: s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(), Version: Version,

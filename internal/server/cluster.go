@@ -85,17 +85,29 @@ func (s *Server) describeNode() cluster.Info {
 	s.mu.Unlock()
 	host, _ := os.Hostname()
 	return cluster.Info{
-		Version: Version, Host: host, Address: addresses, Connections: s.registry.count(), Started: s.initialized,
+		Version: Version, Host: host, Address: addresses, Connections: s.registry.count(),
+		Uptime: int64(time.Since(s.initialized).Seconds()),
 	}
 }
 
-// checkSize returns an error for a body that does not go to another node: what connects the nodes has a limit, too.
-func (s *Server) checkSize(what string, body []byte) error {
-	if limit := s.cluster.MaxRequest(); limit > 0 && len(body)+maxRequestHead > limit {
-		return fmt.Errorf("tcp: %s: body: has %d bytes; want %d at most to another node: what connects the nodes takes no more",
-			what, len(body), max(0, limit-maxRequestHead))
+// checkSize returns an error for a request that does not go to another node: what connects the nodes has a limit, too.
+func (s *Server) checkSize(op string, head, body []byte) error {
+	limit, room := s.cluster.MaxRequest(), roomFor(head)
+	switch {
+	case limit == 0 || room+len(body) <= limit:
+		return nil
+	case room > limit:
+		return fmt.Errorf("tcp: %s: the request has %d bytes without its body; want %d at most to another node: what connects the nodes "+
+			"takes no more", op, len(head), limit)
 	}
-	return nil
+	return fmt.Errorf("tcp: %s: body: has %d bytes; want %d at most to another node: what connects the nodes takes no more",
+		op, len(body), limit-room)
+}
+
+// roomFor is what the head of a request takes, with the uuid of a connection.
+func roomFor(head []byte) int {
+	const aUUID = 64 // its place in the JSON
+	return max(len(head)+aUUID, maxRequestHead)
 }
 
 func (s *Server) clusterMetrics() *telemetry.Cluster {

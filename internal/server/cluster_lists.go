@@ -14,21 +14,23 @@ import (
 // timeFormat is RFC 3339 with milliseconds.
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
-// broadcastToNodes is Broadcast to the connections of all nodes.
+// broadcastToNodes is Broadcast to the connections of all nodes. It keeps body.
 func (s *Server) broadcastToNodes(to Selector, body []byte) (PushCounts, error) {
-	if err := s.checkSize("broadcast", body); err != nil {
+	request := nodeRequest{Op: opBroadcast, Server: to.Server, Tag: to.Tag}
+	head := request.encode()
+	if err := s.checkSize(opBroadcast, head, body); err != nil {
 		return PushCounts{}, err
 	}
-	here, there, err := s.split(to, body)
+	here, there, err := s.split(to, request, s.maxUUIDs(head, body))
 	if err != nil {
 		return PushCounts{}, fmt.Errorf("tcp: broadcast: %w", err)
 	}
-	n, err := s.broadcastHere(here, slices.Clone(body))
+	n, err := s.broadcastHere(here, body)
 	if err != nil {
 		return n, err
 	}
 	n.Nodes = 1
-	n.add(s.cluster.Ask(there...), there)
+	n.add(s.cluster.Ask(body, there...), there)
 	return n, nil
 }
 
@@ -46,6 +48,9 @@ func (n *PushCounts) add(answers []cluster.Answer, to []cluster.Question) {
 			reached[answer.Node] = before || !isKnown
 		case errors.Is(err, cluster.ErrGone): // it does not have the tag, or it is no more
 			n.Gone += to[i].Connections
+		case errors.Is(err, cluster.ErrFull):
+			n.Full += to[i].Connections
+			reached[answer.Node] = false
 		default:
 			reached[answer.Node] = false
 		}
@@ -59,13 +64,12 @@ func (n *PushCounts) add(answers []cluster.Answer, to []cluster.Question) {
 	}
 }
 
-// split returns what of a broadcast concerns this node, and what the others.
-func (s *Server) split(to Selector, body []byte) (here Selector, there []cluster.Question, err error) {
+// split returns what of a broadcast concerns this node, and what the others: request, with maxUUIDs at most.
+func (s *Server) split(to Selector, request nodeRequest, maxUUIDs int) (here Selector, there []cluster.Question, err error) {
 	here = to
 	here.Local = true
-	request := nodeRequest{Op: opBroadcast, Server: to.Server, Tag: to.Tag}
 	if to.UUIDs == nil {
-		encoded := request.encode(body)
+		encoded := request.encode()
 		for _, member := range s.cluster.Members() {
 			there = append(there, cluster.Question{Node: member.Node, Tag: to.Tag, Request: encoded})
 		}
@@ -87,20 +91,23 @@ func (s *Server) split(to Selector, body []byte) (here Selector, there []cluster
 	for node, ids := range byNode {
 		slices.Sort(ids)
 		for ids = slices.Compact(ids); len(ids) > 0; {
-			some := min(len(ids), s.maxUUIDs(body))
+			some := min(len(ids), maxUUIDs)
 			request.UUIDs = ids[:some]
-			there = append(there, cluster.Question{Node: node, Connections: some, Request: request.encode(body)})
+			there = append(there, cluster.Question{Node: node, Connections: some, Request: request.encode()})
 			ids = ids[some:]
 		}
 	}
 	return here, there, nil
 }
 
-// maxUUIDs is how many uuids go into one request beside a body.
-func (s *Server) maxUUIDs(body []byte) int {
-	const each = len(`"7f4df7c5-1f0e-4a2e-9a1e-6a4d5b3c2b1a",`)
-	room := s.cluster.MaxRequest() - maxRequestHead - len(body)
-	return min(max(room/each, 1), 10_000)
+// maxUUIDs is how many uuids go into one request.
+func (s *Server) maxUUIDs(head, body []byte) int {
+	const each, most = len(`"7f4df7c5-1f0e-4a2e-9a1e-6a4d5b3c2b1a",`), 10_000
+	limit := s.cluster.MaxRequest()
+	if limit == 0 { // nothing will be sent
+		return most
+	}
+	return min(max((limit-roomFor(head)-len(body))/each, 1), most)
 }
 
 // connectionsOfNodes is Connections of all nodes: their uuids begin with the node, so that one node comes after the other.
@@ -159,16 +166,16 @@ func errMissing(missing bool) error {
 
 // statsOfNodes is the sum of all nodes, and the parts of it.
 func (s *Server) statsOfNodes() Stats {
-	here := s.statsHere()
+	here := s.LocalStats()
 	sum := here
 	sum.Servers = maps.Clone(here.Servers)
 	sum.Nodes = map[string]Stats{s.cluster.Node().String(): here}
 	var questions []cluster.Question
-	request := nodeRequest{Op: opStats}.encode(nil)
+	request := nodeRequest{Op: opStats}.encode()
 	for _, member := range s.cluster.Members() {
 		questions = append(questions, cluster.Question{Node: member.Node, Request: request})
 	}
-	for _, answer := range s.cluster.Ask(questions...) {
+	for _, answer := range s.cluster.Ask(nil, questions...) {
 		a, err := decodeAnswer(answer)
 		if err != nil || a.Stats == nil {
 			sum.Unreachable++
@@ -214,6 +221,6 @@ func (s *Server) Nodes() NodeList {
 func nodeOf(id string, info cluster.Info, heard time.Time) Node {
 	return Node{
 		Node: id, Version: info.Version, Host: info.Host, Address: info.Address, Connections: info.Connections,
-		Uptime: int64(time.Since(info.Started).Seconds()), LastHeard: heard.UTC().Format(timeFormat),
+		Uptime: info.Uptime + int64(time.Since(heard).Seconds()), LastHeard: heard.UTC().Format(timeFormat),
 	}
 }

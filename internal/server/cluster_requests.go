@@ -42,16 +42,15 @@ type nodeAnswer struct {
 	Error  string          `json:"error,omitempty"`
 }
 
-// maxRequestHead is what a request has besides its body at most, but for a broadcast's uuids.
+// maxRequestHead is kept free beside the body of a request, so that the limit for a body is the same for all but the longest requests.
 const maxRequestHead = 1024
 
 var errRequest = errors.New("is no request")
 
-// encode returns the length of the JSON, the JSON, and the body.
-func (r nodeRequest) encode(body []byte) []byte {
+// encode returns the length of the JSON, and the JSON. The body stands behind it.
+func (r nodeRequest) encode() []byte {
 	head, _ := json.Marshal(r) // texts and numbers can't fail
-	b := binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen32+len(head)+len(body)), uint64(len(head)))
-	return append(append(b, head...), body...)
+	return append(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen32+len(head)), uint64(len(head))), head...)
 }
 
 func decodeRequest(b []byte) (r nodeRequest, body []byte, err error) {
@@ -121,7 +120,7 @@ func (s *Server) serveSlow(r nodeRequest, answer func([]byte)) {
 			result, err := s.tag(r.UUID, r.Add, r.Remove, true)
 			answer(nodeAnswer{Result: result, Error: textOf(err)}.encode())
 		case r.Op == opStats:
-			stats := s.statsHere()
+			stats := s.LocalStats()
 			answer(nodeAnswer{Stats: &stats}.encode())
 		case r.Query != nil:
 			answer(s.encodePage(*r.Query))
@@ -133,13 +132,12 @@ func (s *Server) serveSlow(r nodeRequest, answer func([]byte)) {
 
 // encodePage makes the page shorter where it is too large for a message.
 func (s *Server) encodePage(q ConnectionQuery) []byte {
-	for {
-		page := s.connectionsHere(q)
-		b := nodeAnswer{Page: &page}.encode()
+	for q.Local = true; ; q.Limit /= 2 {
+		page, err := s.Connections(q)
+		b := nodeAnswer{Page: &page, Error: textOf(err)}.encode()
 		if limit := s.cluster.MaxRequest(); limit == 0 || len(b) <= limit || q.Limit <= 1 {
 			return b
 		}
-		q.Limit /= 2
 	}
 }
 
@@ -150,9 +148,13 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// ask asks one node.
+// ask asks one node. It keeps body.
 func (s *Server) ask(node cluster.NodeID, r nodeRequest, body []byte) (nodeAnswer, error) {
-	return decodeAnswer(s.cluster.Ask(cluster.Question{Node: node, Request: r.encode(body)})[0])
+	head := r.encode()
+	if err := s.checkSize(r.Op, head, body); err != nil {
+		return nodeAnswer{}, err
+	}
+	return decodeAnswer(s.cluster.Ask(body, cluster.Question{Node: node, Request: head})[0])
 }
 
 // resultOf is the result of a push to another node; what is no result is an error of that node's.
@@ -168,10 +170,8 @@ func resultOf(a nodeAnswer, err error) (PushResult, error) {
 	return a.Result, err
 }
 
+// writeAt keeps body.
 func (s *Server) writeAt(node cluster.NodeID, id string, body []byte, last bool) (PushResult, error) {
-	if err := s.checkSize("write", body); err != nil {
-		return "", err
-	}
 	return resultOf(s.ask(node, nodeRequest{Op: opWrite, UUID: id, Close: last}, body))
 }
 

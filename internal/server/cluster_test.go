@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -107,7 +108,7 @@ func TestServeNode(t *testing.T) {
 	c := p.open(t)
 	ask := func(r nodeRequest, body string) nodeAnswer {
 		t.Helper()
-		answer, refused := p.answerOf(t, r.encode([]byte(body)))
+		answer, refused := p.answerOf(t, append(r.encode(), body...))
 		require.False(t, refused)
 		return answer
 	}
@@ -120,18 +121,21 @@ func TestServeNode(t *testing.T) {
 	require.Contains(t, ask(nodeRequest{Op: opBroadcast}, "x").Error, "missing")
 	require.Equal(t, 1, ask(nodeRequest{Op: opStats}, "").Stats.Connections)
 	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{Limit: 1}}, "").Page.Connections, 1)
+	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{}}, "").Page.Connections, 1)
+	require.Contains(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{Limit: -1}}, "").Error, "limit: is -1")
+	require.Contains(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{After: "x"}}, "").Error, "after")
 	require.Equal(t, stream.PushAccepted, ask(nodeRequest{Op: opClose, UUID: c.uuid}, "").Result)
 	require.True(t, c.isAborted())
 
 	for _, wrong := range [][]byte{nil, {}, {5}, {1, '{'}, []byte("\x02{}"), []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01{}"),
-		nodeRequest{Op: "other"}.encode(nil), nodeRequest{Op: opConnections}.encode(nil)} {
+		nodeRequest{Op: "other"}.encode(), nodeRequest{Op: opConnections}.encode()} {
 		_, refused := p.answerOf(t, wrong)
 		require.True(t, refused, "%q", wrong)
 	}
 	for range maxSlowRequests {
 		p.slowRequests <- struct{}{}
 	}
-	_, refused := p.answerOf(t, nodeRequest{Op: opStats}.encode(nil))
+	_, refused := p.answerOf(t, nodeRequest{Op: opStats}.encode())
 	require.True(t, refused, "too many at once")
 }
 
@@ -154,6 +158,36 @@ func TestPagesFitIntoAMessage(t *testing.T) {
 	require.Equal(t, a.Page.Next, a.Page.Connections[len(a.Page.Connections)-1].UUID)
 }
 
+// The engine's limit is named, to the byte.
+func TestBodiesTooLargeForAnotherNode(t *testing.T) {
+	p := inCluster(t)
+	const there = "01020304-0506-8000-8000-000000000000"
+	limit := p.cluster.MaxRequest() - maxRequestHead
+	all := Selector{Server: "a"}
+	for name, call := range map[string]func(body []byte) error{
+		"write":     func(body []byte) error { _, err := p.Write(there, body, false); return err },
+		"broadcast": func(body []byte) error { _, err := p.Broadcast(all, body); return err },
+	} {
+		require.NoError(t, call(make([]byte, limit)))
+		require.EqualError(t, call(make([]byte, limit+1)), fmt.Sprintf(
+			"tcp: %s: body: has %d bytes; want %d at most to another node: what connects the nodes takes no more", name, limit+1, limit))
+	}
+	result, err := p.Write(p.newUUID(), make([]byte, limit+1), false)
+	require.NoError(t, err)
+	require.Equal(t, stream.PushGone, result, "it goes nowhere")
+	_, err = p.Broadcast(Selector{Server: "a", Local: true}, make([]byte, limit+1))
+	require.NoError(t, err)
+	_, err = p.Tag(there, nil, []string{strings.Repeat("x", p.cluster.MaxRequest())})
+	require.ErrorContains(t, err, "tcp: tag: the request has ")
+	_, err = p.Broadcast(Selector{Tag: strings.Repeat("x", 10_000)}, make([]byte, limit))
+	require.ErrorContains(t, err, "tcp: broadcast: body")
+}
+
+func TestUptimeNeedsNoCommonClock(t *testing.T) {
+	heard := time.Now().Add(-5 * time.Second)
+	require.InDelta(t, 105, nodeOf("x", cluster.Info{Uptime: 100}, heard).Uptime, 1)
+}
+
 func TestBroadcastIsSplitByNode(t *testing.T) {
 	p := inCluster(t)
 	own := p.newUUID()
@@ -162,12 +196,12 @@ func TestBroadcastIsSplitByNode(t *testing.T) {
 		ids = append(ids, fmt.Sprintf("00000000-0001-8000-8000-%012d", i))
 	}
 	ids = append(ids, own, stranger, "00000000-0002-8000-8000-000000000000", ids[0])
-	here, there, err := p.split(Selector{UUIDs: ids, Server: "a"}, []byte("body"))
+	here, there, err := p.split(Selector{UUIDs: ids, Server: "a"}, nodeRequest{Op: opBroadcast}, p.maxUUIDs(nil, nil))
 	require.NoError(t, err)
 	require.Equal(t, Selector{UUIDs: []string{own, stranger}, Server: "a", Local: true}, here)
 	asked := make(map[string]int)
 	for _, q := range there {
-		r, body, err := decodeRequest(q.Request)
+		r, body, err := decodeRequest(append(q.Request, "body"...))
 		require.NoError(t, err)
 		require.Equal(t, "body", string(body))
 		require.Len(t, r.UUIDs, q.Connections)
@@ -176,21 +210,25 @@ func TestBroadcastIsSplitByNode(t *testing.T) {
 		asked[q.Node.String()] += q.Connections
 	}
 	require.Equal(t, map[string]int{"000000000001": 30_000, "000000000002": 1}, asked)
-	_, there, err = p.split(Selector{UUIDs: ids[:1000]}, make([]byte, p.cluster.MaxRequest()-maxRequestHead-10_000))
-	require.NoError(t, err)
-	for _, q := range there {
-		require.LessOrEqual(t, len(q.Request), p.cluster.MaxRequest())
+	for _, room := range []int{0, 1, 100, 10_000} {
+		body := make([]byte, p.cluster.MaxRequest()-maxRequestHead-room)
+		require.NoError(t, p.checkSize(opBroadcast, nil, body))
+		_, there, err = p.split(Selector{UUIDs: ids[:1000]}, nodeRequest{Op: opBroadcast}, p.maxUUIDs(nil, body))
+		require.NoError(t, err)
+		for _, q := range there {
+			require.LessOrEqual(t, len(q.Request)+len(body), p.cluster.MaxRequest())
+		}
 	}
-	_, _, err = p.split(Selector{UUIDs: []string{"7"}}, nil)
+	_, _, err = p.split(Selector{UUIDs: []string{"7"}}, nodeRequest{}, 1)
 	require.ErrorContains(t, err, "uuids[0]")
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	f.Add(nodeRequest{Op: opWrite, UUID: stranger}.encode([]byte("body")))
+	f.Add(nodeRequest{Op: opWrite, UUID: stranger}.encode())
 	f.Add([]byte{0x80})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, body, err := decodeRequest(b); err == nil {
-			again, same, err := decodeRequest(r.encode(body))
+			again, same, err := decodeRequest(append(r.encode(), body...))
 			require.NoError(t, err)
 			require.Equal(t, string(body), string(same))
 			require.Equal(t, r.Op, again.Op)

@@ -73,6 +73,12 @@ func (r *rpc) Stats(_ bool, stats *Stats) error {
 	return nil
 }
 
+// LocalStats is Server.LocalStats. The argument is not used.
+func (r *rpc) LocalStats(_ bool, stats *Stats) error {
+	*stats = r.server.LocalStats()
+	return nil
+}
+
 // Nodes is Server.Nodes. The argument is not used.
 func (r *rpc) Nodes(_ bool, nodes *NodeList) error {
 	*nodes = r.server.Nodes()

@@ -1,0 +1,82 @@
+package tests
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// cli asks a Redis with redis-cli.
+func (e *clusterEngine) cli(args ...string) string {
+	host, port, _ := net.SplitHostPort(e.address)
+	out, _ := exec.Command("redis-cli", append([]string{"-h", host, "-p", port}, args...)...).CombinedOutput()
+	return strings.TrimSpace(string(out))
+}
+
+// requireReached pushes from each of two nodes to a client of the other, until the push is accepted.
+func requireReached(t *testing.T, a, b *host, text string) {
+	t.Helper()
+	for _, way := range [][2]*host{{a, b}, {b, a}} {
+		c := way[1].dial("echo")
+		uuid := c.receive()
+		eventually(t, "it is reached", func() bool { return way[0].push(uuid, text+"\r\n", false) == pushAccepted })
+		require.Equal(t, text, c.receive())
+		way[1].tag(uuid, uuid)
+		require.Equal(t, 1, way[0].broadcast(broadcastRequest{Tag: uuid, Body: []byte("tagged\r\n")}).Accepted)
+		require.Equal(t, "tagged", c.receive())
+	}
+}
+
+// A Redis Cluster: all messages go through the node that has the slot.
+func TestClusterOfRedis(t *testing.T) {
+	t.Parallel()
+	one, two := newEngine(t, "redis"), newEngine(t, "redis")
+	for _, e := range []*clusterEngine{one, two} {
+		host, _, _ := net.SplitHostPort(e.address)
+		e.args = []string{"--cluster-enabled", "yes", "--cluster-announce-ip", host, "--cluster-port", strings.Split(freePort(t), ":")[1]}
+		e.start()
+	}
+	require.Equal(t, "OK", one.cli("cluster", "addslotsrange", "0", "8191"))
+	require.Equal(t, "OK", two.cli("cluster", "addslotsrange", "8192", "16383"))
+	host, port, _ := net.SplitHostPort(two.address)
+	require.Equal(t, "OK", one.cli("cluster", "meet", host, port, two.args[5]))
+	for _, e := range []*clusterEngine{one, two} {
+		eventually(t, "it is one cluster", func() bool { return strings.Contains(e.cli("cluster", "info"), "cluster_state:ok") })
+	}
+	a, b := one.nodeVia(one.address+","+two.address), two.nodeVia(two.address+","+one.address)
+	awaitNodes(a, b)
+	requireReached(t, a, b, "hello")
+}
+
+// The master that Sentinel names goes, and another one takes its place.
+func TestClusterSentinel(t *testing.T) {
+	t.Parallel()
+	master, replica, sentinel := startEngine(t, "redis"), newEngine(t, "redis"), newEngine(t, "redis")
+	host, port, _ := net.SplitHostPort(master.address)
+	replicaHost, _, _ := net.SplitHostPort(replica.address)
+	replica.args = []string{"--replicaof", host + " " + port, "--replica-announce-ip", replicaHost}
+	replica.start()
+	_, sentinelPort, _ := net.SplitHostPort(sentinel.address)
+	sentinel.conf = shortDir(t) + "/conf"
+	save(t, sentinel.conf, fmt.Appendf(nil, "port %s\nsentinel monitor mymaster %s %s 1\n", sentinelPort, host, port))
+	sentinel.args = []string{"--sentinel"}
+	sentinel.start()
+	eventually(t, "the replica is known", func() bool {
+		return strings.Contains(sentinel.cli("sentinel", "replicas", "mymaster"), "master-link-status\nok")
+	})
+	sentinel.keys = ", master_name: mymaster"
+	a, b := sentinel.node(), sentinel.node()
+	awaitNodes(a, b)
+	requireReached(t, a, b, "before")
+	require.Equal(t, "OK", sentinel.cli("sentinel", "failover", "mymaster"))
+	eventually(t, "the replica is the master", func() bool {
+		return strings.HasPrefix(sentinel.cli("sentinel", "get-master-addr-by-name", "mymaster"), replicaHost)
+	})
+	master.kill()
+	requireReached(t, a, b, "after")
+	require.NotEmpty(t, a.logged("tcp", "can't be reached"))
+}
