@@ -15,6 +15,9 @@ import (
 // php returns the path of php-cli. Without one the test is skipped, unless RRTCP_REQUIRE_PHP=1.
 func php(t *testing.T) string {
 	t.Helper()
+	if vendor := os.Getenv("RRTCP_PHP_VENDOR"); vendor != "" { // that it is read here keeps Go from a result with other packages
+		t.Log("on the packages in " + vendor)
+	}
 	return installed(t, "php")
 }
 

@@ -46,7 +46,10 @@ func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err e
 	leader := b.waiting[0]
 	if err == nil {
 		err = b.reply(first, rest == nil)
-		d.bulkAnswered.CompareAndSwap(false, err == nil)
+	}
+	if err == nil {
+		d.bulkAnswered.Store(true)
+		d.bulkSaid.CompareAndSwap(bulkSlow, bulkUnsaid) // it was just slow
 	}
 	switch {
 	case err != nil:
@@ -123,6 +126,13 @@ func (b *bulk) finish(answer Answer, err error) {
 
 const bulkNeeds = "tcp.bulk needs workers that know the event BULK, as those with the PHP kit do (said once until the workers are reset)"
 
+// What the log has said.
+const (
+	bulkUnsaid int32 = iota
+	bulkSlow         // a worker has not answered the first bulk yet
+	bulkWrong        // a worker did not answer a bulk rightly
+)
+
 // firstBulkPatience is how long a worker may take for the first bulk before the log says that it may not know bulks. One that
 // does not need not answer wrongly: it may wait for the next event, and would be silent for as long as exec_ttl.
 const firstBulkPatience = 500 * time.Millisecond
@@ -133,7 +143,7 @@ func (d *Dispatcher) watchFirstBulk() (stop func()) {
 		return func() {}
 	}
 	timer := time.AfterFunc(firstBulkPatience, func() {
-		if d.bulkAnswered.CompareAndSwap(false, true) {
+		if !d.bulkAnswered.Load() && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkSlow) {
 			d.Log.Warn("a worker has not answered its first bulk of events yet; if it is not just slow: "+bulkNeeds,
 				slog.Duration("after", firstBulkPatience))
 		}
@@ -144,7 +154,7 @@ func (d *Dispatcher) watchFirstBulk() (stop func()) {
 // failBulk ends the exchanges of all events that have no reply.
 func (d *Dispatcher) failBulk(b *bulk, err error) {
 	f := FailureOf(err)
-	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkWarned.CompareAndSwap(false, true) {
+	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkWrong) {
 		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: "+bulkNeeds,
 			slog.Int("events", len(b.waiting)), slog.Any("error", f))
 	}

@@ -195,6 +195,42 @@ func TestFirstBulkWithoutAnswerIsSaidInTime(t *testing.T) {
 	require.Zero(t, log.Len())
 }
 
+// A bulk that is slow and one that fails are one line of the log, unless a worker was just slow.
+func TestBulkNeedsAreSaidOnce(t *testing.T) {
+	type work func(context.Context, *Payload) (Results, error)
+	slow := func(answer work) work {
+		return func(ctx context.Context, p *Payload) (Results, error) {
+			time.Sleep(firstBulkPatience * 11 / 10)
+			return answer(ctx, p)
+		}
+	}
+	dies := func(context.Context, *Payload) (Results, error) {
+		return nil, errors.E(errors.Network, errors.Str("EOF"))
+	}
+	right := func(_ context.Context, p *Payload) (Results, error) { return rightAnswer(t, p), nil }
+	for name, c := range map[string]struct {
+		answers []work
+		want    []slog.Level
+	}{
+		"slow, then dead":        {[]work{slow(dies)}, []slog.Level{slog.LevelWarn}},
+		"dead, the next is slow": {[]work{dies, slow(dies)}, []slog.Level{slog.LevelError}},
+		"just slow, later dead":  {[]work{slow(right), dies, dies}, []slog.Level{slog.LevelWarn, slog.LevelError}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, log := newBulkDispatcher()
+			for _, answer := range c.answers {
+				exchangeTogether(t, d, 2, answer)
+			}
+			var got []slog.Level
+			for _, line := range log.All() {
+				require.Contains(t, line.Message, bulkNeeds)
+				got = append(got, line.Level)
+			}
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
 func TestOverdueIsATimeout(t *testing.T) {
 	f := (&poolFrames{ctx: expired{context.Background()}}).cutOff()
 	require.True(t, errors.Is(errors.ExecTTL, f.Err))

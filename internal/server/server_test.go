@@ -34,11 +34,17 @@ type plugin struct {
 // newPlugin returns a plugin after Init.
 func newPlugin(t *testing.T, config settings.Config) *plugin {
 	t.Helper()
+	return newPluginWith(t, config, 1, echoWork)
+}
+
+// newPluginWith returns a plugin with n workers after Init.
+func newPluginWith(t *testing.T, config settings.Config, n int, work dispatchtest.Work) *plugin {
+	t.Helper()
 	require.Empty(t, config.Check())
 	log, logs := logtest.New(slog.LevelDebug)
-	p := &plugin{t: t, pool: dispatchtest.NewPool(1, echoWork), logs: logs}
+	p := &plugin{t: t, pool: dispatchtest.NewPool(n, work), logs: logs}
 	Init(&p.Server, Options{
-		Config: &config, Log: log, Workers: 1, AllocateTimeout: time.Minute, DestroyTimeout: time.Minute,
+		Config: &config, Log: log, Workers: n, AllocateTimeout: time.Minute, DestroyTimeout: time.Minute,
 		NewPool: func(context.Context) (dispatch.Pool, error) { return p.pool, nil },
 	})
 	return p

@@ -76,18 +76,49 @@ func TestDecodeReplyObject(t *testing.T) {
 }
 
 func TestDecodeWordAllocations(t *testing.T) {
-	context := []byte("WRITECLOSE")
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		if r, _, err := DecodeReply(context, "u"); r != ReplyWriteClose || err != nil {
-			t.Fatal(r, err)
-		}
-	}))
+	const uuid = "5cf5b6c3-8f0f-4e29-8f1d-5ab8a7a55f7e"
+	for _, text := range []string{"WRITECLOSE", `{"reply":"WRITECLOSE","uuid":"` + uuid + `"}`} {
+		context := []byte(text)
+		require.Zero(t, testing.AllocsPerRun(100, func() {
+			if r, _, err := DecodeReply(context, uuid); r != ReplyWriteClose || err != nil {
+				t.Fatal(r, err)
+			}
+		}), text)
+	}
+}
+
+// Only a whole object with a word and this uuid is read without the decoder.
+func TestWithoutUUID(t *testing.T) {
+	require.Equal(t, "WRITE", string(withoutUUID([]byte(`{"reply":"WRITE","uuid":"u"}`), "u")))
+	for _, context := range []string{
+		``, `WRITE`, `{"reply":"WRITE","uuid":"v"}`, `{"reply":"WRITE","uuid":"uu"}`, `{"reply":"WRITE","uuid":"u"} `,
+		`{"reply":"WRITE", "uuid":"u"}`, `{"reply":"WRITE","uuid":"u","tls":true}`, `{"reply":"}`, `","uuid":"u"}`, `{"reply":","uuid":"u"}`,
+	} {
+		require.Equal(t, context, string(withoutUUID([]byte(context), "u")))
+	}
+	_, o, err := DecodeReply([]byte(`{"reply":"WRITE","tls":true,"uuid":"u"}`), "u")
+	require.NoError(t, err)
+	require.True(t, o.TLS, "more than the word is for the decoder")
+}
+
+func BenchmarkDecodeReply(b *testing.B) {
+	const uuid = "5cf5b6c3-8f0f-4e29-8f1d-5ab8a7a55f7e"
+	for name, text := range map[string]string{"as kits write it": `{"reply":"WRITE","uuid":"%s"}`, "with spaces": `{"reply": "WRITE", "uuid": "%s"}`} {
+		context := []byte(fmt.Sprintf(text, uuid))
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				_, _, _ = DecodeReply(context, uuid)
+			}
+		})
+	}
 }
 
 func FuzzDecodeReply(f *testing.F) {
 	f.Add(`{"reply":"WRITE","next":{"framing":"length","length":{"bytes":2,"offset":1}},"state":"s","uuid":"u"}`)
 	f.Add(`{"reply":"CONTINUE","tags":["a","b"],"tls":true}`)
 	f.Add(`WRITE`)
+	f.Add(`{"reply":"WRITE","uuid":"u"}`)
 	f.Fuzz(func(t *testing.T, context string) {
 		r, o, err := DecodeReply([]byte(context), "u")
 		require.Equal(t, err != nil, r == ReplyUnknown)

@@ -10,6 +10,9 @@ final class Framing
     /** @param array<string, mixed> $keys */
     private function __construct(private readonly array $keys)
     {
+        if (json_encode($keys) === false) { // it would be found out where the reply is sent, with others
+            throw new \InvalidArgumentException('a framing is sent as JSON: ' . json_last_error_msg());
+        }
     }
 
     /** A packet is everything up to a delimiter, and that. */

@@ -71,7 +71,11 @@ final class Server
             $reply = $handler->handle($event);
             if ($reply->chunks !== null) {
                 $stream->answer($event, $reply);
-                unset($reply); // a generator ends now, not with the next event
+                try {
+                    unset($reply); // a generator ends now, not with the next event
+                } catch (\Throwable $e) { // in its finally block
+                    $this->report($event, $e);
+                }
                 continue;
             }
             $header = json_encode($reply->toArray($event->uuid), JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);

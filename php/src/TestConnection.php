@@ -76,8 +76,7 @@ final class TestConnection
     public function endOfFile(): self
     {
         $this->wait();
-        $tail = $this->packets->rest();
-        if ($this->reason === null && $tail !== '') {
+        if ($this->reason === null && ($tail = $this->packets->rest()) !== '') {
             $this->exchange('DATA', $tail, ['eof' => true]);
             $this->end(Reason::Eof, 0);
         }

@@ -77,10 +77,20 @@ final class BulkTest extends TestCase
         self::assertSame(['a streamed answer has more than 8 MiB: leave tcp.bulk off for those'], $this->failures);
     }
 
+    public function testAStreamThatFailsIsWhatItIsAlone(): void
+    {
+        $this->answerBulk(['stream-fails' => '0', 'b' => '0']);
+        self::assertSame(['stream-fails' => 'WRITECLOSE beginsorry', 'b' => 'WRITE ok'], $this->worker->replies());
+        self::assertSame(['disk'], $this->failures);
+    }
+
     /** @return iterable<string> so many MiB */
     private function chunks(string $uuid): iterable
     {
         yield 'begin';
+        if ($uuid === 'stream-fails') {
+            throw new \RuntimeException('disk');
+        }
         for ($i = (int) substr($uuid, -1); $i > 0; $i--) {
             yield str_repeat('x', 1 << 20);
         }

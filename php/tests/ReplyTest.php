@@ -63,6 +63,8 @@ final class ReplyTest extends TestCase
         yield 'many tags' => [static fn () => Reply::continue()->withTags(array_fill(0, 33, 'x'))];
         yield 'an empty delimiter' => [static fn () => Framing::until('')];
         yield 'a delimiter that JSON has no way to say' => [static fn () => Framing::until("\n", "\xff")];
+        yield 'nor has it for this byte' => [static fn () => Framing::lengthUntil("\xff")];
+        yield 'nor for these keys' => [static fn () => Framing::of(['starts' => "\xff"])];
     }
 
     public function testAReplyDoesNotChange(): void

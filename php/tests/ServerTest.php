@@ -196,12 +196,14 @@ final class ServerTest extends TestCase
                 }
             } finally {
                 $ended = true;
+                throw new \RuntimeException('while cleaning up');
             }
         });
         $this->serve($worker, static function (Event $e) use (&$ended, $endless): Reply {
             return $e->uuid === 'a' ? Reply::stream($endless()) : Reply::write($ended ? 'ended' : 'still there');
         });
         self::assertSame(['x', 'x', 'x', '', 'ended'], array_column($worker->frames(), 1));
+        self::assertStringContainsString('while cleaning up', $this->log, 'and the worker goes on');
         self::assertSame([false, false, false, true, true], array_column($worker->frames(), 2));
     }
 

@@ -171,7 +171,7 @@ final class TestHostTest extends TestCase
         $client = (new TestHost($echo, Framing::until("\n")->batch()))->connect();
         self::assertSame("<a\nb\n><c\n>", $client->send("a\nb\nc")->send("\n")->received());
         $client = (new TestHost($echo, Framing::of(['rules' => [['starts' => '<', 'delimiter' => "\n"]]])))->connect();
-        self::assertSame(Reason::Framing, $client->send("<a\nb")->reason());
+        self::assertSame(Reason::Framing, $client->send("<a\nb")->endOfFile()->reason());
         $client = (new TestHost($echo, Framing::until("\r\n", "\r")))->connect();
         self::assertSame('', $client->send("a\r")->received());
         self::assertSame("<a\r>", $client->wait()->received());

@@ -126,7 +126,18 @@ func (p *Pool) Exec(ctx context.Context, event *dispatch.Payload, stop chan stru
 		return results, err
 	}
 	w.move(telemetry.WorkerWorking, telemetry.WorkerReady)
+	p.replaceKilled(w)
 	return results, err
+}
+
+// replaceKilled starts a worker for w where that was killed at its work.
+func (p *Pool) replaceKilled(w *Worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.workers, w); i >= 0 && w.kills > 0 {
+		p.workers = slices.Delete(p.workers, i, i+1)
+		p.start()
+	}
 }
 
 // take returns a worker that is ready, as busy, and what it does with an event; nil: none is.

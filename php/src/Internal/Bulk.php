@@ -127,11 +127,12 @@ final class Bulk
             foreach ($reply->chunks as $chunk) {
                 $body .= $chunk;
                 if (strlen($body) > self::MAX_STREAM) {
+                    $body = '';
                     throw new \LengthException('a streamed answer has more than 8 MiB: leave tcp.bulk off for those');
                 }
             }
-        } catch (\Throwable $e) {
-            return $this->handler->fail($event, $e);
+        } catch (\Throwable $e) { // as Stream has it: what came before the failure, then the last words
+            return Reply::writeAndClose($body . $this->handler->fail($event, $e)->body);
         }
 
         return $reply->withBody($body);

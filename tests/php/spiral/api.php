@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 /**
- * Prints the public members of each class that the stand-ins have, as JSON: php api.php
+ * Prints of each class that the stand-ins have what it is and its public members, as JSON: php api.php
  *
  * PHPUnit compares what it prints for the stand-ins with what it prints for the real packages.
  */
@@ -19,7 +19,15 @@ foreach ($argv[1] ?? false ? explode(',', $argv[1]) : [...get_declared_classes()
         continue;
     }
     $class = new ReflectionClass($name);
-    $members = [];
+    $members = $class->isFinal() ? ['final'] : [];
+    for ($parent = $class->getParentClass(); $parent; $parent = $parent->getParentClass()) {
+        if (!$parent->isAbstract()) { // how the real ones share code is theirs
+            $members[] = "extends {$parent->name}";
+        }
+    }
+    foreach ($class->getInterfaceNames() as $interface) {
+        $members[] = "implements $interface";
+    }
     foreach ($class->getReflectionConstants(ReflectionClassConstant::IS_PUBLIC) as $constant) {
         $value = $constant->getValue();
         $members[] = "const {$constant->name} = " . ($value instanceof BackedEnum ? $text($value->value) : $text($value));

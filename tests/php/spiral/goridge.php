@@ -4,6 +4,13 @@ declare(strict_types=1);
 
 /** A stand-in for what apps use of spiral/goridge 4: RPC over a unix socket. */
 
+namespace Spiral\Goridge\Exception {
+
+    class GoridgeException extends \RuntimeException
+    {
+    }
+}
+
 namespace Spiral\Goridge\RPC {
 
     use Spiral\Goridge\RPC\Codec\JsonCodec;
@@ -74,6 +81,7 @@ namespace Spiral\Goridge\RPC {
 namespace Spiral\Goridge\RPC\Codec {
 
     use Spiral\Goridge\RPC\CodecInterface;
+    use Spiral\Goridge\RPC\Exception\CodecException;
 
     final class JsonCodec implements CodecInterface
     {
@@ -84,19 +92,37 @@ namespace Spiral\Goridge\RPC\Codec {
 
         public function encode(mixed $payload): string
         {
-            return json_encode($payload, JSON_THROW_ON_ERROR);
+            try {
+                return json_encode($payload, JSON_THROW_ON_ERROR);
+            } catch (\JsonException $e) {
+                throw new CodecException("Json encode: {$e->getMessage()}", $e->getCode(), $e);
+            }
         }
 
         public function decode(string $payload, mixed $options = null): mixed
         {
-            return json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
+            try {
+                return json_decode($payload, true, 512, JSON_THROW_ON_ERROR | (is_int($options) ? $options : 0));
+            } catch (\JsonException $e) {
+                throw new CodecException("Json decode: {$e->getMessage()}", $e->getCode(), $e);
+            }
         }
     }
 }
 
 namespace Spiral\Goridge\RPC\Exception {
 
-    class ServiceException extends \RuntimeException
+    use Spiral\Goridge\Exception\GoridgeException;
+
+    class CodecException extends \RuntimeException
+    {
+    }
+
+    class RPCException extends GoridgeException
+    {
+    }
+
+    class ServiceException extends RPCException
     {
     }
 }

@@ -7,6 +7,7 @@ declare(strict_types=1);
 namespace Spiral\RoadRunner\Tcp;
 
 use Spiral\RoadRunner\Payload;
+use Spiral\RoadRunner\WorkerAwareInterface;
 use Spiral\RoadRunner\WorkerInterface;
 
 enum TcpEvent: string
@@ -75,7 +76,18 @@ final class Request implements RequestInterface
     }
 }
 
-class TcpWorker
+interface TcpWorkerInterface extends WorkerAwareInterface
+{
+    public function waitRequest(): ?RequestInterface;
+
+    public function respond(string $body, TcpResponse $response = TcpResponse::Respond): void;
+
+    public function close(): void;
+
+    public function read(): void;
+}
+
+class TcpWorker implements TcpWorkerInterface
 {
     public function __construct(private readonly WorkerInterface $worker)
     {

@@ -47,21 +47,44 @@ namespace Spiral\RoadRunner {
         public function withStreamMode(): static;
     }
 
+    interface WorkerAwareInterface
+    {
+        public function getWorker(): WorkerInterface;
+    }
+
     interface EnvironmentInterface
     {
+        public function getMode(): string;
+
+        public function getRelayAddress(): string;
+
         public function getRPCAddress(): string;
     }
 
     class Environment implements EnvironmentInterface
     {
+        public function __construct(private array $env = [])
+        {
+        }
+
         public static function fromGlobals(): self
         {
-            return new self();
+            return new self([...$_ENV, ...$_SERVER]);
+        }
+
+        public function getMode(): string
+        {
+            return (string) ($this->env['RR_MODE'] ?? '');
+        }
+
+        public function getRelayAddress(): string
+        {
+            return (string) ($this->env['RR_RELAY'] ?? 'pipes');
         }
 
         public function getRPCAddress(): string
         {
-            return (string) getenv('RR_RPC') ?: 'tcp://127.0.0.1:6001';
+            return (string) ($this->env['RR_RPC'] ?? 'tcp://127.0.0.1:6001');
         }
     }
 
@@ -200,23 +223,36 @@ namespace Spiral\RoadRunner {
     }
 }
 
+namespace Spiral\RoadRunner\Message {
+
+    interface ControlMessage
+    {
+    }
+
+    interface SkipMessage
+    {
+    }
+}
+
 namespace Spiral\RoadRunner\Message\Command {
 
+    use Spiral\RoadRunner\Message\ControlMessage;
+    use Spiral\RoadRunner\Message\SkipMessage;
     use Spiral\RoadRunner\Payload;
 
-    final class GetProcessId extends Payload
+    final class GetProcessId extends Payload implements ControlMessage
     {
     }
 
-    final class Pong extends Payload
+    final class Pong extends Payload implements SkipMessage
     {
     }
 
-    final class StreamStop extends Payload
+    final class StreamStop extends Payload implements SkipMessage
     {
     }
 
-    final class WorkerStop extends Payload
+    final class WorkerStop extends Payload implements ControlMessage
     {
     }
 }
