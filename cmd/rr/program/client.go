@@ -215,6 +215,20 @@ type connectionState struct {
 	Tags                                         []string
 }
 
+type stats struct {
+	Connections, ExchangesWaiting, Unreachable int
+	BufferedBytes, MemoryLimit                 int64
+	Servers                                    map[string]int
+	Traffic                                    map[string]traffic
+	ExchangeBounds                             []float64
+	Nodes                                      map[string]struct{ Connections int }
+}
+
+type traffic struct {
+	Packets, Received, Sent int64
+	Exchanges               []uint64
+}
+
 type writeRequest struct {
 	UUID string
 	Body []byte
