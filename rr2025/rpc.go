@@ -27,6 +27,8 @@ type (
 	Connection = server.Connection
 	// Stats is the result of tcp.Stats and tcp.LocalStats.
 	Stats = server.Stats
+	// Traffic is what Stats has of a server.
+	Traffic = server.Traffic
 	// NodeList is the result of tcp.Nodes.
 	NodeList = server.NodeList
 	// Node is an item of a NodeList.

@@ -35,10 +35,16 @@ if [ -n "${1:-}" ] && awk '/^## / { n++; next } n == 1 && NF' CHANGELOG.md | gre
     wrong "CHANGELOG.md: Unreleased is not empty"
 fi
 
-# Documents and velox files name the newest version: as a module's, an image's, an archive's, or a tag in a comment.
+# velox files say which tag to build from.
+for toml in examples/velox/*.toml; do
+    tag=$(sed -nE 's#^\# From a tag: .*(ref|tag) = "([a-z0-9]+/)?v([0-9.]+)".*#\3#p' "$toml")
+    [ "$tag" = "$version" ] || wrong "$toml: \"From a tag\" names \"$tag\", not $version"
+done
+
+# Documents name the newest version: as a module's, an image's, or an archive's.
 while IFS=: read -r file line named; do
     [ "$named" = "$version" ] || wrong "$file:$line: $named, not $version"
-done < <(grep -noE '(rrtcp/tcp(/rr2025|/next)?@v|ghcr\.io/rrtcp/rrtcp:|rrtcp_)[0-9]+\.[0-9]+\.[0-9]+' README.md docs/*.md examples/velox/* |
+done < <(grep -noE '(rrtcp/tcp(/rr2025|/next)?@v|ghcr\.io/rrtcp/rrtcp:|rrtcp_)[0-9]+\.[0-9]+\.[0-9]+' README.md docs/*.md |
     sed -E 's/:[^:]*[^0-9.]([0-9]+\.[0-9]+\.[0-9]+)$/:\1/')
 
 [ "$bad" = 0 ] || exit 1

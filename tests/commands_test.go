@@ -326,6 +326,7 @@ tcp:
 		{"workers where nothing runs", quiet, "workers", []string{"rpc.listen: ", "is rr serve running?"}},
 		{"reset where nothing runs", quiet, "reset", []string{"rpc.listen: "}},
 		{"close where nothing runs", quiet, "close x", []string{"rpc.listen: "}},
+		{"top where nothing runs", quiet, "top", []string{"rpc.listen: "}},
 		{"workers without a section rpc", instead(rpc, ""), "workers", []string{"section rpc is missing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,17 +1,14 @@
 package tests
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"gopkg.in/yaml.v3"
 )
 
 // shown is the n-th block of a language in a document.
@@ -164,6 +161,7 @@ func TestSystemdUnit(t *testing.T) {
 	analyze := installed(t, "systemd-analyze")
 	unit := shown(t, "docs/operations.md", "ini", 1)
 	require.Equal(t, 2, strings.Count(unit, "/usr/local/bin/rr "))
+	require.NotContains(t, unit, "validate", "a RoadRunner from velox has no such command")
 	dir := t.TempDir()
 	file, binary := filepath.Join(dir, "rrtcp.service"), filepath.Join(dir, "rr") // a path without a space
 	require.NoError(t, os.Symlink(buildProgram(t), binary))
@@ -187,93 +185,4 @@ func TestDocumentedKernelSettings(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, strings.Fields(string(set)), len(strings.Fields(value)), line)
 	}
-}
-
-// There is no Kubernetes here to ask: what is checked is that the parts fit together and hold a good configuration.
-func TestKubernetesManifests(t *testing.T) {
-	t.Parallel()
-	content, err := os.ReadFile(repository + "/examples/kubernetes/rrtcp.yaml")
-	require.NoError(t, err)
-	type port struct {
-		Name          string
-		ContainerPort int    `yaml:"containerPort"`
-		TargetPort    string `yaml:"targetPort"`
-	}
-	type probe struct {
-		HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
-	}
-	type manifest struct {
-		APIVersion string `yaml:"apiVersion"`
-		Kind       string
-		Metadata   struct{ Name string }
-		Data       map[string]string
-		Spec       struct {
-			Ports    []port
-			Selector map[string]any
-			Template struct {
-				Metadata struct{ Labels, Annotations map[string]string }
-				Spec     struct {
-					Grace      int `yaml:"terminationGracePeriodSeconds"`
-					Containers []struct {
-						Command   []string
-						Ports     []port
-						Startup   probe `yaml:"startupProbe"`
-						Readiness probe `yaml:"readinessProbe"`
-						Liveness  probe `yaml:"livenessProbe"`
-						Lifecycle struct {
-							PreStop struct{ Exec struct{ Command []string } } `yaml:"preStop"`
-						}
-						Mounts []struct{ Name, MountPath string } `yaml:"volumeMounts"`
-					}
-					Volumes []struct {
-						Name      string
-						ConfigMap struct{ Name string } `yaml:"configMap"`
-					}
-				}
-			}
-		}
-	}
-	found := make(map[string]manifest)
-	for _, text := range strings.Split(string(content), "\n---\n") {
-		var m manifest
-		require.NoError(t, yaml.Unmarshal([]byte(text), &m))
-		require.NotEmpty(t, m.APIVersion)
-		require.Equal(t, "rrtcp", m.Metadata.Name)
-		found[m.Kind] = m
-	}
-	require.Len(t, found, 4)
-
-	config := found["ConfigMap"].Data["rr.yaml"]
-	require.Empty(t, mistakes(t, config))
-	section := fromYAML(t, config).(map[string]any)
-	require.NoError(t, compileSchema(t).Validate(section["tcp"]))
-
-	pod := found["Deployment"].Spec.Template
-	container := pod.Spec.Containers[0]
-	require.Equal(t, []string{"rr", "serve", "-c", "/etc/app/rr.yaml"}, container.Command)
-	require.Equal(t, "config", container.Mounts[0].Name)
-	require.Equal(t, "rrtcp", pod.Spec.Volumes[0].ConfigMap.Name)
-	named := make(map[string]string)
-	for _, p := range container.Ports {
-		named[p.Name] = fmt.Sprint(p.ContainerPort)
-	}
-	require.Equal(t, "0.0.0.0:"+named["status"], section["status"].(map[string]any)["address"])
-	require.Equal(t, "0.0.0.0:"+named["metrics"], section["metrics"].(map[string]any)["address"])
-	require.Equal(t, named["metrics"], pod.Metadata.Annotations["prometheus.io/port"])
-	require.Contains(t, config, "addr: tcp://0.0.0.0:"+named["smtp"])
-	for path, p := range map[string]probe{"/ready?plugin=tcp": container.Readiness, "/health?plugin=tcp": container.Liveness} {
-		require.Equal(t, path, p.HTTPGet.Path)
-		require.Equal(t, "status", p.HTTPGet.Port)
-	}
-	require.Equal(t, container.Readiness.HTTPGet, container.Startup.HTTPGet)
-	require.Equal(t, "smtp", found["Service"].Spec.Ports[0].TargetPort)
-	for key, value := range found["Service"].Spec.Selector {
-		require.Equal(t, pod.Metadata.Labels[key], value)
-	}
-
-	grace, err := time.ParseDuration(section["endure"].(map[string]any)["grace_period"].(string))
-	require.NoError(t, err)
-	pause, err := time.ParseDuration(container.Lifecycle.PreStop.Exec.Command[1] + "s")
-	require.NoError(t, err)
-	require.Less(t, grace+pause, time.Duration(pod.Spec.Grace)*time.Second)
 }

@@ -40,7 +40,7 @@ func TestPromtool(t *testing.T) {
 	var list strings.Builder
 	list.WriteString("groups: [{name: dashboard, rules: [\n")
 	for i, query := range dashboardQueries(t) {
-		query = strings.NewReplacer("$__rate_interval", "1m", "$server", ".*", "$instance", ".*").Replace(query)
+		query = strings.NewReplacer("$__rate_interval", "1m", "$server", ".*", "$instance", ".*", "$job", ".*").Replace(query)
 		fmt.Fprintf(&list, "{record: \"query:%d\", expr: %q},\n", i, query)
 	}
 	list.WriteString("]}]\n")
@@ -123,6 +123,19 @@ func TestDocumentedMetrics(t *testing.T) {
 	}
 	for _, declared := range regexp.MustCompile(`(?m)^# TYPE (rr_tcp_\w+)`).FindAllStringSubmatch(scrape, -1) {
 		require.True(t, shown[declared[1]], "nobody shows %s", declared[1])
+	}
+
+	families := make(map[string]bool) // of the dashboard, which shows RoadRunner's and Go's, too
+	for _, f := range regexp.MustCompile(`(?m)^(\w+)[{ ]`).FindAllStringSubmatch(scrape, -1) {
+		families[f[1]] = true
+	}
+	selector := regexp.MustCompile(`(\w+)\{`)
+	for _, query := range dashboardQueries(t) {
+		for _, series := range selector.FindAllStringSubmatch(query, -1) {
+			require.True(t, families[series[1]], "nobody has %s: %s", series[1], query)
+		}
+		require.Equal(t, strings.Count(query, "{"), strings.Count(query, `{server=~"$server",job=~"$job",instance=~"$instance"`)+
+			strings.Count(query, `{job=~"$job",instance=~"$instance"`), "a series that the variables do not select: %s", query)
 	}
 
 	labels := make(map[string]bool)

@@ -64,7 +64,8 @@ const openAndLimited = `
 tcp:
   servers:
     echo: {addr: "127.0.0.1:0", max_connections_per_ip: 2}
-    other: {addr: "127.0.0.1:0", access_log: true}
+    other: {addr: "127.0.0.1:0", access_log: true, max_connections: 50}
+  max_connections: 100
   pool: {num_workers: 2}
 `
 
@@ -120,6 +121,10 @@ func TestMetrics(t *testing.T) {
 		`exchange_duration_seconds_count{event="CLOSE",server="other"}`:    1,
 		`exchange_errors_total{kind="error",server="echo"}`:                1,
 		`exchange_errors_total{kind="died",server="echo"}`:                 0,
+
+		`max_connections`:                        100,
+		`server_max_connections{server="other"}`: 50,
+		`memory_limit_bytes`:                     256 << 20,
 
 		`queue_duration_seconds_count`: 11,
 		`exchanges_waiting`:            0,

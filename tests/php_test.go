@@ -207,7 +207,7 @@ func TestPHPExamples(t *testing.T) {
 		t.Parallel()
 		examples, err := filepath.Glob(repository + "/examples/php/*.php")
 		require.NoError(t, err)
-		require.Len(t, examples, 7)
+		require.Len(t, examples, 10)
 		for _, file := range examples {
 			content, err := os.ReadFile(file)
 			require.NoError(t, err)

@@ -63,7 +63,8 @@ func TestCheckRelease(t *testing.T) {
 	copied := t.TempDir()
 	for _, path := range []string{
 		"scripts/check-release.sh", "internal/server/version.go", "rr2025/go.mod", "next/go.mod", "rr2025/cmd/rr/go.mod",
-		"rr2025/cmd/rr/v2024.3.5.mod", "schema.json", "CHANGELOG.md", "README.md", "docs/push.md", "examples/velox/Dockerfile",
+		"rr2025/cmd/rr/v2024.3.5.mod", "schema.json", "CHANGELOG.md", "README.md", "docs/push.md",
+		"examples/velox/velox-v2024.1.toml", "examples/velox/velox-v2025.1.toml", "examples/velox/velox-next.toml",
 	} {
 		content, err := os.ReadFile(filepath.Join(repository, path))
 		require.NoError(t, err)
@@ -89,13 +90,16 @@ func TestCheckRelease(t *testing.T) {
 
 	other := regexp.MustCompile(regexp.QuoteMeta(version))
 	for path, broken := range map[string]func(string) string{
-		"internal/server/version.go": func(s string) string { return other.ReplaceAllString(s, "next") },
-		"rr2025/go.mod":              func(s string) string { return strings.Replace(s, "rrtcp/tcp v"+version, "rrtcp/tcp v77.0.0", 1) },
-		"next/go.mod":                func(s string) string { return strings.Replace(s, "rrtcp/tcp v"+version, "rrtcp/tcp v77.0.0", 1) },
-		"schema.json":                func(s string) string { return other.ReplaceAllString(s, "77.0.0") },
-		"CHANGELOG.md":               func(s string) string { return strings.Replace(s, "## "+version+" - ", "## "+version+", ", 1) },
-		"README.md":                  func(s string) string { return s + "\ngo get github.com/rrtcp/tcp@v77.0.0\n" },
-		"docs/push.md":               func(s string) string { return s + "\ndocker run ghcr.io/rrtcp/rrtcp:77.0.0\n" },
+		"internal/server/version.go":        func(s string) string { return other.ReplaceAllString(s, "next") },
+		"rr2025/go.mod":                     func(s string) string { return strings.Replace(s, "rrtcp/tcp v"+version, "rrtcp/tcp v77.0.0", 1) },
+		"next/go.mod":                       func(s string) string { return strings.Replace(s, "rrtcp/tcp v"+version, "rrtcp/tcp v77.0.0", 1) },
+		"schema.json":                       func(s string) string { return other.ReplaceAllString(s, "77.0.0") },
+		"CHANGELOG.md":                      func(s string) string { return strings.Replace(s, "## "+version+" - ", "## "+version+", ", 1) },
+		"README.md":                         func(s string) string { return s + "\ngo get github.com/rrtcp/tcp@v77.0.0\n" },
+		"examples/velox/velox-v2024.1.toml": func(s string) string { return other.ReplaceAllString(s, "77.0.0") },
+		"examples/velox/velox-v2025.1.toml": func(s string) string { return other.ReplaceAllString(s, "77.0.0") },
+		"examples/velox/velox-next.toml":    func(s string) string { return strings.Replace(s, "From a tag", "From one", 1) },
+		"docs/push.md":                      func(s string) string { return s + "\ndocker run ghcr.io/rrtcp/rrtcp:77.0.0\n" },
 	} {
 		content, err := os.ReadFile(filepath.Join(copied, path))
 		require.NoError(t, err)

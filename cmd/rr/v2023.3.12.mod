@@ -3,6 +3,7 @@ module github.com/rrtcp/tcp/cmd/rr
 go 1.22.0
 
 require (
+	github.com/gdamore/tcell/v2 v2.7.4
 	github.com/roadrunner-server/config/v4 v4.6.9
 	github.com/roadrunner-server/endure/v2 v2.4.3
 	github.com/roadrunner-server/errors v1.4.0
@@ -17,15 +18,19 @@ require (
 	go.opentelemetry.io/otel v1.19.0
 	go.opentelemetry.io/otel/trace v1.19.0
 	go.uber.org/zap v1.27.0
+	golang.org/x/term v0.17.0
 )
 
 require (
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
 	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
 	github.com/docker/go-units v0.5.0 // indirect
+	github.com/gdamore/encoding v1.0.0 // indirect
 	github.com/go-logr/logr v1.2.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/klauspost/compress v1.17.2 // indirect
+	github.com/lucasb-eyer/go-colorful v1.2.0 // indirect
+	github.com/mattn/go-runewidth v0.0.15 // indirect
 	github.com/nats-io/nats.go v1.33.1 // indirect
 	github.com/nats-io/nkeys v0.4.7 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
@@ -33,6 +38,7 @@ require (
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
 	github.com/prometheus/client_golang v1.19.0 // indirect
 	github.com/redis/go-redis/v9 v9.5.1 // indirect
+	github.com/rivo/uniseg v0.4.3 // indirect
 	github.com/roadrunner-server/api/v4 v4.11.1 // indirect
 	github.com/roadrunner-server/sdk/v4 v4.6.0 // indirect
 	go.opentelemetry.io/otel/metric v1.19.0 // indirect

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
 
@@ -195,11 +196,16 @@ func (s *Server) Stats() Stats {
 // LocalStats is Stats of this node alone.
 func (s *Server) LocalStats() Stats {
 	stats := Stats{
-		Servers: make(map[string]int), ExchangesWaiting: s.queue.Waiting(),
-		BufferedBytes: s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(), Version: Version,
+		Servers: make(map[string]int), Traffic: make(map[string]Traffic), ExchangeBounds: telemetry.HistogramBounds(),
+		ExchangesWaiting: s.queue.Waiting(),
+		BufferedBytes:    s.memory.Used(), MemoryLimit: s.memory.Limit(), Pushes: s.pushes.counts(), Version: Version,
 	}
 	for _, name := range s.options.Config.Names() {
 		stats.Servers[name] = 0
+		n := s.counters.Of(name)
+		stats.Traffic[name] = Traffic{
+			Packets: n.Packets.Load(), Received: n.Received.Load(), Sent: n.Sent.Load(), Exchanges: n.Exchanges(wire.Data).Counts(),
+		}
 	}
 	for _, c := range s.registry.find("", "") {
 		stats.Connections++

@@ -286,6 +286,14 @@ func TestRPC(t *testing.T) {
 	require.NoError(t, methods.Stats(true, &stats))
 	require.Equal(t, 1, stats.Connections)
 	require.Equal(t, p.options.Config.MemoryLimitBytes(), stats.MemoryLimit)
+	traffic := stats.Traffic["a"]
+	require.Len(t, traffic.Exchanges, len(stats.ExchangeBounds)+1)
+	var exchanges uint64
+	for _, n := range traffic.Exchanges {
+		exchanges += n
+	}
+	require.EqualValues(t, 1, exchanges)
+	require.Equal(t, Traffic{Packets: 1, Received: 7, Sent: 9, Exchanges: traffic.Exchanges}, traffic)
 
 	closed := true
 	require.Error(t, methods.Close("no uuid", &closed))

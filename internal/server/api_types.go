@@ -73,9 +73,21 @@ type Stats struct {
 	Pushes           PushCounts     `json:"pushes" msgpack:"pushes"`             // since the start
 	Version          string         `json:"version" msgpack:"version"`           // of the plugin
 
+	Traffic        map[string]Traffic `json:"traffic" msgpack:"traffic"`                 // of each server
+	ExchangeBounds []float64          `json:"exchange_bounds" msgpack:"exchange_bounds"` // of Traffic.Exchanges, in seconds
+
 	// In a cluster: the parts of the sum by node, and how many nodes are missing in it.
 	Nodes       map[string]Stats `json:"nodes,omitempty" msgpack:"nodes,omitempty"`
 	Unreachable int              `json:"unreachable,omitempty" msgpack:"unreachable,omitempty"`
+}
+
+// Traffic counts what a server has done since the start.
+type Traffic struct {
+	Packets  int64 `json:"packets" msgpack:"packets"`   // handed to workers
+	Received int64 `json:"received" msgpack:"received"` // bytes
+	Sent     int64 `json:"sent" msgpack:"sent"`         // bytes
+	// Exchanges counts packets by how long a worker had them: up to each of Stats.ExchangeBounds, and at the end longer.
+	Exchanges []uint64 `json:"exchanges" msgpack:"exchanges"`
 }
 
 // NodeList has the nodes of a cluster in the order of their ids, and so of the uuids of their connections. Without a cluster it is

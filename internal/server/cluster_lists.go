@@ -168,7 +168,7 @@ func errMissing(missing bool) error {
 func (s *Server) statsOfNodes() Stats {
 	here := s.LocalStats()
 	sum := here
-	sum.Servers = maps.Clone(here.Servers)
+	sum.Servers, sum.Traffic = maps.Clone(here.Servers), maps.Clone(here.Traffic)
 	sum.Nodes = map[string]Stats{s.cluster.Node().String(): here}
 	var questions []cluster.Question
 	request := nodeRequest{Op: opStats}.encode()
@@ -192,6 +192,9 @@ func (s *Stats) add(more Stats) {
 	for name, n := range more.Servers {
 		s.Servers[name] += n
 	}
+	for name, t := range more.Traffic {
+		s.Traffic[name] = s.Traffic[name].plus(t)
+	}
 	s.Tags += more.Tags
 	s.ExchangesWaiting += more.ExchangesWaiting
 	s.BufferedBytes += more.BufferedBytes
@@ -199,6 +202,20 @@ func (s *Stats) add(more Stats) {
 	s.Pushes.Accepted += more.Pushes.Accepted
 	s.Pushes.Gone += more.Pushes.Gone
 	s.Pushes.Full += more.Pushes.Full
+}
+
+func (t Traffic) plus(more Traffic) Traffic {
+	t.Packets += more.Packets
+	t.Received += more.Received
+	t.Sent += more.Sent
+	t.Exchanges = slices.Clone(t.Exchanges)
+	for i, n := range more.Exchanges {
+		if i == len(t.Exchanges) {
+			t.Exchanges = append(t.Exchanges, 0) // this node has no such server
+		}
+		t.Exchanges[i] += n
+	}
+	return t
 }
 
 // Nodes lists the nodes of the cluster; without one this node alone.

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -101,6 +102,18 @@ func (p *plugin) answerOf(t testing.TB, request []byte) (answer nodeAnswer, refu
 		require.NoError(t, json.Unmarshal(b, &answer))
 	}
 	return answer, b == nil
+}
+
+func TestStatsOfNodesAddUp(t *testing.T) {
+	here := Stats{Servers: map[string]int{"a": 1}, Traffic: map[string]Traffic{"a": {Packets: 1, Exchanges: []uint64{1, 0}}}}
+	sum := here
+	sum.Servers, sum.Traffic = maps.Clone(here.Servers), maps.Clone(here.Traffic)
+	more := Traffic{Packets: 2, Received: 3, Sent: 4, Exchanges: []uint64{1, 2}}
+	sum.add(Stats{Servers: map[string]int{"a": 1, "b": 2}, Traffic: map[string]Traffic{"a": more, "b": more}})
+	sum.add(Stats{}) // of an older version
+	require.Equal(t, map[string]int{"a": 2, "b": 2}, sum.Servers)
+	require.Equal(t, map[string]Traffic{"a": {Packets: 3, Received: 3, Sent: 4, Exchanges: []uint64{2, 2}}, "b": more}, sum.Traffic)
+	require.Equal(t, []uint64{1, 0}, here.Traffic["a"].Exchanges, "this node's part is its own")
 }
 
 func TestServeNode(t *testing.T) {

@@ -86,6 +86,9 @@ type Server struct {
 func Init(s *Server, o Options) {
 	s.options = o
 	s.counters = telemetry.NewServers(o.Config.Names())
+	for name, server := range o.Config.Servers {
+		s.counters.Of(name).MaxConnections = int64(server.MaxConnections)
+	}
 	s.queue = dispatch.NewQueue(o.Workers, o.AllocateTimeout, o.MaxQueueSize)
 	s.queue.Bulk.MaxEvents, s.queue.Bulk.MaxBytes = o.Config.BulkLimits()
 	if s.queue.Bulk.MaxEvents > 0 && o.Workers == dispatch.Unlimited {
@@ -237,6 +240,7 @@ func (s *Server) metricsSource() *telemetry.Source {
 	return &telemetry.Source{
 		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), ExchangeEvents: s.queue.Events(), Waiting: s.queue.Waiting,
 		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used, Cluster: s.clusterMetrics(),
+		MaxConnections: int64(s.options.Config.MaxConnections), MemoryLimit: s.memory.Limit(),
 	}
 }
 

@@ -19,6 +19,8 @@ type Source struct {
 	// ExchangeEvents is how many events went to a worker at once; of NewExchangeEvents.
 	ExchangeEvents prometheus.Histogram
 	Cluster        *Cluster // nil: this node is alone
+
+	MaxConnections, MemoryLimit int64 // 0: no limit, and no metric
 }
 
 // collector shows what a plugin has counted, and its workers.
@@ -74,6 +76,8 @@ var (
 
 var (
 	descConnections = describe("connections", "Open connections.", "server")
+	descMax         = describe("max_connections", "How many connections all servers together may have open.")
+	descServerMax   = describe("server_max_connections", "How many connections the server may have open.", "server")
 	descOpened      = describe("connections_total", "Connections that were opened.", "server")
 	descClosed      = describe("closed_total", "Connections that were closed, by reason.", "server", "reason")
 	descRefused     = describe("refused_total", "Clients turned away before a worker heard of them.", "server", "reason")
@@ -88,6 +92,7 @@ var (
 	descWaiting     = describe("exchanges_waiting", "Events that wait for a worker to be free.")
 	descStarved     = describe("no_free_workers_total", "Events for which no worker was free in time.")
 	descBuffered    = describe("buffered_bytes", "What connections hold of memory_limit.")
+	descMemoryLimit = describe("memory_limit_bytes", "How much connections may hold in buffers.")
 	descPushes      = describe("pushes_total", "Pushes to connections, by result.", "result")
 	_               = describe(exchangeEvents, exchangeEventsHelp)
 )
@@ -139,6 +144,8 @@ func (s *Source) collect(out sink) {
 	out.count(descStarved, s.NoFreeWorkers())
 	out <- s.ExchangeEvents
 	out.gauge(descBuffered, float64(s.Buffered()))
+	out.limit(descMemoryLimit, s.MemoryLimit)
+	out.limit(descMax, s.MaxConnections)
 	s.Cluster.collect(out)
 }
 
@@ -148,6 +155,7 @@ func (s *Server) collect(out sink) {
 	for why := wire.ReasonNone + 1; why < wire.NumReasons; why++ {
 		out.count(descClosed, closed[why], s.Name, why.String())
 	}
+	out.limit(descServerMax, s.MaxConnections, s.Name)
 	out.count(descOpened, s.Opened.Load(), s.Name)
 	out.count(descPackets, s.Packets.Load(), s.Name)
 	out.count(descTooLong, s.Discarded.Load(), s.Name, "discarded")
@@ -168,6 +176,13 @@ func (s *Server) collect(out sink) {
 
 // sink takes the values of one scrape.
 type sink chan<- prometheus.Metric
+
+// limit sends a limit that is set.
+func (to sink) limit(d *prometheus.Desc, value int64, labels ...string) {
+	if value > 0 {
+		to.gauge(d, float64(value), labels...)
+	}
+}
 
 func (to sink) gauge(d *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)

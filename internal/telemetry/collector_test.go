@@ -63,7 +63,13 @@ func TestCollectorBeforeInit(t *testing.T) {
 
 // Dashboards and alerts depend on every word here.
 func TestCollectorDescribesItsMetrics(t *testing.T) {
-	_, metrics := scrape(t, newSource(), &Worker{Pid: 1})
+	source := newSource()
+	source.MaxConnections, source.MemoryLimit, source.Servers[0].MaxConnections = 3, 4, 5
+	values, metrics := scrape(t, source, &Worker{Pid: 1})
+	require.EqualValues(t, 3, values["max_connections{}"])
+	require.EqualValues(t, 4, values["memory_limit_bytes{}"])
+	require.EqualValues(t, 5, values["server_max_connections{server=a}"])
+	require.NotContains(t, values, "server_max_connections{server=b}", "it has no limit")
 	require.Equal(t, []string{
 		"rr_tcp_buffered_bytes gauge {} What connections hold of memory_limit.",
 		"rr_tcp_closed_total counter {reason,server} Connections that were closed, by reason.",
@@ -74,6 +80,8 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_exchange_errors_total counter {kind,server} Events that brought no reply, by what went wrong.",
 		"rr_tcp_exchange_events histogram {} Events that went to a worker at once; with tcp.bulk only.",
 		"rr_tcp_exchanges_waiting gauge {} Events that wait for a worker to be free.",
+		"rr_tcp_max_connections gauge {} How many connections all servers together may have open.",
+		"rr_tcp_memory_limit_bytes gauge {} How much connections may hold in buffers.",
 		"rr_tcp_no_free_workers_total counter {} Events for which no worker was free in time.",
 		"rr_tcp_packets_total counter {server} DATA events: packets, or batches of them.",
 		"rr_tcp_pushes_total counter {result} Pushes to connections, by result.",
@@ -81,6 +89,7 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_received_bytes_total counter {server} Bytes received from clients.",
 		"rr_tcp_refused_total counter {reason,server} Clients turned away before a worker heard of them.",
 		"rr_tcp_sent_bytes_total counter {server} Bytes sent to clients.",
+		"rr_tcp_server_max_connections gauge {server} How many connections the server may have open.",
 		"rr_tcp_too_long_packets_total counter {result,server} Packets that were too long and did not end their connection, by what became of them.",
 		"rr_tcp_total_workers gauge {} Total number of workers used by the TCP plugin",
 		"rr_tcp_worker_memory_bytes gauge {pid} Worker current memory usage",

@@ -30,6 +30,24 @@ func (h *Histogram) Observe(d time.Duration) {
 	h.sum.Add(int64(d))
 }
 
+// HistogramBounds returns the upper, inclusive bounds of Counts in seconds.
+func HistogramBounds() []float64 {
+	seconds := make([]float64, len(bounds))
+	for i, b := range bounds {
+		seconds[i] = b.Seconds()
+	}
+	return seconds
+}
+
+// Counts returns how many durations were observed between each bound and the one before; the last one has those over all bounds.
+func (h *Histogram) Counts() []uint64 {
+	counts := make([]uint64, len(h.counts))
+	for i := range h.counts {
+		counts[i] = h.counts[i].Load()
+	}
+	return counts
+}
+
 // Total returns how many durations were observed, and their sum.
 func (h *Histogram) Total() (count uint64, sum time.Duration) {
 	for i := range h.counts {

@@ -32,7 +32,9 @@ func (s Servers) Of(name string) *Server {
 // Server has the counters of one server. Counting takes no lock and allocates nothing. The methods that count accept a nil
 // Server: the exchanges of Plugin.Exec belong to none.
 type Server struct {
-	Name     string
+	Name           string
+	MaxConnections int64 // set before the first count; 0: no limit
+
 	Opened   atomic.Int64 // connections
 	Packets  atomic.Int64 // DATA events
 	Received atomic.Int64 // bytes

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -78,6 +79,12 @@ func TestHistogramCountsByBound(t *testing.T) {
 	require.EqualValues(t, 3, upTo[bounds[1].Seconds()])
 	require.EqualValues(t, 4, upTo[1])
 	require.EqualValues(t, 4, upTo[bounds[len(bounds)-1].Seconds()], "the last duration is over every bound")
+
+	counts := h.Counts()
+	require.Len(t, counts, len(HistogramBounds())+1)
+	require.Equal(t, []uint64{2, 1}, counts[:2])
+	require.EqualValues(t, 1, counts[len(bounds)])
+	require.EqualValues(t, 1, counts[slices.Index(HistogramBounds(), 1)])
 
 	total, exact := h.Total()
 	require.EqualValues(t, 5, total)

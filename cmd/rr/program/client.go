@@ -131,30 +131,37 @@ func (l Line) send(file string, words []string, in io.Reader, out io.Writer) err
 
 // call asks the rr that runs with the same config.
 func (l Line) call(file, method string, argument, result any) error {
-	c, from, err := l.load(file)
+	client, err := l.dial(file)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = client.Close() }()
+	return client.Call(method, argument, result)
+}
+
+// dial connects with the rr that runs with the same config.
+func (l Line) dial(file string) (*rpc.Client, error) {
+	c, from, err := l.load(file)
+	if err != nil {
+		return nil, err
+	}
 	if !c.Has(rpcSection) {
-		return fmt.Errorf("config %s: section rpc is missing: its key listen says where a running rr can be asked", from.Path)
+		return nil, fmt.Errorf("config %s: section rpc is missing: its key listen says where a running rr can be asked", from.Path)
 	}
 
 	listen, err := rpcListen(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	network, address, ok := strings.Cut(listen, "://")
 	if !ok {
-		return fmt.Errorf("rpc.listen: %w: is rr serve running?", errors.New("invalid socket DSN (tcp://:6001, unix://file.sock)"))
+		return nil, fmt.Errorf("rpc.listen: %w: is rr serve running?", errors.New("invalid socket DSN (tcp://:6001, unix://file.sock)"))
 	}
 	conn, err := net.Dial(network, address)
 	if err != nil {
-		return fmt.Errorf("rpc.listen: %w: is rr serve running?", err)
+		return nil, fmt.Errorf("rpc.listen: %w: is rr serve running?", err)
 	}
-
-	client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
-	defer func() { _ = client.Close() }()
-	return client.Call(method, argument, result)
+	return rpc.NewClientWithCodec(goridge.NewClientCodec(conn)), nil
 }
 
 // rpcListen is where the rpc plugin listens, as NETWORK://ADDRESS.
@@ -206,6 +213,20 @@ type connectionState struct {
 	UUID, Server, RemoteAddr, ConnectedAt, State string
 	Packets, Bytes, BytesWritten                 int64
 	Tags                                         []string
+}
+
+type stats struct {
+	Connections, ExchangesWaiting, Unreachable int
+	BufferedBytes, MemoryLimit                 int64
+	Servers                                    map[string]int
+	Traffic                                    map[string]traffic
+	ExchangeBounds                             []float64
+	Nodes                                      map[string]struct{ Connections int }
+}
+
+type traffic struct {
+	Packets, Received, Sent int64
+	Exchanges               []uint64
 }
 
 type writeRequest struct {

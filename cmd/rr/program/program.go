@@ -84,6 +84,8 @@ Usage: NAME COMMAND [-c FILE]
   send UUID [TEXT]
                 send TEXT to the client of one, or what comes on standard input
   close UUID    close one of its connections
+  top           show each second what it does: connections, packets, the queue, workers; as text where the output
+                is no terminal
   nodes         list the nodes of its cluster; these commands reach the connections of all of them
   worker echo   be a worker that sends back what it gets (for server.command)
   call ADDRESS TEXT
@@ -94,13 +96,15 @@ Usage: NAME COMMAND [-c FILE]
   -c FILE       the config; .rr.yaml in the working directory if not given, and if that is missing too,
                 a built-in one: an echo server on tcp://127.0.0.1:7777
   -t DURATION   how long call waits at most; 10s if not given
+  -n TIMES      how often top prints, as text; until it is interrupted if not given
 `
 
 // Main runs the command that the program's arguments name and exits.
 func Main(line Line) { os.Exit(line.run(os.Args[1:])) }
 
 func (l Line) run(args []string) int {
-	file, within, words, err := parse(args)
+	a, err := parse(args)
+	file, words := a.file, a.words
 	if errors.Is(err, flag.ErrHelp) {
 		words, err = []string{"help"}, nil
 	}
@@ -121,6 +125,8 @@ func (l Line) run(args []string) int {
 		err = l.workers(file, os.Stdout)
 	case command == "reset":
 		err = l.reset(file, os.Stdout)
+	case command == "top":
+		err = l.top(file, a.times, os.Stdout)
 	case command == "nodes":
 		err = l.nodes(file, os.Stdout)
 	case len(words) == 2 && words[0] == "close":
@@ -134,7 +140,7 @@ func (l Line) run(args []string) int {
 	case command == "close":
 		return misused("close: the UUID of a connection is missing")
 	case len(words) == 3 && words[0] == "call":
-		err = call(words[1], words[2], within, os.Stdout)
+		err = call(words[1], words[2], a.within, os.Stdout)
 	case words[0] == "call":
 		return misused("call: want the address of a server and a text")
 	case command == "worker echo":
@@ -156,21 +162,30 @@ func (l Line) run(args []string) int {
 
 const expandFlag = "--expand"
 
-// parse tells -c and -t from the words of the command, wherever they stand.
-func parse(args []string) (file string, within time.Duration, words []string, err error) {
+// arguments are what the program was called with.
+type arguments struct {
+	file   string        // -c
+	within time.Duration // -t
+	times  int           // -n
+	words  []string      // of the command
+}
+
+// parse tells flags from the words of the command, wherever they stand.
+func parse(args []string) (a arguments, err error) {
 	flags := flag.NewFlagSet("rr", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&file, "c", "", "")
-	flags.DurationVar(&within, "t", callTimeout, "")
+	flags.StringVar(&a.file, "c", "", "")
+	flags.DurationVar(&a.within, "t", callTimeout, "")
+	flags.IntVar(&a.times, "n", 0, "")
 	expand := flags.Bool("expand", false, "")
 	for {
 		if err = flags.Parse(args); err != nil || flags.NArg() == 0 {
 			if *expand {
-				words = append(words, expandFlag)
+				a.words = append(a.words, expandFlag)
 			}
-			return file, within, words, err
+			return a, err
 		}
-		words = append(words, flags.Arg(0))
+		a.words = append(a.words, flags.Arg(0))
 		args = flags.Args()[1:]
 	}
 }

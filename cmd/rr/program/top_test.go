@@ -1,0 +1,105 @@
+package program
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+	"github.com/stretchr/testify/require"
+)
+
+// samples are of a second in which two servers of three nodes did something.
+func samples() (before, now sample) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	bounds := []float64{0.001, 0.01, 0.1}
+	before = sample{at: at, workers: []workerState{{Pid: 10, NumExecs: 5}}, stats: stats{
+		ExchangeBounds: bounds,
+		Traffic: map[string]traffic{
+			"smtp": {Packets: 100, Received: 1000, Exchanges: []uint64{90, 10, 0, 0}}, "left": {Packets: 50},
+		},
+	}}
+	now = sample{at: at.Add(2 * time.Second), stats: stats{
+		Connections: 7, ExchangesWaiting: 3, BufferedBytes: 1500, MemoryLimit: 256e6, ExchangeBounds: bounds,
+		Servers: map[string]int{"smtp": 5, "logs": 2, "left": 0},
+		Traffic: map[string]traffic{
+			"smtp": {Packets: 120, Received: 5_001_000, Sent: 90, Exchanges: []uint64{92, 17, 0, 1}}, "logs": {Packets: 4}, "left": {Packets: 9},
+		},
+	}, workers: []workerState{
+		{Pid: 10, StatusStr: "ready", NumExecs: 9, MemoryUsage: 20e6, CPUPercent: 1, Created: at.UnixNano()},
+		{Pid: 11, StatusStr: "working", NumExecs: 2, MemoryUsage: 30e6, CPUPercent: 90.5, Created: at.UnixNano()},
+	}}
+	return before, now
+}
+
+func TestTopLines(t *testing.T) {
+	require.Equal(t, `15:04:07  connections: 7  packets/s: 12  waiting for a worker: 3
+buffered: 1.5 kB of 256.0 MB
+workers: 2  ready: 1  working: 1  memory: 50.0 MB
+
+  SERVER  CONNECTIONS  PACKETS/S  RECEIVED/S  SENT/S  MEDIAN  SLOWEST
+    left            0          0         0 B     0 B       -        -
+    logs            2          2         0 B     0 B       -        -
+    smtp            5         10      2.5 MB    45 B   <10ms   >100ms
+
+  PID   STATUS  EXECS/S   MEMORY    CPU  AGE
+   11  working        1  30.0 MB  90.5%   2s
+   10    ready        2  20.0 MB   1.0%   2s`, strings.Join(topLines(samples()), "\n"))
+	_, alone := samples()
+	alone.stats.Nodes, alone.stats.Unreachable = map[string]struct{ Connections int }{"a": {1}}, 2
+	require.Contains(t, topLines(alone, alone)[1], "  nodes: 1  that do not answer: 2")
+}
+
+// row is a line of the screen without the blanks behind it.
+func row(screen tcell.SimulationScreen, y int) string {
+	cells, width, _ := screen.GetContents()
+	var text strings.Builder
+	for _, cell := range cells[y*width : (y+1)*width] {
+		text.WriteString(string(cell.Runes))
+	}
+	return strings.TrimRight(text.String(), " ")
+}
+
+func TestTopScreen(t *testing.T) {
+	screen := tcell.NewSimulationScreen("UTF-8")
+	require.NoError(t, screen.Init())
+	defer screen.Fini()
+	screen.SetSize(40, 8)
+	ticks := make(chan time.Time, 3)
+	before, now := samples()
+	taken := make(chan struct{})
+	n := 0
+	take := func() (sample, error) { // of the goroutine that refreshes
+		switch n++; n {
+		case 1:
+			ticks <- time.Time{}
+			return before, nil
+		case 2:
+			ticks <- time.Time{}
+			return now, nil
+		}
+		screen.InjectKey(tcell.KeyRune, 'x', 0)
+		screen.InjectKey(tcell.KeyRune, 'q', 0)
+		close(taken)
+		return now, errors.New("after q")
+	}
+	require.NoError(t, topScreen(screen, ticks, take))
+	<-taken
+	want := topLines(before, now)
+	for y := range 7 { // as much as fits
+		require.Equal(t, strings.TrimRight(want[y][:min(len(want[y]), 40)], " "), row(screen, y))
+	}
+	require.Equal(t, "q: quit", row(screen, 7))
+}
+
+func TestTopScreenEndsWithRR(t *testing.T) {
+	for size := range 3 { // of any size
+		screen := tcell.NewSimulationScreen("UTF-8")
+		require.NoError(t, screen.Init())
+		screen.SetSize(size, size)
+		gone := errors.New("gone")
+		require.ErrorIs(t, topScreen(screen, nil, func() (sample, error) { return sample{}, gone }), gone)
+		screen.Fini()
+	}
+}
