@@ -70,6 +70,28 @@ func TestAbandonedStreamsKeepWorkers(t *testing.T) {
 	require.Equal(t, 1, h.record.bootCount(t), "one worker did it all")
 }
 
+// Clients that read slowly keep their workers for as long as that takes, unless stream_buffer holds what they have not read.
+func TestStreamBufferFreesWorkers(t *testing.T) {
+	t.Parallel()
+	const frames, size = 30, 1_000_000 // more than the systems take
+	h := start(t, strings.Replace(minimal, "tcp:\n", "tcp:\n  stream_buffer: 32MB\n", 1))
+	var slow [2]*client
+	for i := range slow { // as many as there are workers
+		slow[i] = h.dial("echo")
+		slow[i].send(fmt.Sprintf("!frames %d %d WRITE\r\nhello", frames, size))
+		_, err := io.ReadFull(slow[i], make([]byte, size))
+		require.NoError(t, err)
+	}
+	require.Equal(t, "another", h.dial("echo").ask("another"))
+	require.Positive(t, h.stats().BufferedBytes)
+	for _, c := range slow {
+		_, err := io.ReadFull(c, make([]byte, (frames-1)*size))
+		require.NoError(t, err)
+		require.Equal(t, "hello", c.receive())
+	}
+	eventually(t, "nothing is held", func() bool { return h.stats().BufferedBytes == 0 })
+}
+
 func TestStopCutsStream(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string]string{

@@ -48,11 +48,12 @@ func (r *replies) HandOverClose(_ *dispatch.Call, context []byte) {
 type limits struct {
 	idle, packet, write time.Duration
 	packetSize          int
+	rate                int
 }
 
 func (l limits) apply(to *settings.Effective) {
 	to.IdleTimeout, to.PacketTimeout, to.WriteTimeout, to.MaxPacketSize = l.idle, l.packet, l.write, l.packetSize
-	to.PushQueue = 0
+	to.PushQueue, to.MinRate = 0, l.rate
 }
 
 // serveTimed runs a connection. ended receives how long it lasted.

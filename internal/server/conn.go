@@ -88,7 +88,7 @@ func (l *listener) newConnection(conn net.Conn) *connection {
 	}}
 	c.writer = stream.Writer{WriterConfig: stream.WriterConfig{
 		Conn: conn, Socket: socket, Timeout: l.settings.WriteTimeout, Memory: l.memory, SetDeadline: c.setWriteDeadline,
-		PushQueue: l.settings.PushQueue, Sent: &l.stats.Sent, Written: written, Owner: c,
+		MinRate: l.settings.MinRate, PushQueue: l.settings.PushQueue, StreamBuffer: l.settings.StreamBuffer, Sent: &l.stats.Sent, Written: written, Owner: c,
 	}}
 	return c
 }

@@ -31,6 +31,9 @@ func (c *connection) finish(gone func()) {
 	defer c.conn.Close()
 	c.state.Store(uint32(wire.Closing))
 	c.reader.Discard()
+	if err := c.flush(); err != nil {
+		c.endedBy(err)
+	}
 	isCutOff := c.writer.HasTurn() || c.unwritable != nil
 	c.flushPushes()
 	if !isCutOff {

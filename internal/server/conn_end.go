@@ -42,9 +42,14 @@ func (c *connection) endedBy(err error) wire.State {
 	return c.end(why, err)
 }
 
-// dropUnsent makes the system forget what the client did not take within write_timeout: it would go on offering it for minutes.
+// isUntaken reports whether err says that a client did not take, in time, what was written.
+func isUntaken(err error) bool {
+	return errors.Is(err, stream.ErrWriteTimeout) || errors.Is(err, stream.ErrMinRate)
+}
+
+// dropUnsent makes the system forget what the client did not take within write_timeout, or too slowly: it would go on offering it for minutes.
 func (c *connection) dropUnsent(err error) {
-	if s, ok := c.conn.(interface{ SetLinger(int) error }); ok && errors.Is(err, stream.ErrWriteTimeout) {
+	if s, ok := c.conn.(interface{ SetLinger(int) error }); ok && isUntaken(err) {
 		_ = s.SetLinger(0)
 	}
 }
@@ -101,7 +106,7 @@ func reasonOf(err error) wire.Reason {
 		return wire.ReasonEOF
 	case errors.Is(err, stream.ErrIdle):
 		return wire.ReasonIdle
-	case errors.Is(err, stream.ErrPacketTimeout), errors.Is(err, stream.ErrWriteTimeout):
+	case errors.Is(err, stream.ErrPacketTimeout), isUntaken(err):
 		return wire.ReasonSlow
 	case errors.Is(err, framing.ErrTooLong), errors.Is(err, framing.ErrLength):
 		return wire.ReasonTooLong

@@ -67,8 +67,8 @@ func (c *connection) CloseWrite() {
 	c.closeWrite()
 }
 
-// PushPanicked ends the connection.
-func (c *connection) PushPanicked(p any) {
+// WritePanicked ends the connection.
+func (c *connection) WritePanicked(p any) {
 	c.logPanic(p)
 	c.abort(wire.ReasonError)
 }

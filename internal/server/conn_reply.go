@@ -56,14 +56,38 @@ func (c *connection) write(body []byte) error {
 		return nil
 	}
 	if c.unwritable == nil {
-		err := explain(c.conn, c.send(body))
-		if err == nil || reasonOf(err) != wire.ReasonReset || c.isAborted() {
+		if err := c.send(body); err == nil || !c.isGone(err) {
 			return err
 		}
-		c.unwritable, c.linger = err, 0
-		c.reader.StopWaiting(err, c.boundRead)
 	}
 	c.stats.Dropped.Add(int64(len(body)))
+	return nil
+}
+
+// isGone reports whether err, of a write, says that the client is gone, and notes it.
+func (c *connection) isGone(err error) bool {
+	err = explain(c.conn, err)
+	if reasonOf(err) != wire.ReasonReset || c.isAborted() {
+		return false
+	}
+	c.unwritable, c.linger = err, 0
+	c.reader.StopWaiting(err, c.boundRead)
+	return true
+}
+
+// flush waits until the client has taken what was buffered of a streamed answer. The worker is free meanwhile.
+func (c *connection) flush() error {
+	if !c.writer.IsBuffering() {
+		return nil
+	}
+	if !c.isAborted() {
+		c.endFrames()
+	}
+	dropped, err := c.writer.Flush()
+	if err == nil || c.unwritable == nil && !c.isGone(err) {
+		return err
+	}
+	c.stats.Dropped.Add(int64(dropped))
 	return nil
 }
 
@@ -88,7 +112,11 @@ func (c *connection) writeFrames(state wire.State, write bool) wire.State {
 		case c.isAborted():
 			return c.end(c.interruption(), nil)
 		}
-		if err := c.write(frame.Body); err != nil {
+		err = c.write(frame.Body)
+		if last && err == nil {
+			err = c.flush()
+		}
+		if err != nil {
 			return c.endedBy(err)
 		}
 		if last {

@@ -128,7 +128,7 @@ func (c *Config) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
-func (c *Config) warnOfPacketSize(key string, size int) {
+func (c *Config) warnOfSize(key string, size int) {
 	if half := c.MemoryLimitBytes() / 2; half > 0 && int64(size) > half {
 		c.warn("%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",
 			key, units.BytesSize(float64(size)), units.BytesSize(float64(2*size)))

@@ -97,6 +97,10 @@ func TestUnreachablePacketSizeWarns(t *testing.T) {
 				"make tcp.memory_limit 66MiB or more", c.Warnings()[0])
 		}
 	}
+	buffers := &Config{MemoryLimit: "64MB", Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{MaxPacketSize: "1", StreamBuffer: "40MB"}}}}
+	require.Empty(t, buffers.Check())
+	require.Equal(t, []string{"tcp.servers.a.stream_buffer: 40MiB can't be reached: one connection gets half of memory_limit at most; " +
+		"make tcp.memory_limit 80MiB or more"}, buffers.Warnings())
 	c := &Config{MemoryLimit: "0", Servers: map[string]*Server{"a": {Addr: ":0"}}}
 	require.Empty(t, c.Check())
 	require.Empty(t, c.Warnings(), "without memory_limit every size can be reached")
@@ -107,7 +111,8 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 		Config: Config{
 			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MaxHandshakes: ptr(-4), MemoryLimit: "much", Bulk: &Bulk{MaxEvents: 1, MaxBytes: "x"},
 			Cluster: &Cluster{},
-			Limits:  Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", MaxConnectionsPerIP: ptr(-2)},
+			Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", StreamBuffer: "some", MinRate: "3",
+				MaxConnectionsPerIP: ptr(-2)},
 			Servers: map[string]*Server{
 				"empty": {}, "null": nil, "scheme": {Addr: "udp://:1"}, "port": {Addr: ":99999"}, "a.b": {Addr: ":1"},
 				"one":   {Addr: "tcp://127.0.0.1:25", Limits: Limits{IdleTimeout: ptr(-time.Second), MaxPacketSize: "4 MX"}},
@@ -127,6 +132,8 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 		`tcp.memory_limit: "much" is no size; want a number of MB, such as 4, or one with a unit`,
 		`tcp.max_packet_size: "-4" is no size`,
 		`tcp.push_queue: "a lot" is no size`,
+		`tcp.stream_buffer: "some" is no size`,
+		`tcp.min_rate: 3 has no unit; want bytes a second with one`,
 		`tcp.max_connections_per_ip: -2 is negative`,
 		`tcp.close_timeout: -1ns is negative; want a duration such as "10s", or 0 for none`,
 		`tcp.bulk.max_events: is 1; want 2 or more, or no section bulk`,

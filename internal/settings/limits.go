@@ -33,6 +33,12 @@ type Limits struct {
 	WriteTimeout *time.Duration `mapstructure:"write_timeout"`
 	// PushQueue bounds what is pushed to a connection and not written yet; 1 MB by default. More is refused: full.
 	PushQueue Size `mapstructure:"push_queue"`
+	// StreamBuffer is what may wait for a client of a streamed answer whose worker has gone on; off by default: the worker waits
+	// until the client has taken each frame.
+	StreamBuffer Size `mapstructure:"stream_buffer"`
+	// MinRate closes a connection whose client takes less of what waits for it than so much a second, and is 10 s behind: slow. Off
+	// by default.
+	MinRate Size `mapstructure:"min_rate"`
 	// CloseTimeout is how long a worker may take to answer CLOSE before it is replaced; 10 s by default. Without it
 	// only exec_ttl bounds that.
 	CloseTimeout *time.Duration `mapstructure:"close_timeout"`
@@ -66,6 +72,8 @@ type limits struct {
 	packetSize       int
 	tooLong          framing.TooLong
 	pushQueue        int
+	streamBuffer     int
+	minRate          int // a second
 	connectionsPerIP int
 	idle             time.Duration
 	idleOn           string
@@ -82,6 +90,8 @@ func (l *Limits) resolve(general *Limits) limits {
 		packetSize:       int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
 		tooLong:          tooLong[cmp.Or(l.OnTooLong, general.OnTooLong, "close")],
 		pushQueue:        int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
+		streamBuffer:     int(sizeOr(0, l.StreamBuffer, general.StreamBuffer)),
+		minRate:          int(sizeOr(0, l.MinRate, general.MinRate)),
 		connectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
 		idle:             firstSet(0, l.IdleTimeout, general.IdleTimeout),
 		idleOn:           cmp.Or(l.IdleOn, general.IdleOn, IdleOnReceived),
@@ -103,7 +113,8 @@ func firstSet[T any](otherwise T, values ...*T) T {
 }
 
 func (l *Limits) checkLimits(key string) (errs []error) {
-	errs = append(errs, checkSize(key+".max_packet_size", l.MaxPacketSize), checkSize(key+".push_queue", l.PushQueue))
+	errs = append(errs, checkSize(key+".max_packet_size", l.MaxPacketSize), checkSize(key+".push_queue", l.PushQueue),
+		checkSize(key+".stream_buffer", l.StreamBuffer), checkRate(key+".min_rate", l.MinRate))
 	if _, ok := tooLong[l.OnTooLong]; !ok && l.OnTooLong != "" {
 		errs = append(errs, fmt.Errorf("%s.on_too_long: unknown value %q; want \"close\", \"discard\" or \"truncate\"", key, l.OnTooLong))
 	}

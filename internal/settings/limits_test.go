@@ -15,20 +15,21 @@ func TestServerLimitsOverrideGeneral(t *testing.T) {
 	c := &Config{
 		Limits: Limits{
 			MaxPacketSize: "1", IdleTimeout: ptr(time.Minute), WriteTimeout: ptr(time.Duration(0)), MaxConnectionsPerIP: ptr(5), PushQueue: "2",
-			PacketTimeout: ptr(time.Hour), IdleOn: IdleOnAny,
+			PacketTimeout: ptr(time.Hour), StreamBuffer: "4", MinRate: "16KiB", IdleOn: IdleOnAny,
 		},
 		Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0", Limits: Limits{
 			MaxPacketSize: "64KiB", IdleTimeout: ptr(time.Duration(0)), WriteTimeout: ptr(time.Second), ReusePort: ptr(true),
 			PushQueue: "0", MaxConnectionsPerIP: ptr(0), Keepalive: ptr(time.Duration(0)), CloseTimeout: ptr(time.Duration(0)),
-			PacketTimeout: ptr(time.Minute),
+			PacketTimeout: ptr(time.Minute), StreamBuffer: "0", MinRate: "1KB",
 		}}},
 	}
 	require.Empty(t, c.Check())
 	require.Equal(t, limits{
 		packetSize: 1 << 20, pushQueue: 2 << 20, idle: time.Minute, idleOn: IdleOnAny, packet: time.Hour, connectionsPerIP: 5,
+		streamBuffer: 4 << 20, minRate: 16 << 10,
 		close: 10 * time.Second, keepalive: 15 * time.Second,
 	}, c.Servers["a"].limits)
-	require.Equal(t, limits{packetSize: 64 << 10, idleOn: IdleOnAny, packet: time.Minute, write: time.Second, reusePort: true}, c.Servers["b"].limits,
+	require.Equal(t, limits{packetSize: 64 << 10, idleOn: IdleOnAny, packet: time.Minute, write: time.Second, minRate: 1 << 10, reusePort: true}, c.Servers["b"].limits,
 		"zero is a value, not an unset one")
 
 	require.Equal(t, limits{
@@ -54,7 +55,7 @@ func TestNegativeLimitsAreNamed(t *testing.T) {
 
 func TestServerEffectiveSettings(t *testing.T) {
 	s := &Server{Addr: "tcp://127.0.0.1:7777", ReadBufferSize: 2, Events: []string{"DATA", "CLOSE"}, Limits: Limits{
-		MaxPacketSize: "1KB", PushQueue: "2KB", MaxConnectionsPerIP: ptr(3), IdleTimeout: ptr(4 * time.Second), IdleOn: "any",
+		MaxPacketSize: "1KB", PushQueue: "2KB", StreamBuffer: "3KB", MinRate: "4KB", MaxConnectionsPerIP: ptr(3), IdleTimeout: ptr(4 * time.Second), IdleOn: "any",
 		PacketTimeout: ptr(5 * time.Second), WriteTimeout: ptr(6 * time.Second), CloseTimeout: ptr(7 * time.Second),
 		Keepalive: ptr(8 * time.Second), ReusePort: ptr(true),
 	}}
@@ -72,7 +73,7 @@ func TestServerEffectiveSettings(t *testing.T) {
 	e.Framing = framing.Framing{} // functions can't be compared
 	require.Equal(t, Effective{
 		Network: "tcp4", Address: "127.0.0.1:7777", ReadSize: 2 << 20, Disabled: wire.DisabledEvents{Connected: true},
-		MaxPacketSize: 1 << 10, PushQueue: 2 << 10, MaxConnectionsPerIP: 3, IdleTimeout: 4 * time.Second, IdleOn: "any", PacketTimeout: 5 * time.Second,
+		MaxPacketSize: 1 << 10, PushQueue: 2 << 10, StreamBuffer: 3 << 10, MinRate: 4 << 10, MaxConnectionsPerIP: 3, IdleTimeout: 4 * time.Second, IdleOn: "any", PacketTimeout: 5 * time.Second,
 		WriteTimeout: 6 * time.Second, CloseTimeout: 7 * time.Second, Keepalive: 8 * time.Second, ReusePort: true,
 	}, e)
 }

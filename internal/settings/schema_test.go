@@ -73,7 +73,8 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 	schema.RequireDefaults(t, map[string]any{"servers.delimiter_wait": alike.New(1, 0).Wait})
 
 	size := func(key string) settings.Size { return settings.Size(schema.Default(t, key).(string)) }
-	same := &settings.Server{Addr: ":0", Limits: settings.Limits{MaxPacketSize: size("max_packet_size"), PushQueue: size("push_queue")}}
+	same := &settings.Server{Addr: ":0", Limits: settings.Limits{MaxPacketSize: size("max_packet_size"), PushQueue: size("push_queue"),
+		StreamBuffer: size("stream_buffer"), MinRate: size("min_rate")}}
 	explicit := &settings.Config{Servers: map[string]*settings.Server{"a": same}, MemoryLimit: size("memory_limit"),
 		Bulk: &settings.Bulk{MaxBytes: size("bulk.max_bytes")}}
 	require.Empty(t, explicit.Check())
@@ -83,6 +84,8 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 	require.Equal(t, bulkBytes, explicitBulkBytes)
 	require.Equal(t, effective.MaxPacketSize, same.Effective().MaxPacketSize)
 	require.Equal(t, effective.PushQueue, same.Effective().PushQueue)
+	require.Equal(t, effective.StreamBuffer, same.Effective().StreamBuffer)
+	require.Equal(t, effective.MinRate, same.Effective().MinRate)
 }
 
 func TestSchemaHasAllProtocols(t *testing.T) {

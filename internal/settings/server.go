@@ -57,6 +57,8 @@ type Effective struct {
 	MaxPacketSize       int
 	OnTooLong           framing.TooLong
 	PushQueue           int
+	StreamBuffer        int
+	MinRate             int // bytes a second
 	MaxConnectionsPerIP int
 	IdleTimeout         time.Duration
 	IdleOn              string
@@ -84,6 +86,8 @@ func (s *Server) Effective() Effective {
 		MaxPacketSize:       s.limits.packetSize,
 		OnTooLong:           s.limits.tooLong,
 		PushQueue:           s.limits.pushQueue,
+		StreamBuffer:        s.limits.streamBuffer,
+		MinRate:             s.limits.minRate,
 		MaxConnectionsPerIP: s.limits.connectionsPerIP,
 		IdleTimeout:         s.limits.idle,
 		IdleOn:              s.limits.idleOn,
@@ -161,5 +165,6 @@ func (s *Server) warn(key string, c *Config) {
 	if s.TLS != nil {
 		c.warnOfOldTLS(key+".tls", s.TLS)
 	}
-	c.warnOfPacketSize(key+".max_packet_size", s.limits.packetSize)
+	c.warnOfSize(key+".max_packet_size", s.limits.packetSize)
+	c.warnOfSize(key+".stream_buffer", s.limits.streamBuffer)
 }

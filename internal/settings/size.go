@@ -35,6 +35,14 @@ func checkSize(key string, s Size) error {
 	return nil
 }
 
+// checkRate checks what is meant in bytes a second: MB, which a number without a unit would be, are hardly ever meant.
+func checkRate(key string, s Size) error {
+	if n, err := strconv.ParseFloat(string(s), 64); err == nil && n > 0 {
+		return fmt.Errorf(`%s: %s has no unit; want bytes a second with one, such as "16KiB", or 0 for none`, key, s)
+	}
+	return checkSize(key, s)
+}
+
 // sizeOr returns the first size that is set, in bytes. checkSize has reported those that can't be read: they are 0.
 func sizeOr(otherwise int64, sizes ...Size) int64 {
 	for _, s := range sizes {

@@ -22,6 +22,16 @@ func TestSizeInBytes(t *testing.T) {
 	}
 }
 
+func TestRateHasUnit(t *testing.T) {
+	for _, rate := range []Size{"", "0", "0.0", "16KiB", "100b", "1k"} {
+		require.NoError(t, checkRate("tcp.min_rate", rate), rate)
+	}
+	require.EqualError(t, checkRate("tcp.min_rate", "16384"),
+		`tcp.min_rate: 16384 has no unit; want bytes a second with one, such as "16KiB", or 0 for none`)
+	require.ErrorContains(t, checkRate("tcp.min_rate", "fast"), `tcp.min_rate: "fast" is no size; want`)
+	require.ErrorContains(t, checkRate("tcp.min_rate", "-1"), `tcp.min_rate: "-1" is no size; want`)
+}
+
 func FuzzSize(f *testing.F) {
 	for _, size := range []string{"", "4", "0.5", "64KiB", "4MB", "1g", "-1", "NaN", "Inf", "1e3", "1e300", "0x1p4", "4 apples", "9e12"} {
 		f.Add(size)

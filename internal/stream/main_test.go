@@ -78,6 +78,7 @@ func (p *pieces) fill(r *Reader, wait bool) error {
 }
 
 func (*pieces) isUnfinished() bool           { return false }
+func (*pieces) untaken() int                 { return 0 }
 func (*pieces) waitGone() error              { panic("not waited for") }
 func (*pieces) writeNow([]byte) (int, error) { panic("not written to") }
 func (*pieces) overTLS(*SecureSocket) Socket { panic("without TLS") }

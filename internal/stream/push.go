@@ -14,8 +14,8 @@ const (
 	PushFull PushResult = "full"
 )
 
-// Owner is the connection of a Writer that accepts pushes. All methods but IsAborted and IsOpening are called by Push or by
-// the goroutine that writes pushes.
+// Owner is the connection of a Writer that accepts pushes or buffers frames. All methods but IsAborted and IsOpening are called by
+// Push or by a goroutine that writes.
 type Owner interface {
 	// IsAborted reports whether the connection ends at once: pushes are neither accepted nor written.
 	IsAborted() bool
@@ -29,8 +29,8 @@ type Owner interface {
 	// CloseWrite tells the client that nothing more comes: the last push is out. The connection's goroutine may be in an
 	// exchange meanwhile.
 	CloseWrite()
-	// PushPanicked ends the connection after the goroutine that writes pushes has panicked with p.
-	PushPanicked(p any)
+	// WritePanicked ends the connection after a goroutine that writes pushes or frames has panicked with p.
+	WritePanicked(p any)
 }
 
 // push is one body on its way to the client.
@@ -122,7 +122,7 @@ func (q *pushQueue) next() (push, bool) {
 func (w *Writer) writePush(p push) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			w.Owner.PushPanicked(reason)
+			w.Owner.WritePanicked(reason)
 		}
 	}()
 	defer w.pushDone(p)

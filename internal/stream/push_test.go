@@ -38,7 +38,7 @@ func (o *pushOwner) DrainForPush() {
 }
 func (o *pushOwner) PushFailed(err error) { o.aborted.Store(true); o.failed <- err }
 func (o *pushOwner) CloseWrite()          { close(o.closed) }
-func (o *pushOwner) PushPanicked(p any)   { o.aborted.Store(true); o.panicked <- p }
+func (o *pushOwner) WritePanicked(p any)  { o.aborted.Store(true); o.panicked <- p }
 
 // pushWriter is a Writer of conn that accepts pushes.
 func pushWriter(t *testing.T, conn net.Conn) (*Writer, *pushOwner) {

@@ -189,6 +189,12 @@ func (s *rawSocket) tryWrite(fd uintptr) (done bool) {
 	}
 }
 
+// untaken asks the system.
+func (s *rawSocket) untaken() (n int) {
+	_ = s.raw.Control(func(fd uintptr) { n = unsent(int(fd)) })
+	return n
+}
+
 // overTLS makes s read through t, which reads the descriptor in turn: s still waits without a buffer, and for what TLS has
 // not seen. What t writes is written by this rawSocket below it.
 func (s *rawSocket) overTLS(t *SecureSocket) Socket {

@@ -16,6 +16,7 @@ var (
 	ErrMemory        = errors.New("memory_limit is used up")
 	ErrIdle          = errors.New("no packet began within idle_timeout")
 	ErrPacketTimeout = errors.New("the packet was not finished within packet_timeout")
+	ErrMinRate       = errors.New("the client took less of what was written for it than min_rate")
 	ErrWriteTimeout  = errors.New("the client took nothing of the answer, or not all of a frame, within write_timeout")
 	// ErrTLS wraps what broke a TLS session.
 	ErrTLS = errors.New("TLS is broken")
@@ -36,6 +37,8 @@ type Socket interface {
 	firstSize() int
 	// writeNow writes what can be written without waiting and returns how much that was.
 	writeNow(p []byte) (int, error)
+	// untaken is how many bytes the system has taken and the client has not, as its system says; 0 where that is not known.
+	untaken() int
 	// waitGone waits, behind the end of file, until the connection is broken, which the error tells; io.EOF: the client has closed
 	// it. Where the read deadline ends the wait, it is os.ErrDeadlineExceeded. Some platforms notice the deadline alone.
 	waitGone() error
@@ -73,6 +76,8 @@ func (s portableSocket) fill(r *Reader, wait bool) error {
 
 // writeNow writes nothing: any write may have to wait.
 func (s portableSocket) writeNow([]byte) (int, error) { return 0, nil }
+
+func (s portableSocket) untaken() int { return 0 }
 
 func (s portableSocket) isUnfinished() bool { return false }
 

@@ -13,7 +13,7 @@ const (
 	ReasonError            // a worker failed, or the plugin itself
 	ReasonRPC              // tcp.Close
 	ReasonIdle             // no packet began within idle_timeout
-	ReasonSlow             // packet_timeout or write_timeout ended it
+	ReasonSlow             // packet_timeout, write_timeout or min_rate ended it
 	ReasonTooLong          // a packet was longer than max_packet_size
 	ReasonMemory           // memory_limit was used up
 	ReasonOverload         // no worker was free in time

@@ -1,0 +1,127 @@
+//go:build go1.25
+
+package server
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/stream/streamtest"
+	"github.com/rrtcp/tcp/internal/wire"
+)
+
+// framesAtOnce is the rest of a streamed answer that its worker has at once.
+type framesAtOnce struct {
+	left  []dispatch.Answer
+	err   error // behind them; nil: the last one is the end
+	freed time.Time
+}
+
+func (f *framesAtOnce) Next(<-chan struct{}) (frame dispatch.Answer, last bool, err error) {
+	if len(f.left) == 0 {
+		return dispatch.Answer{}, false, f.err
+	}
+	frame, f.left = f.left[0], f.left[1:]
+	return frame, len(f.left) == 0 && f.err == nil, nil
+}
+
+func (f *framesAtOnce) End() {
+	if f.freed.IsZero() {
+		f.freed = time.Now()
+	}
+}
+
+// streamed is a client that has not read anything of a streamed answer.
+type streamed struct {
+	c      *connection
+	client *streamtest.Conn
+	w      *replies
+	frames *framesAtOnce
+	ended  chan time.Duration
+	begin  time.Time
+}
+
+// serveStreamed serves a connection with a buffer whose first answer has four frames of answerSize. Its system takes 10 bytes.
+func serveStreamed(t *testing.T, l limits, last string, err error) *streamed {
+	server, client := streamtest.Pair(10)
+	first := replyOf("WRITE", answerSize)
+	frames := &framesAtOnce{left: []dispatch.Answer{replyOf("", answerSize), replyOf("", answerSize), replyOf(last, answerSize)}, err: err}
+	first.More = frames
+	w := &replies{answers: []dispatch.Answer{first}}
+	listening := testListener(w)
+	l.apply(&listening.settings)
+	listening.settings.StreamBuffer = 1 << 10
+	c, ended := listening.newConnection(server), make(chan time.Duration, 1)
+	s := &streamed{c, client, w, frames, ended, time.Now()}
+	go func() {
+		c.serve(func() {})
+		ended <- time.Since(s.begin)
+	}()
+	t.Cleanup(func() { require.Zero(t, listening.memory.Used()) })
+	return s
+}
+
+// The worker of a streamed answer does not wait for the client; the next event does.
+func TestStreamBufferFreesWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serveStreamed(t, limits{}, "WRITE", nil)
+		io.WriteString(s.client, "next\r\n")
+		time.Sleep(5 * second)
+		synctest.Wait()
+		require.Equal(t, s.begin, s.frames.freed)
+		require.Greater(t, s.c.memory.Used(), int64(4*answerSize))
+		require.Equal(t, []string{"CONNECTED "}, s.w.events, "no event before the answer is out")
+		readString(t, s.client, 4*answerSize)
+		synctest.Wait()
+		require.Equal(t, []string{"CONNECTED ", "DATA next\r\n"}, s.w.events)
+		s.client.Close()
+		<-s.ended
+		require.Equal(t, "eof", s.w.reason)
+	})
+}
+
+// CLOSE comes when the client has read all, or is not waited for any longer.
+func TestStreamBufferAtTheEnd(t *testing.T) {
+	broken := &dispatch.Failure{Reason: wire.ReasonError, Reached: true, Err: errors.New("of a test")}
+	for name, c := range map[string]struct {
+		limits limits
+		last   string
+		err    error
+		after  func(*streamed) // 5 seconds
+		reason string
+		ends   time.Duration
+		reads  int
+	}{
+		"the worker closes":         {limits{}, "WRITECLOSE", nil, func(*streamed) {}, "worker", 5*second + maxLinger, 4 * answerSize},
+		"the worker is broken":      {limits{}, "", broken, func(*streamed) {}, "error", 5*second + maxLinger, 4 * answerSize},
+		"RoadRunner stops":          {limits{}, "WRITE", nil, func(s *streamed) { s.c.drain(wire.ReasonShutdown) }, "shutdown", 5*second + maxLinger, 4 * answerSize},
+		"tcp.Close":                 {limits{}, "WRITE", nil, func(s *streamed) { s.c.abort(wire.ReasonRPC) }, "rpc", 5 * second, 10},
+		"the client is gone":        {limits{}, "WRITE", nil, func(s *streamed) { s.client.Close() }, "reset", 5 * second, 0},
+		"the client is too slow":    {limits{write: 4 * second}, "WRITE", nil, func(*streamed) {}, "slow", 4 * second, 10},
+		"too slow, broken worker":   {limits{write: 4 * second}, "", broken, func(*streamed) {}, "error", 4 * second, 10},
+		"the client is below rate":  {limits{rate: 10}, "WRITE", nil, func(*streamed) { time.Sleep(20 * second) }, "slow", 20 * second, 10},
+		"at a stop, the limits too": {limits{rate: 10}, "WRITE", nil, func(s *streamed) { s.c.drain(wire.ReasonShutdown); time.Sleep(20 * second) }, "slow", 20 * second, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serveStreamed(t, c.limits, c.last, c.err)
+				time.Sleep(5 * second)
+				c.after(s)
+				got, _ := io.ReadAll(s.client)
+				require.Len(t, got, c.reads)
+				require.Equal(t, c.ends, <-s.ended)
+				require.Equal(t, c.reason, s.w.reason)
+				require.Equal(t, s.begin, s.frames.freed, "the worker is free before")
+				if c.reason == "reset" {
+					require.EqualValues(t, 4*answerSize, s.c.stats.Dropped.Load())
+				}
+			})
+		})
+	}
+}
