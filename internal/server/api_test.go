@@ -283,7 +283,11 @@ func TestRPC(t *testing.T) {
 	require.Len(t, page.Connections, 1)
 	require.EqualValues(t, 1, page.Connections[0].Packets)
 	var stats Stats
-	require.NoError(t, methods.Stats(true, &stats))
+	requireEventually(t, func() bool { // the client has the bytes before they are counted
+		stats = Stats{}
+		require.NoError(t, methods.Stats(true, &stats))
+		return stats.Traffic["a"].Sent == 9
+	})
 	require.Equal(t, 1, stats.Connections)
 	require.Equal(t, p.options.Config.MemoryLimitBytes(), stats.MemoryLimit)
 	traffic := stats.Traffic["a"]

@@ -66,7 +66,7 @@ func (s Schema) describe(path string, n node, found map[string]key) {
 func (s Schema) kind(n node) string {
 	for here := n; here["$ref"] != nil; {
 		name := strings.TrimPrefix(here["$ref"].(string), "#/$defs/")
-		if slices.Contains([]string{"Size", "Duration", "Hex"}, name) {
+		if slices.Contains([]string{"Size", "Rate", "Duration", "Hex"}, name) {
 			return strings.ToLower(name)
 		}
 		here = s.root.children("$defs")[name]
