@@ -41,7 +41,13 @@ func TestClusterExample(t *testing.T) {
 			for _, name := range []string{"FRONT", "NODE1", "NODE2", "ENGINE"} {
 				env[name] = port("127.0.0.1")
 			}
-			env["RPC1"], env["RPC2"] = "unix://"+dir+"/rpc1", "unix://"+dir+"/rpc2"
+			var nodes []*host
+			for _, name := range []string{"RPC1", "RPC2"} {
+				node := &host{t: t, dir: dir + "/" + name}
+				require.NoError(t, os.Mkdir(node.dir, 0o700))
+				env[name] = "unix://" + node.dir + "/rpc"
+				nodes = append(nodes, node)
+			}
 			cmd := exec.Command(dir+"/cluster/run.sh", engine)
 			cmd.Env = append(os.Environ(), "RRTCP_HOST="+dir, "PATH="+dir+"/bin:"+os.Getenv("PATH"))
 			for name, address := range env {
@@ -92,9 +98,22 @@ func TestClusterExample(t *testing.T) {
 				before = node
 				return found
 			})
+			reach := func(clients ...*client) { // tags in a reply take a round trip to the engine
+				for _, node := range nodes {
+					eventually(t, "broadcasts of the node reach the clients", func() bool {
+						n := node.broadcast(broadcastRequest{Tag: "room:lobby", Body: []byte("ready\r\n")}).Accepted
+						for _, c := range clients[:n] { // the first ones have been in reach before
+							require.Equal(t, "ready", c.receive())
+						}
+						return n == len(clients)
+					})
+				}
+			}
 			require.Contains(t, alice.ask("alice"), "Hello, alice.")
+			reach(alice)
 			require.Contains(t, bob.ask("bob"), "Hello, bob.")
 			require.Equal(t, "* bob has come", alice.receive())
+			reach(alice, bob)
 			alice.send("hello bob")
 			require.Equal(t, "<alice> hello bob", alice.receive())
 			require.Equal(t, "<alice> hello bob", bob.receive())
