@@ -95,7 +95,7 @@ fuzz:
 fuzz-long:
 	@$(MAKE) fuzz FUZZTIME=1h
 
-# Everything at once for a while: faults of links and workers, resets, attacks. It says what it has seen.
+# Everything at once for a while: faults of links, workers and the machine, resets, attacks. It says what it has seen.
 soak:
 	cd tests && SOAK=$${SOAK:-10m} go test -run '^TestSoak$$' -timeout 0 -v .
 
