@@ -26,6 +26,7 @@ type host struct {
 	log    string
 	plain  bool     // rr is without the race detector, which would change what is measured
 	env    []string // NAME=VALUE, in addition
+	isFull bool     // the disk of another copy of its log
 	cmd    *exec.Cmd
 
 	servers map[string]address // where each listens
@@ -123,6 +124,9 @@ rpc: {listen: "unix://DIR/rpc"}
 `
 	if !strings.Contains("\n"+text, "\nendure:") {
 		head += "endure: {grace_period: " + grace.String() + "}\n"
+	}
+	if h.isFull {
+		head = strings.ReplaceAll(head, `output: ["DIR/log"], err_output: ["DIR/log"]`, `output: ["DIR/log", "/dev/full"], err_output: ["/dev/full"]`)
 	}
 	whole := strings.ReplaceAll(strings.Replace(head, "COMMAND", string(list), 1)+text, "DIR", h.dir)
 	file = filepath.Join(h.dir, ".rr.yaml")

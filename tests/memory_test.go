@@ -77,31 +77,34 @@ func TestIdleTLSConnectionMemory(t *testing.T) {
 	}
 }
 
-// Clients whose messages of TLS have no end: what they send counts as a packet that they have begun, and as memory.
+// tlsAbuses are what clients do whose messages of TLS have no end.
+var tlsAbuses = map[string]func(net.Conn){
+	"an unfinished message": func(c net.Conn) {
+		config := &tls.Config{InsecureSkipVerify: true}
+		var keys bytes.Buffer
+		config.KeyLogWriter, config.MinVersion = &keys, tls.VersionTLS13
+		client := tls.Client(c, config)
+		if client.Handshake() == nil {
+			_, _ = c.Write(unfinishedMessage(keys.String(), 250<<10))
+		}
+	},
+	"an unfinished handshake": func(c net.Conn) {
+		config := &tls.Config{InsecureSkipVerify: true}
+		for range 234 { // names of 60 KB
+			config.NextProtos = append(config.NextProtos, strings.Repeat("x", 255))
+		}
+		_ = tls.Client(deaf{c}, config).Handshake()
+	},
+}
+
+// What clients send whose messages of TLS have no end counts as a packet that they have begun, and as memory.
 func TestTLSAbuse(t *testing.T) { // not beside others
 	const limit, allowed = 16, 150 // MiB
-	const clients, size = 900, 250 << 10
+	const clients = 900
 	h := newHost(t, shortDir(t))
 	h.plain = true
 	h.serveTLS(newAuthority(t, "ca"), strings.Replace(secure, "tcp:\n", "tcp:\n  memory_limit: 16MB\n  packet_timeout: 2s\n", 1), nil)
-	for name, abuse := range map[string]func(net.Conn){
-		"an unfinished message": func(c net.Conn) {
-			config := &tls.Config{InsecureSkipVerify: true}
-			var keys bytes.Buffer
-			config.KeyLogWriter, config.MinVersion = &keys, tls.VersionTLS13
-			client := tls.Client(c, config)
-			if client.Handshake() == nil {
-				_, _ = c.Write(unfinishedMessage(keys.String(), size))
-			}
-		},
-		"an unfinished handshake": func(c net.Conn) {
-			config := &tls.Config{InsecureSkipVerify: true}
-			for range 234 { // names of 60 KB
-				config.NextProtos = append(config.NextProtos, strings.Repeat("x", 255))
-			}
-			_ = tls.Client(deaf{c}, config).Handshake()
-		},
-	} {
+	for name, abuse := range tlsAbuses {
 		t.Run(name, func(t *testing.T) {
 			var all sync.WaitGroup
 			for range clients {

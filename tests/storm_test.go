@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,21 +41,28 @@ type storm struct {
 }
 
 // figures of the process, from its own metrics.
-type figures struct{ rss, goroutines, descriptors float64 }
+type figures struct{ rss, heap, goroutines, descriptors float64 }
 
 func startStorm(t *testing.T, tcp string, worker ...string) *storm {
 	t.Helper()
-	address := freePort(t)
-	s := &storm{metrics: "http://" + address, over: make(chan struct{}), lostAtOnce: 1}
-	s.host = start(t, fmt.Sprintf(`
+	h := newHost(t, shortDir(t))
+	return h.storm(tcp, h.command(worker)...)
+}
+
+// storm runs the host with these workers.
+func (h *host) storm(tcp string, command ...string) *storm {
+	h.t.Helper()
+	address := freePort(h.t)
+	s := &storm{host: h, metrics: "http://" + address, over: make(chan struct{}), lostAtOnce: 1}
+	h.serveWorker(fmt.Sprintf(`
 endure: {grace_period: 20s}
 metrics: {address: %q}
-%s`, address, tcp), worker...)
+%s`, address, tcp), command...)
 	s.record.lossy = true
 	c := s.dial("echo")
 	c.send("hello")
 	c.receive()
-	require.NoError(t, c.Close())
+	require.NoError(h.t, c.Close())
 	s.begin = s.figures()
 	return s
 }
@@ -142,7 +148,8 @@ func (s *storm) figures() (f figures) {
 	defer func() { _ = answer.Body.Close() }()
 	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
 		for name, value := range map[string]*float64{
-			"process_resident_memory_bytes": &f.rss, "go_goroutines": &f.goroutines, "process_open_fds": &f.descriptors,
+			"process_resident_memory_bytes": &f.rss, "go_memstats_heap_alloc_bytes": &f.heap, "go_goroutines": &f.goroutines,
+			"process_open_fds": &f.descriptors,
 		} {
 			if rest, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 				_, _ = fmt.Sscan(rest, value)
@@ -154,11 +161,12 @@ func (s *storm) figures() (f figures) {
 }
 
 func (f *figures) rise(to figures) {
-	f.rss, f.goroutines, f.descriptors = max(f.rss, to.rss), max(f.goroutines, to.goroutines), max(f.descriptors, to.descriptors)
+	f.rss, f.heap = max(f.rss, to.rss), max(f.heap, to.heap)
+	f.goroutines, f.descriptors = max(f.goroutines, to.goroutines), max(f.descriptors, to.descriptors)
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("RSS %.0f MB, %.0f goroutines, %.0f descriptors", f.rss/1e6, f.goroutines, f.descriptors)
+	return fmt.Sprintf("RSS %.0f MB, heap %.0f MB, %.0f goroutines, %.0f descriptors", f.rss/1e6, f.heap/1e6, f.goroutines, f.descriptors)
 }
 
 // calm ends all faults and all clients.
@@ -196,6 +204,7 @@ func (s *storm) requireOrder(workers int) {
 	}
 	compared := all.requireTruth(s.record.sentences)
 	var end figures
+	defer func() { s.t.Logf("the last figures: %s", end) }()
 	eventually(s.t, "goroutines and descriptors are back to the start", func() bool {
 		end = s.figures()
 		return end.goroutines <= s.begin.goroutines+8 && end.descriptors <= s.begin.descriptors+8
@@ -260,30 +269,4 @@ func TestStopDuringStorm(t *testing.T) {
 	s.stop()
 	s.calm()
 	requireNoWorkers(t, s.dir)
-}
-
-// TestSoak is all of it together, for SOAK=DURATION.
-func TestSoak(t *testing.T) {
-	duration, err := time.ParseDuration(os.Getenv("SOAK"))
-	if err != nil {
-		t.Skip("for `make soak`")
-	}
-	s := startStorm(t, "tcp:\n  memory_limit: 64MB\n  write_timeout: 5s\n  packet_timeout: 10s"+fmt.Sprintf(poolOfFour, ", max_worker_memory: 1", ", max_jobs: 5000"))
-	s.talk(300, s.addr("echo").String(), &talkers{faults: workerFaults, oneIn: 40, within: 40 * time.Second})
-	for name, faults := range linkFaults {
-		proxy := proxyTo(t, s.addr("echo").String())
-		for _, x := range faults {
-			poison(t, proxy, x)
-		}
-		s.talk(15, proxy.Listen, &talkers{hangs: 4 * time.Second, pause: 5 * time.Millisecond})
-		t.Log("with a link that has the faults: " + name)
-	}
-	s.strike()
-	for _, attack := range attacks {
-		s.every(20*time.Millisecond, func() { attack(s) })
-	}
-	time.Sleep(duration)
-	s.calm()
-	s.requireOrder(4)
-	s.stop()
 }

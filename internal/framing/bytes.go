@@ -56,10 +56,9 @@ func CheckBytes(fail Failer, name, text, digits string) {
 	}
 }
 
-// checkText refuses characters from U+0080 to U+00FF. Somebody who writes "\xff" means a byte and gets two. What is not UTF-8
-// comes from YAML's !!binary and is what it says.
+// checkText refuses characters from U+0080 to U+00FF. Somebody who writes "\xff" means a byte and gets two.
 func checkText(fail Failer, name, text string) {
-	if !utf8.ValidString(text) || !strings.ContainsFunc(text, isLatin1) {
+	if !hasLatin1(text) {
 		return
 	}
 	var meant []byte
@@ -73,6 +72,11 @@ func checkText(fail Failer, name, text string) {
 	key := name[strings.LastIndex(name, ".")+1:] + "_hex"
 	fail(name, `%+q is the bytes %x: a text holds characters, not bytes; for the bytes %[3]x write %[4]s: "%[3]x", for the characters %[4]s: "%[2]x"`,
 		text, text, meant, key)
+}
+
+// hasLatin1 reports whether checkText refuses text. What is not UTF-8 comes from YAML's !!binary and is what it says.
+func hasLatin1(text string) bool {
+	return utf8.ValidString(text) && strings.ContainsFunc(text, isLatin1)
 }
 
 func isLatin1(r rune) bool { return r >= 0x80 && r <= 0xff }

@@ -48,6 +48,7 @@ func TestInitRefusesMistakes(t *testing.T) {
 		{withLength(length{ASCII: framing.DigitsUntil}), `length.ascii: is true; want the number of digits, such as 4, or beside it`},
 		{withLength(length{ASCII: 4, Until: " "}), `length.ascii: is 4, but until ends the digits, however many; write ascii: true`},
 		{withLength(length{Until: "\r\n"}), `length.until: has 2 bytes; want the one that ends the digits, such as " "`},
+		{withLength(length{Until: "\xff\u00a7"}), `length.until: has 3 bytes; want the one that ends the digits`}, // no text, of YAML's !!binary
 		{withLength(length{Until: "7"}), `length.until: "7" is a digit itself`},
 		{withLength(length{Until: "e", Encoding: "hex"}), `length.until: "e" is a digit itself`},
 		{withLength(length{Until: " ", Encoding: "bcd"}), `length.until: ends digits; leave it out, or want encoding: ascii or hex`},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
-	"strings"
 )
 
 // Length is a field that announces the length of its packet, as Netty's LengthFieldBasedFrameDecoder has it. It has a fixed
@@ -196,7 +195,7 @@ func (l *Length) checkUntil(fail Failer) {
 	case l.ASCII != 0 && l.ASCII != 1 && l.ASCII != DigitsUntil:
 		fail("length.ascii", "is %d, but until ends the digits, however many; write ascii: true", l.ASCII)
 	case len(until) == 0: // reported
-	case len(until) > 1 && !strings.ContainsFunc(l.Until, isLatin1): // which is reported
+	case len(until) > 1 && !hasLatin1(l.Until): // which is reported
 		fail("length.until", "has %d bytes; want the one that ends the digits, such as \" \"", len(until))
 	case digit(until[0]) < 16:
 		fail("length.until", "%q is a digit itself; want the byte that ends the digits, such as \" \"", until)

@@ -107,7 +107,7 @@ func FuzzDecodeNext(f *testing.F) {
 	f.Add(`{"framing":"length","length":{"bytes":4,"mask":2147483647}}`)
 	f.Fuzz(func(t *testing.T, raw string) {
 		if !json.Valid([]byte(raw)) { // which wire has checked
-			t.Skip()
+			return
 		}
 		fr, _, err := framing.DecodeNext([]byte(raw), 100, 1000)
 		if err != nil {

@@ -120,7 +120,7 @@ func FuzzRules(f *testing.F) {
 		}
 		maxPacketSize = max(0, maxPacketSize)
 		if len(stream) > 1<<14 || len(p.Init("x", maxPacketSize)) > 0 {
-			t.Skip()
+			return
 		}
 		requireCut(t, p, stream, maxPacketSize, func() int { return 1 + max(0, piece%50) })
 	})

@@ -154,7 +154,7 @@ func FuzzLength(f *testing.F) {
 		}
 		maxPacketSize = max(0, maxPacketSize)
 		if len(stream) > 1<<14 || len(p.Init("x", maxPacketSize)) > 0 {
-			t.Skip()
+			return
 		}
 		requireCut(t, p, stream, maxPacketSize, func() int { return 1 + max(0, piece%50) })
 	})
@@ -169,7 +169,7 @@ func FuzzDelimiters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream, a, b, c string, strip, skipEmpty bool, piece int) {
 		p := framing.Packets{Delimiters: []string{a, b, c}, Strip: strip, SkipEmpty: skipEmpty}
 		if len(stream) > 1<<14 || len(p.Init("x", 0)) > 0 {
-			t.Skip()
+			return
 		}
 		requireCut(t, p, stream, 0, func() int { return 1 + max(0, piece%50) })
 	})

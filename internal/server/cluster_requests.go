@@ -8,6 +8,7 @@ import (
 
 	"github.com/rrtcp/tcp/internal/cluster"
 	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/wire"
 )
 
 // What a node asks of another.
@@ -50,16 +51,15 @@ var errRequest = errors.New("is no request")
 // encode returns the length of the JSON, and the JSON. The body stands behind it.
 func (r nodeRequest) encode() []byte {
 	head, _ := json.Marshal(r) // texts and numbers can't fail
-	return append(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen32+len(head)), uint64(len(head))), head...)
+	return wire.AppendHead(make([]byte, 0, binary.MaxVarintLen32+len(head)), head)
 }
 
 func decodeRequest(b []byte) (r nodeRequest, body []byte, err error) {
-	size, n := binary.Uvarint(b)
-	if n <= 0 || size > uint64(len(b)-n) {
+	head, body, ok := wire.CutHead(b)
+	if !ok {
 		return r, nil, errRequest
 	}
-	end := n + int(size) //nolint:gosec // it is less than len(b)
-	return r, b[end:], json.Unmarshal(b[n:end], &r)
+	return r, body, json.Unmarshal(head, &r)
 }
 
 func (a nodeAnswer) encode() []byte {

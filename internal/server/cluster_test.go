@@ -236,19 +236,6 @@ func TestBroadcastIsSplitByNode(t *testing.T) {
 	require.ErrorContains(t, err, "uuids[0]")
 }
 
-func FuzzDecodeRequest(f *testing.F) {
-	f.Add(nodeRequest{Op: opWrite, UUID: stranger}.encode())
-	f.Add([]byte{0x80})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if r, body, err := decodeRequest(b); err == nil {
-			again, same, err := decodeRequest(append(r.encode(), body...))
-			require.NoError(t, err)
-			require.Equal(t, string(body), string(same))
-			require.Equal(t, r.Op, again.Op)
-		}
-	})
-}
-
 func BenchmarkNewUUID(b *testing.B) {
 	alone := &Server{}
 	b.Run("alone", func(b *testing.B) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/rrtcp/tcp/internal/proxyheader"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/telemetry"
@@ -65,14 +66,14 @@ func (c *connection) readPreamble() (telemetry.Refusal, error) {
 
 func (c *connection) readProxyHeader() (telemetry.Refusal, error) {
 	c.setDeadlineIn(*c.proxyProtocol.Timeout)
-	header, err := readProxyHeader(c.conn)
+	header, err := proxyheader.Read(c.conn)
 	if err != nil {
 		return telemetry.RefusedProxy, err
 	}
-	if header.client != nil {
-		c.remote = header.client
-		c.contexts = c.newContexts(header.client, c.uuid)
-		c.agreed = &wire.Beginning{Proxy: header.info.json()}
+	if header.Client != nil {
+		c.remote = header.Client
+		c.contexts = c.newContexts(header.Client, c.uuid)
+		c.agreed = &wire.Beginning{Proxy: header.Info.JSON()}
 	}
 	if c.countedByIP = c.byIP.acquire(c.remote); !c.countedByIP {
 		c.overIP.Add()

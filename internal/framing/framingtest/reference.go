@@ -225,11 +225,12 @@ func varint(data string) (value *big.Int, n int, isKnown bool) {
 	return nil, 0, true
 }
 
+var isDigits = map[int]*regexp.Regexp{10: regexp.MustCompile(`^[0-9]*$`), 16: regexp.MustCompile(`^[0-9a-fA-F]*$`)} // by base
+
 // number decodes size digits.
 func number(data string, size, base int) (value *big.Int, n int, isKnown bool) {
 	digits := data[:min(size, len(data))]
-	isDigit := regexp.MustCompile(map[int]string{10: `^[0-9]*$`, 16: `^[0-9a-fA-F]*$`}[base])
-	if !isDigit.MatchString(digits) {
+	if !isDigits[base].MatchString(digits) {
 		return nil, 0, true
 	}
 	if len(digits) < size {

@@ -1,4 +1,4 @@
-package server
+package proxyheader
 
 import (
 	"bytes"
@@ -11,21 +11,22 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// proxyInfo is what a proxy tells besides the client's address: the key proxy of CONNECTED. Texts come from the proxy, which is
+// Info is what a proxy tells besides the client's address: the key proxy of CONNECTED. Texts come from the proxy, which is
 // trusted, but may be what its client has sent, as Authority is.
-type proxyInfo struct {
-	Destination string    `json:"destination,omitempty"` // where the client has connected to
-	Authority   string    `json:"authority,omitempty"`   // the server name (SNI)
-	ALPN        string    `json:"alpn,omitempty"`
-	UniqueID    string    `json:"unique_id,omitempty"` // in hexadecimal digits where it is no text
-	TLS         *proxyTLS `json:"tls,omitempty"`       // between client and proxy
-	Namespace   string    `json:"netns,omitempty"`
-	AWSEndpoint string    `json:"aws_vpce_id,omitempty"`
-	AzureLink   uint32    `json:"azure_link_id,omitempty"`
-	GCPEndpoint uint64    `json:"gcp_psc_id,omitempty"`
+type Info struct {
+	Destination string `json:"destination,omitempty"` // where the client has connected to
+	Authority   string `json:"authority,omitempty"`   // the server name (SNI)
+	ALPN        string `json:"alpn,omitempty"`
+	UniqueID    string `json:"unique_id,omitempty"` // in hexadecimal digits where it is no text
+	TLS         *TLS   `json:"tls,omitempty"`       // between client and proxy
+	Namespace   string `json:"netns,omitempty"`
+	AWSEndpoint string `json:"aws_vpce_id,omitempty"`
+	AzureLink   uint32 `json:"azure_link_id,omitempty"`
+	GCPEndpoint uint64 `json:"gcp_psc_id,omitempty"`
 }
 
-type proxyTLS struct {
+// TLS is what a proxy tells of its client's TLS.
+type TLS struct {
 	Version  string `json:"version,omitempty"`
 	Cipher   string `json:"cipher,omitempty"`
 	ClientCN string `json:"client_cn,omitempty"` // of the client's certificate
@@ -84,7 +85,7 @@ func checksumAround(header []byte, at int) uint32 {
 }
 
 // add adds what fields tell.
-func (p *proxyInfo) add(fields []field) {
+func (p *Info) add(fields []field) {
 	for _, f := range fields {
 		switch f.kind {
 		case proxyproto.PP2_TYPE_AUTHORITY:
@@ -96,7 +97,7 @@ func (p *proxyInfo) add(fields []field) {
 		case proxyproto.PP2_TYPE_NETNS:
 			p.Namespace = string(f.value)
 		case proxyproto.PP2_TYPE_SSL:
-			p.TLS = parseProxyTLS(f.value)
+			p.TLS = parseTLS(f.value)
 		case fieldAWS:
 			if len(f.value) > 1 && f.value[0] == subtypeAWSVPCE {
 				p.AWSEndpoint = string(f.value[1:])
@@ -113,9 +114,9 @@ func (p *proxyInfo) add(fields []field) {
 	}
 }
 
-// parseProxyTLS returns nil where the client has none. Its fields are behind a byte of flags and the result of the verification, 0
+// parseTLS returns nil where the client has none. Its fields are behind a byte of flags and the result of the verification, 0
 // where it was successful.
-func parseProxyTLS(value []byte) *proxyTLS {
+func parseTLS(value []byte) *TLS {
 	const (
 		hasTLS, hasCertificate, hadCertificate = 0x01, 0x02, 0x04 // the last one in the session
 		head                                   = 5
@@ -123,7 +124,7 @@ func parseProxyTLS(value []byte) *proxyTLS {
 	if len(value) < head || value[0]&hasTLS == 0 {
 		return nil
 	}
-	t := &proxyTLS{Verified: value[0]&(hasCertificate|hadCertificate) != 0 && binary.BigEndian.Uint32(value[1:]) == 0}
+	t := &TLS{Verified: value[0]&(hasCertificate|hadCertificate) != 0 && binary.BigEndian.Uint32(value[1:]) == 0}
 	for _, f := range fieldsFrom(value, head) {
 		switch f.kind {
 		case proxyproto.PP2_SUBTYPE_SSL_VERSION:
@@ -144,9 +145,9 @@ func textOrHex(b []byte) string {
 	return hex.EncodeToString(b)
 }
 
-// json returns the key proxy of CONNECTED; nil where there is nothing to tell.
-func (p *proxyInfo) json() []byte {
-	if p == nil || *p == (proxyInfo{}) {
+// JSON returns the key proxy of CONNECTED; nil where there is nothing to tell.
+func (p *Info) JSON() []byte {
+	if p == nil || *p == (Info{}) {
 		return nil
 	}
 	b, _ := json.Marshal(p) // strings and numbers can't fail

@@ -1,4 +1,6 @@
-package server
+// Package proxyheader reads what a proxy writes in front of a connection: a header of version 1 or 2 of the PROXY protocol. It knows
+// no sockets and no configuration.
+package proxyheader
 
 import (
 	"bufio"
@@ -15,13 +17,14 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
+// Errors that Read's are of.
 var (
-	errNoHeader   = errors.New("the connection does not begin with a PROXY header")
-	errBadHeader  = errors.New("the PROXY header can't be used")
-	errHeaderSize = fmt.Errorf("%w: version 1 has %d bytes at most", errBadHeader, maxHeaderV1)
-)
+	ErrNone = errors.New("the connection does not begin with a PROXY header")
+	ErrBad  = errors.New("the PROXY header can't be used")
 
-var errChecksum = fmt.Errorf("%w: its CRC32c is wrong", errBadHeader)
+	errHeaderSize = fmt.Errorf("%w: version 1 has %d bytes at most", ErrBad, maxHeaderV1)
+	errChecksum   = fmt.Errorf("%w: its CRC32c is wrong", ErrBad)
+)
 
 // Sizes of headers in bytes, as https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt has them.
 const (
@@ -32,22 +35,22 @@ const (
 
 var signatureV1, signatureV2 = []byte("PROXY "), proxyproto.SIGV2
 
-// proxied is what a header says.
-type proxied struct {
-	client net.Addr // nil: the connection is the proxy's own (a health check), or the proxy does not know
-	info   *proxyInfo
+// Header is what a header says.
+type Header struct {
+	Client net.Addr // nil: the connection is the proxy's own (a health check), or the proxy does not know
+	Info   *Info
 }
 
-// readProxyHeader reads a header of version 1 or 2 of the PROXY protocol, and no byte more.
-func readProxyHeader(from io.Reader) (proxied, error) {
+// Read reads a header of version 1 or 2 of the PROXY protocol, and no byte more.
+func Read(from io.Reader) (Header, error) {
 	var header []byte
 	for {
-		size, err := proxyHeaderSize(header)
+		size, err := headerSize(header)
 		if err != nil {
-			return proxied{}, err
+			return Header{}, err
 		}
 		if len(header) == size {
-			return parseProxyHeader(header)
+			return parse(header)
 		}
 		const maxRead = 256 // memory for bytes that arrived, not for what is announced
 		held := len(header)
@@ -55,18 +58,18 @@ func readProxyHeader(from io.Reader) (proxied, error) {
 		n, err := from.Read(header[held:])
 		header = header[:held+n]
 		if err != nil && n == 0 {
-			return proxied{}, fmt.Errorf("%w: %w", errNoHeader, err)
+			return Header{}, fmt.Errorf("%w: %w", ErrNone, err)
 		}
 	}
 }
 
-// proxyHeaderSize returns the size of a header that begins so, or the least size that it can have.
-func proxyHeaderSize(begin []byte) (int, error) {
+// headerSize returns the size of a header that begins so, or the least size that it can have.
+func headerSize(begin []byte) (int, error) {
 	isV1, isV2 := isPrefixOf(begin, signatureV1), isPrefixOf(begin, signatureV2)
 	n := len(begin)
 	switch {
 	case !isV1 && !isV2:
-		return 0, errNoHeader
+		return 0, ErrNone
 	case n < minHeader:
 		return minHeader, nil
 	case isV2 && n < minHeaderV2:
@@ -88,29 +91,29 @@ func isPrefixOf(begin, signature []byte) bool {
 	return bytes.Equal(begin[:n], signature[:n])
 }
 
-func parseProxyHeader(header []byte) (proxied, error) {
+func parse(header []byte) (Header, error) {
 	if !bytes.HasPrefix(header, signatureV2) {
-		return parseProxyV1(string(header))
+		return parseV1(string(header))
 	}
 	command, family := header[len(signatureV2)], header[len(signatureV2)+1]
 	if proxyproto.ProtocolVersionAndCommand(command).IsLocal() || command == commandProxyV2 && family == familyUnspec {
-		return proxied{}, nil // the rest must be ignored
+		return Header{}, nil // the rest must be ignored
 	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
 	if err != nil {
-		return proxied{}, fmt.Errorf("%w: %w", errBadHeader, err)
+		return Header{}, fmt.Errorf("%w: %w", ErrBad, err)
 	}
 	fields := fieldsFrom(header, minHeaderV2+addressesSize[family])
 	if !isChecksumRight(header, fields) {
-		return proxied{}, errChecksum
+		return Header{}, errChecksum
 	}
 	switch a := h.SourceAddr.(type) {
 	case *net.TCPAddr, *net.UnixAddr:
-		info := &proxyInfo{Destination: h.DestinationAddr.String()}
+		info := &Info{Destination: h.DestinationAddr.String()}
 		info.add(fields)
-		return proxied{a, info}, nil
+		return Header{a, info}, nil
 	}
-	return proxied{}, fmt.Errorf("%w: its client is of no stream", errBadHeader)
+	return Header{}, fmt.Errorf("%w: its client is of no stream", ErrBad)
 }
 
 // Bytes of a header of version 2.
@@ -122,26 +125,26 @@ const (
 // addressesSize is how many bytes the addresses of a family take, of those that are of a stream.
 var addressesSize = map[byte]int{0x11: 12, 0x21: 36, 0x31: 216}
 
-// parseProxyV1 reads "PROXY TCP6 2001:db8::1 127.0.0.1 1234 8083\r\n". The family is that of the client: nginx behind another
+// parseV1 reads "PROXY TCP6 2001:db8::1 127.0.0.1 1234 8083\r\n". The family is that of the client: nginx behind another
 // proxy names its own address of another one.
-func parseProxyV1(header string) (proxied, error) {
+func parseV1(header string) (Header, error) {
 	line, ok := strings.CutSuffix(header, "\r\n")
 	field := strings.Split(line, " ")
 	switch {
 	case ok && field[1] == "UNKNOWN":
-		return proxied{}, nil // the rest must be ignored
+		return Header{}, nil // the rest must be ignored
 	case !ok || len(field) != 6:
-		return proxied{}, fmt.Errorf("%w: want PROXY, TCP4 or TCP6, two addresses, two ports and CRLF", errBadHeader)
+		return Header{}, fmt.Errorf("%w: want PROXY, TCP4 or TCP6, two addresses, two ports and CRLF", ErrBad)
 	}
 	client, clientErr := parseAddrPort(field[2], field[4])
 	destination, proxyErr := parseAddrPort(field[3], field[5])
 	switch {
 	case clientErr != nil || proxyErr != nil:
-		return proxied{}, fmt.Errorf("%w: %w", errBadHeader, errors.Join(clientErr, proxyErr))
+		return Header{}, fmt.Errorf("%w: %w", ErrBad, errors.Join(clientErr, proxyErr))
 	case field[1] != "TCP4" && field[1] != "TCP6", (field[1] == "TCP4") != client.Addr().Is4():
-		return proxied{}, fmt.Errorf("%w: its client's address is of another family", errBadHeader)
+		return Header{}, fmt.Errorf("%w: its client's address is of another family", ErrBad)
 	}
-	return proxied{net.TCPAddrFromAddrPort(client), &proxyInfo{Destination: destination.String()}}, nil
+	return Header{net.TCPAddrFromAddrPort(client), &Info{Destination: destination.String()}}, nil
 }
 
 func parseAddrPort(address, port string) (netip.AddrPort, error) {

@@ -1,4 +1,4 @@
-package server
+package proxyheader
 
 import (
 	"bytes"
@@ -34,8 +34,8 @@ func withChecksum(rest, behind string, wrong byte) string {
 
 const addresses4 = "\xc0\x00\x02\x01\xc0\x00\x02\x02\x30\x39\x00\x19" // 192.0.2.1:12345 to 192.0.2.2:25
 
-// proxyHeaders are headers with the address of their client, or the error.
-var proxyHeaders = map[string]struct {
+// headers are headers with the address of their client, or the error.
+var headers = map[string]struct {
 	header, client, err string // client is empty: the connection's own address
 }{
 	"version 1":                         {"PROXY TCP4 192.0.2.1 192.0.2.2 12345 25\r\n", "192.0.2.1:12345", ""},
@@ -83,8 +83,8 @@ var proxyHeaders = map[string]struct {
 	"version 3":                    {headerV2(0x31, 0x11, addresses4), "", "can't be used"},
 }
 
-func TestProxyHeaders(t *testing.T) {
-	for name, test := range proxyHeaders {
+func TestHeaders(t *testing.T) {
+	for name, test := range headers {
 		for pieces, reading := range map[string]func(io.Reader) io.Reader{
 			"whole": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "with its error": iotest.DataErrReader,
 		} {
@@ -93,11 +93,11 @@ func TestProxyHeaders(t *testing.T) {
 				if test.err == "" {
 					in = reading(strings.NewReader(test.header + behind))
 				}
-				got, err := readProxyHeader(in)
-				client := got.client
+				got, err := Read(in)
+				client := got.Client
 				if test.err != "" {
 					require.ErrorContains(t, err, test.err)
-					require.True(t, errors.Is(err, errNoHeader) || errors.Is(err, errBadHeader))
+					require.True(t, errors.Is(err, ErrNone) || errors.Is(err, ErrBad))
 					return
 				}
 				require.NoError(t, err)
@@ -114,19 +114,25 @@ func TestProxyHeaders(t *testing.T) {
 	}
 }
 
-func FuzzProxyHeader(f *testing.F) {
-	for _, test := range proxyHeaders {
-		f.Add([]byte(test.header))
+func FuzzRead(f *testing.F) {
+	const maxSize = 1 << 10 // TestHeaders has longer ones
+	for _, test := range headers {
+		if len(test.header) <= maxSize {
+			f.Add([]byte(test.header))
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > maxSize {
+			return
+		}
 		in := bytes.NewReader(b)
-		client, err := readProxyHeader(in)
+		client, err := Read(in)
 		if err != nil {
 			require.Zero(t, client)
 			return
 		}
-		require.True(t, client.info == nil || client.info.json() == nil || json.Valid(client.info.json()))
-		again, err := readProxyHeader(iotest.OneByteReader(bytes.NewReader(b[:len(b)-in.Len()])))
+		require.True(t, client.Info == nil || client.Info.JSON() == nil || json.Valid(client.Info.JSON()))
+		again, err := Read(iotest.OneByteReader(bytes.NewReader(b[:len(b)-in.Len()])))
 		require.NoError(t, err)
 		require.Equal(t, client, again, "what was read is the header")
 	})
