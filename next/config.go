@@ -46,6 +46,10 @@ type (
 // defaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.
 const defaultExecTTL = time.Hour
 
+// idleWatchTick is how often a supervisor looks at the workers that has nothing to look for: each look takes a descriptor of each
+// worker until the next garbage collection.
+const idleWatchTick = time.Hour
+
 // InitDefault fills in the defaults and checks everything. The error names every mistake by its key.
 func (c *Config) InitDefault() error { return errors.Join(c.check()...) }
 
@@ -70,6 +74,11 @@ func (c *Config) check() []error {
 func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 	cfg := *c.Pool
 	cfg.MaxQueueSize = 0 // the plugin's queue has it
+	supervisor := *c.Pool.Supervisor
+	if supervisor.TTL == 0 && supervisor.IdleTTL == 0 && supervisor.MaxWorkerMemory == 0 {
+		supervisor.WatchTick = idleWatchTick
+	}
+	cfg.Supervisor = &supervisor
 	workers := int(cfg.NumWorkers)
 	if cfg.Debug || cfg.DynamicAllocatorOpts != nil {
 		workers = dispatch.Unlimited
@@ -78,6 +87,7 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 		Config: &c.Config, Log: log, Workers: workers, WorkerPerExec: cfg.Debug,
 		RetryNoFree: cfg.DynamicAllocatorOpts != nil, FailedAddKeepsCount: true,
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
+		WatchTick: supervisor.WatchTick,
 		NewPool: func(ctx context.Context) (dispatch.Pool, error) {
 			return poolOf(pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log))
 		},

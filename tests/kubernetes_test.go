@@ -131,7 +131,7 @@ func TestKubernetesManifests(t *testing.T) {
 	}
 	require.NoError(t, yaml.Unmarshal([]byte(config), &sized))
 	tcp := sized.TCP
-	require.Equal(t, tcp.MaxConnections+3*tcp.Pool.NumWorkers+100, descriptors)
+	require.Equal(t, tcp.MaxConnections+28*tcp.Pool.NumWorkers+36, descriptors)
 	require.Equal(t, "256MB", tcp.MemoryLimit)
 	memory := 50<<20 + tcp.MaxConnections*10<<10 + 256<<20 + tcp.Pool.NumWorkers*tcp.Pool.Supervisor.MaxWorkerMemory<<20
 	require.Equal(t, "1Gi", container.Resources.Limits["memory"])

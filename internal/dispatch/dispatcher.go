@@ -33,6 +33,7 @@ type Dispatcher struct {
 	lastReset     time.Time // one reset runs at a time
 	resetDuration time.Duration
 	empty         atomic.Bool  // the last reset failed, and the pool has no workers
+	stopping      atomic.Bool  // the host may destroy the pool
 	unanswered    atomic.Bool  // a worker of this generation did not answer CLOSE in time
 	closeWarned   atomic.Bool  // that workers do not answer CLOSE; once for each generation of workers
 	astrayLook    atomic.Int64 // when replaceAstray has looked last, in nanoseconds

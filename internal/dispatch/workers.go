@@ -66,11 +66,17 @@ func (d *Dispatcher) Reset() error {
 	d.aheadWarned.Store(false)
 	d.waitForHandoff()
 
-	defer every(reapInterval, d.reapWorkers)()
-	ctx := d.ExchangeCtx
+	ctx, cancel := context.WithCancel(d.ExchangeCtx)
+	defer cancel()
 	if d.empty.Load() {
-		ctx = canceledContext // there are no workers to wait for
+		cancel() // there are no workers to wait for
 	}
+	defer every(reapInterval, func() {
+		d.reapWorkers()
+		if d.HostDestroysPool && d.stopping.Load() && len(d.Pool.Workers()) == 0 {
+			cancel() // the host was faster: none will come
+		}
+	})()
 	err := d.Pool.Reset(ctx)
 	if err != nil { // one did not start, and the pool has ended the others
 		err = d.Pool.Reset(canceledContext)
@@ -177,6 +183,7 @@ func every(interval time.Duration, f func()) (stop func()) {
 
 // ReapUntil reaps workers until stop is called: Stop waits for exchanges and for the host meanwhile.
 func (d *Dispatcher) ReapUntil() (stop func()) {
+	d.stopping.Store(true)
 	end := every(reapInterval, d.ReapDead)
 	return func() {
 		end()

@@ -45,7 +45,8 @@ type Options struct {
 	FailedAddKeepsCount bool
 	AllocateTimeout     time.Duration
 	DestroyTimeout      time.Duration
-	MaxQueueSize        int // 0: no limit
+	WatchTick           time.Duration // of the pool's supervisor, whose looks at workers take descriptors
+	MaxQueueSize        int           // 0: no limit
 }
 
 // Server is the part of the plugin that all RoadRunner lines share. The zero value answers as a plugin that does not serve.
@@ -95,6 +96,9 @@ func Init(s *Server, o Options) {
 		o.Log.Warn("tcp.bulk has no effect: with pool.debug or pool.dynamic_allocator no event waits for a worker before the pool")
 	}
 	s.limiter = newConnLimiter(o.Config.MaxConnections)
+	if limit := descriptorLimit(); limit > 0 {
+		s.limiter.limit = maxConnections(o.Config.MaxConnections, freeDescriptors(limit, o.Workers, o.WatchTick))
+	}
 	s.reads = stream.NewReadLimiter()
 	s.turns = stream.NewHandshakeLimiter(o.Config.HandshakeLimit())
 	s.memory = stream.NewMemory(o.Config.MemoryLimitBytes())
@@ -129,6 +133,7 @@ func (s *Server) start(errCh chan<- error) error {
 	if s.isStopping() {
 		return nil
 	}
+	s.reportDescriptors()
 	listeners, err := s.bind()
 	if err != nil {
 		return err
@@ -240,7 +245,7 @@ func (s *Server) metricsSource() *telemetry.Source {
 	return &telemetry.Source{
 		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), ExchangeEvents: s.queue.Events(), Waiting: s.queue.Waiting,
 		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used, Cluster: s.clusterMetrics(),
-		MaxConnections: int64(s.options.Config.MaxConnections), MemoryLimit: s.memory.Limit(),
+		MaxConnections: int64(s.limiter.limit), MemoryLimit: s.memory.Limit(),
 	}
 }
 

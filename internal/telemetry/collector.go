@@ -76,7 +76,7 @@ var (
 
 var (
 	descConnections = describe("connections", "Open connections.", "server")
-	descMax         = describe("max_connections", "How many connections all servers together may have open.")
+	descMax         = describe("max_connections", "How many connections all servers together may have open, by tcp.max_connections and descriptors.")
 	descServerMax   = describe("server_max_connections", "How many connections the server may have open.", "server")
 	descOpened      = describe("connections_total", "Connections that were opened.", "server")
 	descClosed      = describe("closed_total", "Connections that were closed, by reason.", "server", "reason")

@@ -80,7 +80,7 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_exchange_errors_total counter {kind,server} Events that brought no reply, by what went wrong.",
 		"rr_tcp_exchange_events histogram {} Events that went to a worker at once; with tcp.bulk only.",
 		"rr_tcp_exchanges_waiting gauge {} Events that wait for a worker to be free.",
-		"rr_tcp_max_connections gauge {} How many connections all servers together may have open.",
+		"rr_tcp_max_connections gauge {} How many connections all servers together may have open, by tcp.max_connections and descriptors.",
 		"rr_tcp_memory_limit_bytes gauge {} How much connections may hold in buffers.",
 		"rr_tcp_no_free_workers_total counter {} Events for which no worker was free in time.",
 		"rr_tcp_packets_total counter {server} DATA events: packets, or batches of them.",
