@@ -57,7 +57,12 @@ func (d *Dispatcher) KillOrphans() {
 		return // the pool is destroyed after the last reset
 	}
 	// With a context that has ended, this only tells whether the pool still gives workers.
-	if err := d.Pool.RemoveWorker(canceledContext); errors.Is(errors.WatcherStopped, err) {
-		kill(d.Pool.Workers()...)
+	if err := d.Pool.RemoveWorker(canceledContext); !errors.Is(errors.WatcherStopped, err) {
+		return
 	}
+	// A Destroy of the host's that still runs waits for as many workers as there should be, and ends them itself.
+	for until := time.Now().Add(time.Second); len(d.Pool.Workers()) > 0 && time.Now().Before(until); {
+		time.Sleep(reapInterval)
+	}
+	kill(d.Pool.Workers()...)
 }
