@@ -47,10 +47,12 @@ func (s *Server) reportDescriptors() {
 	if s.limiter.limit == configured {
 		return
 	}
-	level := slog.LevelInfo
-	if configured != 0 {
-		level = slog.LevelWarn
+	attrs := []any{
+		slog.Int("connections", s.limiter.limit), slog.Int("max_connections", configured), slog.Int("descriptors", descriptorLimit()),
 	}
-	s.options.Log.Log(s.closeCtx, level, "descriptors bound the connections: more clients wait to be accepted (ulimit -n)",
-		slog.Int("connections", s.limiter.limit), slog.Int("max_connections", configured), slog.Int("descriptors", descriptorLimit()))
+	if configured == 0 {
+		s.options.Log.Info("descriptors bound the connections: more clients wait to be accepted (ulimit -n)", attrs...)
+		return
+	}
+	s.options.Log.Warn("max_connections has not enough descriptors: more clients wait to be accepted (ulimit -n)", attrs...)
 }

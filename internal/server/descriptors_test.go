@@ -32,7 +32,7 @@ func TestDescriptorsBoundConnections(t *testing.T) {
 		p := newPlugin(t, settings.Config{MaxConnections: configured, Servers: map[string]*settings.Server{"a": {Addr: "127.0.0.1:0"}}})
 		require.Equal(t, free, p.limiter.limit)
 		require.Empty(t, p.Serve())
-		said := p.logs.Saying("descriptors bound the connections")
+		said := p.logs.Saying("more clients wait to be accepted")
 		if level < 0 {
 			require.Empty(t, said)
 		} else {
