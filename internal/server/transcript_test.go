@@ -92,6 +92,7 @@ type player struct {
 //	ended                       the stream is ended, and its worker is free
 //	push   RESULT "bytes"       hangup RESULT "bytes": the last one
 //	abort  REASON               drain               tcp: needs a real socket
+//	pause                       for the end of the client's side, of which no event tells that it was read
 //
 // What is not in the transcript must not happen: an event, a byte to the client.
 func play(t *testing.T, transcript string, server, client net.Conn) {
@@ -159,6 +160,8 @@ func (p *player) line(line string) {
 		require.Equal(p.t, PushResult(word), p.c.writer.Push([]byte(unquote(argument)), verb == "hangup"), line)
 	case "abort":
 		p.c.abort(namedReason(word))
+	case "pause":
+		time.Sleep(300 * time.Millisecond)
 	case "drain":
 		p.c.drain(wire.ReasonShutdown)
 	default:
