@@ -60,7 +60,11 @@ func TestBulk(t *testing.T) {
 			h := startBulky(t, bulky, func(*host) []string { return list })
 			talkTo(h.host, 200, 4000)
 			scrape := h.scrape()
-			require.Greater(t, metric(t, scrape, "exchange_events_sum"), metric(t, scrape, "exchange_events_count"), "some go together")
+			together := 1.5
+			if len(buildFlags) > 0 {
+				together = 1 // under the race detector the clients are slower than the workers
+			}
+			require.Greater(t, metric(t, scrape, "exchange_events_sum"), together*metric(t, scrape, "exchange_events_count"))
 			require.Empty(t, h.ours("warn"))
 			require.Empty(t, h.ours("error"))
 		})
@@ -126,7 +130,7 @@ func TestBulkWithoutWorkersThatKnowIt(t *testing.T) {
 			requireBulkNeeds(t, h.host)
 			first := h.firstBulk(t)
 			said := h.logged("tcp", "tcp.bulk needs workers that know")
-			require.Less(t, time.Unix(0, said[0].Time).Sub(time.Unix(0, first)), time.Second+atOnce)
+			require.Less(t, time.Unix(0, said[0].Time).Sub(time.Unix(0, first)), time.Second+atOnce/10)
 			if way == "hang" { // it would be silent for an hour
 				killAll(t, h.host)
 			}
