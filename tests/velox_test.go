@@ -106,6 +106,13 @@ func (b veloxBuild) bundled() []string {
 	return []string{"github.com/roadrunner-server/informer" + major, "github.com/roadrunner-server/resetter" + major}
 }
 
+// newestV4 are the versions of what velox asks for as "latest" up to v2024.3, whatever RoadRunner's own go.mod has.
+var newestV4 = []string{
+	"github.com/roadrunner-server/informer/v4@v4.5.5",
+	"github.com/roadrunner-server/resetter/v4@v4.3.5",
+	"github.com/roadrunner-server/config/v4@v4.9.3",
+}
+
 // veloxMain stands for the rest of RoadRunner, which registers the configuration behind the plugins of plugins.go.
 const veloxMain = `package main
 
@@ -177,8 +184,10 @@ func (b veloxBuild) build(t *testing.T) (binary string) {
 	for module, folder := range b.replaces {
 		edit = append(edit, "-replace="+module+"="+folder)
 	}
-	if lineName() == "v2024.3.5" {
-		edit = append(edit, "-require="+b.bundled()[0]+"@v4.5.5", "-require="+b.bundled()[1]+"@v4.3.5")
+	if !strings.HasPrefix(b.ref, "v2025") {
+		for _, module := range newestV4 {
+			edit = append(edit, "-require="+module)
+		}
 	}
 	run(t, dir, "go", edit...)
 	require.NoError(t, os.WriteFile(dir+"/plugins.go", []byte(b.source()), 0o600))
