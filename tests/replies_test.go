@@ -158,6 +158,24 @@ func TestTextInAnswerToClose(t *testing.T) {
 	require.Empty(t, h.ours("error"))
 }
 
+// The documents' sample answers CONNECTED twice and CLOSE never. Without these events its clients get their own answers.
+func TestSampleWithoutConnectedAndClose(t *testing.T) {
+	t.Parallel()
+	h := start(t, "tcp:\n  pool: {num_workers: 2}\n  servers: {echo: {addr: \"127.0.0.1:0\", events: [DATA]}}\n",
+		"connected=twice one two", "close=hang")
+	var clients []*client
+	for i := range 20 {
+		c := h.dial("echo")
+		c.send(fmt.Sprint(i))
+		clients = append(clients, c)
+	}
+	for i, c := range clients {
+		require.Equal(t, fmt.Sprint(i), c.receive())
+		require.NoError(t, c.Close())
+	}
+	require.Empty(t, h.ours("warn"))
+}
+
 const impatient = `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
