@@ -26,7 +26,7 @@ func TestClusterExample(t *testing.T) {
 			installed(t, "haproxy")
 			dir := newHowTo(t, "docs/cluster.md").host.dir // with the workers and what Composer would download
 			require.NoError(t, os.Mkdir(dir+"/bin", 0o700))
-			require.NoError(t, os.Symlink(buildProgram(t), dir+"/bin/rr"))
+			require.NoError(t, os.Symlink(buildProgram(t), dir+"/bin/rrtcp"))
 			require.NoError(t, os.Mkdir(dir+"/cluster", 0o700))
 			require.NoError(t, os.Symlink(dir, dir+"/php")) // ../php of the folder cluster
 			files, err := filepath.Glob(repository + "/examples/cluster/*")
@@ -74,7 +74,7 @@ func TestClusterExample(t *testing.T) {
 			})
 
 			rr := func(command string) string {
-				list := exec.Command(dir+"/bin/rr", command, "-c", dir+"/cluster/"+engine+".rr.yaml")
+				list := exec.Command(dir+"/bin/rrtcp", command, "-c", dir+"/cluster/"+engine+".rr.yaml")
 				list.Env = append(os.Environ(), "RPC="+env["RPC1"])
 				out, _ := list.CombinedOutput()
 				return string(out)
@@ -124,7 +124,7 @@ func TestClusterExample(t *testing.T) {
 	}
 }
 
-// nodeOf is the node of the client with that address, by what "rr connections" prints.
+// nodeOf is the node of the client with that address, by what "rrtcp connections" prints.
 func nodeOf(list, address string) string {
 	for _, line := range strings.Split(list, "\n") {
 		if strings.Contains(line, " "+address+" ") {

@@ -44,7 +44,7 @@ func newHowTo(t *testing.T, document string) *howTo {
 func (h *howTo) serve(n int, name, server, address string) {
 	h.t.Helper()
 	file := name + ".rr.yaml"
-	require.Equal(h.t, "composer install\nrr serve -c "+file+"\n", shown(h.t, h.document, "sh", n))
+	require.Equal(h.t, "composer install\nrrtcp serve -c "+file+"\n", shown(h.t, h.document, "sh", n))
 	yaml, err := os.ReadFile(filepath.Join(h.host.dir, file))
 	require.NoError(h.t, err)
 	require.Contains(h.t, string(yaml), address)

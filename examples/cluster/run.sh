@@ -22,7 +22,7 @@ redis)
     exit 2
     ;;
 esac
-CHAT=$NODE1 RPC=${RPC1:-tcp://127.0.0.1:6001} rr serve -c "$engine.rr.yaml" &
-CHAT=$NODE2 RPC=${RPC2:-tcp://127.0.0.1:6002} rr serve -c "$engine.rr.yaml" &
+CHAT=$NODE1 RPC=${RPC1:-tcp://127.0.0.1:6001} rrtcp serve -c "$engine.rr.yaml" &
+CHAT=$NODE2 RPC=${RPC2:-tcp://127.0.0.1:6002} rrtcp serve -c "$engine.rr.yaml" &
 haproxy -f haproxy.cfg &
 wait -n
