@@ -236,6 +236,20 @@ func TestVelox(t *testing.T) {
 	require.Positive(t, found)
 }
 
+// The Dockerfile says how to build from each configuration.
+func TestVeloxDockerfile(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(repository + "/examples/velox/Dockerfile")
+	require.NoError(t, err)
+	var named []string
+	for _, line := range regexp.MustCompile(`LINE=(\S+)`).FindAllSubmatch(content, -1) {
+		named = append(named, fmt.Sprintf("%s/examples/velox/velox-%s.toml", repository, line[1]))
+	}
+	files, err := filepath.Glob(repository + "/examples/velox/*.toml")
+	require.NoError(t, err)
+	require.ElementsMatch(t, files, named)
+}
+
 // The other plugins of RoadRunner's next major can't be had yet. What the plugin needs, the file's replaces give.
 func TestVeloxNextMajor(t *testing.T) {
 	t.Parallel()
