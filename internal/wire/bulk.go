@@ -42,12 +42,12 @@ type bulkReplies struct {
 // DecodeBulk reads one frame of an answer to a bulk. Its context is {"replies":[…],"sizes":[…]}: words or objects, and the sizes
 // in bytes of their bodies, which follow each other in the body. What it returns refers to body and context.
 func DecodeBulk(context, body []byte) ([]BulkReply, error) {
-	if text := bytes.TrimLeft(context, " \t\r\n"); len(text) == 0 || text[0] != '{' {
-		return nil, fmt.Errorf("the worker answered a bulk with %s; want an object with the keys replies and sizes", excerpt(context))
-	}
-	var frame bulkReplies
-	if err := decodeStrictly(context, &frame); err != nil {
-		return nil, NotReply(err)
+	frame, isPlain := plainReplies(context)
+	if !isPlain {
+		var err error
+		if frame, err = decodeReplies(context); err != nil {
+			return nil, err
+		}
 	}
 	if len(frame.Sizes) != len(frame.Replies) {
 		return nil, fmt.Errorf("the worker answered a bulk with %d replies and %d sizes; want one size for each reply",
@@ -68,13 +68,70 @@ func DecodeBulk(context, body []byte) ([]BulkReply, error) {
 	return replies, nil
 }
 
+func decodeReplies(context []byte) (frame bulkReplies, err error) {
+	if text := bytes.TrimLeft(context, " \t\r\n"); len(text) == 0 || text[0] != '{' {
+		return frame, fmt.Errorf("the worker answered a bulk with %s; want an object with the keys replies and sizes", excerpt(context))
+	}
+	if err := decodeStrictly(context, &frame); err != nil {
+		return frame, NotReply(err)
+	}
+	return frame, nil
+}
+
+// plainReplies is decodeReplies for what the kits write where no reply has more than a word and a uuid; false: it may be
+// anything. The decoder takes ten times as long, which is a seventh of all that RoadRunner does for a packet in a bulk.
+func plainReplies(context []byte) (frame bulkReplies, isPlain bool) {
+	list, sizes, _ := bytes.Cut(context, []byte(`],"sizes":`))
+	list, isOpened := bytes.CutPrefix(list, []byte(`{"replies":[`))
+	sizes, isClosed := bytes.CutSuffix(sizes, []byte(`}`))
+	if !isOpened || !isClosed || json.Unmarshal(sizes, &frame.Sizes) != nil {
+		return frame, false
+	}
+	frame.Replies = make([]json.RawMessage, 0, len(frame.Sizes))
+	for isMore := true; isMore; {
+		rest, isReply := skipReply(list)
+		if !isReply {
+			return frame, false
+		}
+		size := len(list) - len(rest)
+		frame.Replies = append(frame.Replies, list[:size:size])
+		if list, isMore = bytes.CutPrefix(rest, []byte(`,`)); !isMore && len(rest) > 0 {
+			return frame, false
+		}
+	}
+	return frame, true
+}
+
+// skipReply returns what follows "WRITE" or {"reply":"WRITE","uuid":"…"}; false: it is another value.
+func skipReply(b []byte) (rest []byte, isPlain bool) {
+	if rest, isPlain = skipPlain(b, `"`, `"`); isPlain {
+		return rest, true
+	}
+	if rest, isPlain = skipPlain(b, `{"reply":"`, `","uuid":"`); isPlain {
+		return skipPlain(rest, ``, `"}`)
+	}
+	return nil, false
+}
+
+// skipPlain returns what follows before, text that JSON never escapes, and behind.
+func skipPlain(b []byte, before, behind string) (rest []byte, isPlain bool) {
+	if b, isPlain = bytes.CutPrefix(b, []byte(before)); !isPlain {
+		return nil, false
+	}
+	n := 0
+	for n < len(b) && (b[n] == '-' || b[n] >= '0' && b[n] <= '9' || b[n] >= 'A' && b[n] <= 'Z' || b[n] >= 'a' && b[n] <= 'z') {
+		n++
+	}
+	return bytes.CutPrefix(b[n:], []byte(behind))
+}
+
 // word returns the text of a JSON string, and other values as they are.
 func word(value json.RawMessage) []byte {
 	if len(value) >= 2 && value[0] == '"' && !bytes.Contains(value, []byte{'\\'}) {
 		return value[1 : len(value)-1]
 	}
 	var text string
-	if json.Unmarshal(value, &text) != nil {
+	if bytes.HasPrefix(value, []byte(`{`)) || json.Unmarshal(value, &text) != nil {
 		return value
 	}
 	return []byte(text)

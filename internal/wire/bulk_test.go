@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,12 +50,50 @@ func TestDecodeBulkMistakes(t *testing.T) {
 	}
 }
 
+// What is read without the decoder is what the kits write, and nothing that the decoder reads differently.
+func TestPlainReplies(t *testing.T) {
+	kit, _ := bulkAnswer(3)
+	for context, want := range map[string]bool{
+		string(kit): true,
+		`{"replies":["CONTINUE",{"reply":"WRITE","uuid":"b"}],"sizes":[0,3]}`: true, // as docs/worker-protocol.md has it
+		`{"replies":[],"sizes":[]}`:                                          false,
+		`{"replies":["WRITE",],"sizes":[1]}`:                                 false,
+		`{"replies":["WRITE" "WRITE"],"sizes":[1,1]}`:                        false,
+		`{"replies":["WRITE"x],"sizes":[1]}`:                                 false,
+		`{"replies":["W\u0052ITE"],"sizes":[1]}`:                             false,
+		`{"replies":["WRITE],"sizes":[1]}`:                                   false,
+		`{"replies":[WRITE],"sizes":[1]}`:                                    false,
+		`{"replies":[{"reply":"WRITE","uuid":"b"],"sizes":[1]}`:              false,
+		`{"replies":[{"reply":"WRITE","uuid":"b","state":"s"}],"sizes":[1]}`: false,
+		`{"replies":[{"reply":"WRITE","uuid":"\xff"}],"sizes":[1]}`:          false,
+		`{"replies":["WRITE"],"sizes":[01]}`:                                 false,
+		`{"replies":["WRITE"],"sizes":[1],"sizes":[2]}`:                      false,
+		`{"replies":["WRITE"],"sizes":[1]`:                                   false,
+		`{"replies":["WRITE"],"sizes":[1]} `:                                 false,
+		`{"replies":["WRITE"]}`:                                              false,
+	} {
+		plain, isPlain := plainReplies([]byte(context))
+		require.Equal(t, want, isPlain, context)
+		if isPlain {
+			all, err := decodeReplies([]byte(context))
+			require.NoError(t, err)
+			require.Equal(t, all, plain)
+		}
+	}
+}
+
 // Whatever a worker answers, each byte of the body goes to one event, in order.
 func FuzzDecodeBulk(f *testing.F) {
 	f.Add(`{"replies":["WRITE",{"reply":"CLOSE"}],"sizes":[1,2]}`, "abc")
+	f.Add(`{"replies":["WRITE",{"reply":"WRITE","uuid":"u"}],"sizes":[1,2]}`, "abc")
 	f.Add(`{"replies":[],"sizes":[]}`, "")
 	f.Add(`{"replies":["\u0057"],"sizes":[-1]}`, "x")
 	f.Fuzz(func(t *testing.T, context, body string) {
+		if plain, isPlain := plainReplies([]byte(context)); isPlain {
+			all, err := decodeReplies([]byte(context))
+			require.NoError(t, err)
+			require.Equal(t, all, plain)
+		}
 		replies, err := DecodeBulk([]byte(context), []byte(body))
 		if err != nil {
 			return
@@ -69,4 +109,23 @@ func FuzzDecodeBulk(f *testing.F) {
 			t.Fatal("no JSON")
 		}
 	})
+}
+
+// bulkAnswer is an answer of the PHP kit to n events.
+func bulkAnswer(n int) (context, body []byte) {
+	var replies, sizes []string
+	for i := range n {
+		replies = append(replies, fmt.Sprintf(`{"reply":"WRITE","uuid":"01234567-89ab-cdef-0123-%012d"}`, i))
+		sizes = append(sizes, "64")
+	}
+	return []byte(`{"replies":[` + strings.Join(replies, ",") + `],"sizes":[` + strings.Join(sizes, ",") + `]}`),
+		bytes.Repeat([]byte("x"), 64*n)
+}
+
+func BenchmarkDecodeBulk(b *testing.B) {
+	context, body := bulkAnswer(16)
+	b.ReportAllocs()
+	for range b.N {
+		_, _ = DecodeBulk(context, body)
+	}
 }
