@@ -32,12 +32,12 @@ func (b *bulk) len() int {
 
 // payload returns what the worker gets.
 func (b *bulk) payload() *Payload {
-	var events wire.Bulk
-	for _, a := range b.waiting {
-		events.Add(a.payload.Context, a.payload.Body)
+	contexts, bodies := make([][]byte, len(b.waiting)), make([][]byte, len(b.waiting))
+	for i, a := range b.waiting {
+		contexts[i], bodies[i] = a.payload.Context, a.payload.Body
 	}
 	p := new(Payload)
-	p.Context, p.Body = events.Encode()
+	p.Context, p.Body = wire.EncodeBulk(contexts, bodies)
 	return p
 }
 

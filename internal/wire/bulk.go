@@ -4,30 +4,23 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
-// Bulk puts several events into one payload, whose context is {"event":"BULK","events":[…],"sizes":[…]}: the contexts that the
+// EncodeBulk puts events into one payload, whose context is {"event":"BULK","events":[…],"sizes":[…]}: the contexts that the
 // events would have alone, and the sizes in bytes of their bodies, which follow each other in the body.
-type Bulk struct{ events, sizes, body []byte }
-
-// Add appends an event.
-func (b *Bulk) Add(context, body []byte) {
-	if b.sizes != nil {
-		b.events, b.sizes = append(b.events, ','), append(b.sizes, ',')
-	}
-	b.events = append(b.events, context...)
-	b.sizes = strconv.AppendInt(b.sizes, int64(len(body)), 10)
-	b.body = append(b.body, body...)
-}
-
-// Encode returns the payload. b must not be used any more.
-func (b *Bulk) Encode() (context, body []byte) {
+func EncodeBulk(contexts, bodies [][]byte) (context, body []byte) {
 	const head, middle, tail = `{"event":"` + EventBulk + `","events":[`, `],"sizes":[`, `]}`
-	context = make([]byte, 0, len(head)+len(b.events)+len(middle)+len(b.sizes)+len(tail))
-	context = append(append(context, head...), b.events...)
-	context = append(append(context, middle...), b.sizes...)
-	return append(context, tail...), b.body
+	var sizes []byte
+	for i, b := range bodies {
+		if i > 0 {
+			sizes = append(sizes, ',')
+		}
+		sizes = strconv.AppendInt(sizes, int64(len(b)), 10)
+	}
+	events := bytes.Join(contexts, []byte(`,`))
+	return slices.Concat([]byte(head), events, []byte(middle), sizes, []byte(tail)), bytes.Join(bodies, nil)
 }
 
 // BulkReply is the reply to one event of a bulk: what a worker would answer to that event alone.

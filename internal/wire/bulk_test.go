@@ -10,11 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestBulkEncode(t *testing.T) {
-	var b Bulk
-	b.Add([]byte(`{"event":"CONNECTED"}`), nil)
-	b.Add([]byte(`{"event":"DATA"}`), []byte("a\r\n"))
-	context, body := b.Encode()
+func TestEncodeBulk(t *testing.T) {
+	context, body := EncodeBulk([][]byte{[]byte(`{"event":"CONNECTED"}`), []byte(`{"event":"DATA"}`)}, [][]byte{nil, []byte("a\r\n")})
 	require.Equal(t, `{"event":"BULK","events":[{"event":"CONNECTED"},{"event":"DATA"}],"sizes":[0,3]}`, string(context))
 	require.Equal(t, "a\r\n", string(body))
 }
@@ -127,5 +124,17 @@ func BenchmarkDecodeBulk(b *testing.B) {
 	b.ReportAllocs()
 	for range b.N {
 		_, _ = DecodeBulk(context, body)
+	}
+}
+
+func BenchmarkEncodeBulk(b *testing.B) {
+	context, body := []byte(`{"remote_addr":"127.0.0.1:50000","server":"echo","uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"DATA"}`), make([]byte, 4<<10)
+	var contexts, bodies [][]byte
+	for range 16 {
+		contexts, bodies = append(contexts, context), append(bodies, body)
+	}
+	b.ReportAllocs()
+	for range b.N {
+		_, _ = EncodeBulk(contexts, bodies)
 	}
 }
