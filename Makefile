@@ -96,7 +96,6 @@ fuzz-long:
 	@$(MAKE) fuzz FUZZTIME=1h
 
 # Everything at once for a while: faults of links, workers and the machine, resets, attacks. It says what it has seen.
-# It fails for now: a worker that can't be started for allocate_timeout is lost, and one that hangs is not killed.
 soak:
 	cd tests && SOAK=$${SOAK:-10m} go test -run '^TestSoak$$' -timeout 0 -v .
 

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -85,11 +84,15 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 	}
 	return server.Options{
 		Config: &c.Config, Log: log, Workers: workers, WorkerPerExec: cfg.Debug,
-		RetryNoFree: cfg.DynamicAllocatorOpts != nil, FailedAddKeepsCount: true,
+		RetryNoFree: cfg.DynamicAllocatorOpts != nil, WatchTick: supervisor.WatchTick,
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
-		WatchTick: supervisor.WatchTick,
-		NewPool: func(ctx context.Context) (dispatch.Pool, error) {
-			return poolOf(pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log))
+		NewPool: func(starts *dispatch.Starts) (dispatch.Pool, error) {
+			if workers != dispatch.Unlimited {
+				cfg.AllocateTimeout = dispatch.AllocateForever // for starts
+			}
+			p, err := pooler.NewPool(starts.Context(), &cfg, starts.Env(RrMode, PluginName), log)
+			cfg.AllocateTimeout = c.Pool.AllocateTimeout // for exchanges
+			return poolOf(p, err)
 		},
 	}
 }

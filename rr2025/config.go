@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -90,8 +89,12 @@ func (c *Config) options(log *zap.Logger, pooler Pooler) server.Options {
 		Config: &c.Config, Log: zaplog.New(log), Workers: workers, WorkerPerExec: cfg.Debug,
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
 		WatchTick: supervisor.WatchTick,
-		NewPool: func(ctx context.Context) (dispatch.Pool, error) {
-			p, err := pooler.NewPool(ctx, &cfg, map[string]string{RrMode: PluginName}, log)
+		NewPool: func(starts *dispatch.Starts) (dispatch.Pool, error) {
+			if workers != dispatch.Unlimited {
+				cfg.AllocateTimeout = dispatch.AllocateForever // for starts
+			}
+			p, err := pooler.NewPool(starts.Context(), &cfg, starts.Env(RrMode, PluginName), log)
+			cfg.AllocateTimeout = c.Pool.AllocateTimeout // for exchanges
 			return workerPool{p}, err
 		},
 	}

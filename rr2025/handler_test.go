@@ -28,13 +28,12 @@ func TestLine(t *testing.T) {
 	})
 }
 
-func newWorkerPool(cfg linetest.PoolConfig, command func([]string) *exec.Cmd) (dispatch.Pool, error) {
+func newWorkerPool(starts *dispatch.Starts, cfg linetest.PoolConfig, command func([]string) *exec.Cmd) (dispatch.Pool, error) {
 	c := &Config{Pool: &pool.Config{
 		NumWorkers: cfg.NumWorkers, AllocateTimeout: cfg.AllocateTimeout, ResetTimeout: cfg.ResetTimeout, DestroyTimeout: cfg.DestroyTimeout,
 	}}
 	_ = c.InitDefault() // it has no servers
-	p, err := newPool(context.Background(), c.Pool, command)
-	return workerPool{p}, err
+	return c.options(zap.NewNop(), &serverPlugin{command: command}).NewPool(starts)
 }
 
 func newPool(ctx context.Context, cfg *pool.Config, command func([]string) *exec.Cmd) (*staticPool.Pool, error) {
@@ -54,6 +53,6 @@ type serverPlugin struct {
 
 func (*serverPlugin) Init() error { return nil }
 
-func (s *serverPlugin) NewPool(ctx context.Context, cfg *pool.Config, _ map[string]string, _ *zap.Logger) (*staticPool.Pool, error) {
-	return newPool(ctx, cfg, s.command)
+func (s *serverPlugin) NewPool(ctx context.Context, cfg *pool.Config, env map[string]string, _ *zap.Logger) (*staticPool.Pool, error) {
+	return newPool(ctx, cfg, linetest.WithEnv(s.command, env))
 }

@@ -22,6 +22,7 @@ import (
 //
 //	boot=DURATION          it takes that long to start; boot=gate: it waits at the gate before
 //	broken=PATH            it does not start while there is such a file
+//	stuck=PATH             it hangs when it starts while there is such a file
 //	gate=PATH              where the command gate waits
 //	connected=COMMAND      what it does about CONNECTED; answer CONTINUE if not given
 //	close=COMMAND          what it does about CLOSE; answer CONTINUE if not given
@@ -59,8 +60,11 @@ func work(args []string) int {
 		w.options[key] = value
 	}
 	w.write(entry{Boot: true})
-	if _, err := os.Stat(w.options["broken"]); err == nil {
+	if exists(w.options["broken"]) {
 		return 1
+	}
+	for exists(w.options["stuck"]) {
+		time.Sleep(10 * time.Millisecond)
 	}
 	if w.options["boot"] == "gate" {
 		_ = w.wait(worker.Event{Event: "BOOT", UUID: "-"})
@@ -76,6 +80,11 @@ func work(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 type recorder struct {

@@ -25,29 +25,32 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 }
 
 func (d *Dispatcher) reapUntilGone(ctx context.Context) {
-	for len(d.Pool.Workers()) > 0 && ctx.Err() == nil {
+	for quiet := 0; quiet < 2 && ctx.Err() == nil; time.Sleep(reapInterval) { // twice: a worker may be about to be replaced
 		d.reapWorkers()
-		time.Sleep(reapInterval)
+		quiet++
+		if len(d.Pool.Workers()) > 0 || d.Starts.underWay() {
+			quiet = 0
+		}
 	}
+	d.endStarts()
 }
 
 // destroyPool kills the workers that do not end in time; the pool itself would wait ten seconds more for them. It ends soon
 // after that, unless a reset is under way that waits for a worker.
 func (d *Dispatcher) destroyPool(within time.Duration, done chan<- struct{}) {
-	defer every(reapInterval, d.reapWorkers)()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
+	defer every(reapInterval, func() {
+		d.reapWorkers()
+		if d.isIncomplete() {
+			cancel()
+		}
+	})()
 	workers := d.Pool.Workers()
-	inTime := context.AfterFunc(ctx, func() { kill(workers...) })
+	defer context.AfterFunc(ctx, func() { kill(workers...) })()
 	d.Pool.Destroy(ctx)
+	d.endStarts()
 	close(done)
-	if inTime() {
-		return
-	}
-	for range 20 { // workers that were starting already in the place of others
-		time.Sleep(50 * time.Millisecond)
-		kill(d.Pool.Workers()...)
-	}
 }
 
 // KillOrphans ends the workers that a reset has made after the host destroyed the pool. It does not wait for them, as a second

@@ -14,8 +14,9 @@ import (
 
 // Dispatcher hands events to workers and brings back their answers.
 type Dispatcher struct {
-	Pool  Pool
-	Queue *Queue
+	Pool   Pool
+	Queue  *Queue
+	Starts *Starts // what Pool was made with
 	// ExchangeCtx is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. CloseCtx, its
 	// parent, is cancelled later, for the exchanges of CLOSE. No other context with an end but a deadline reaches the pool.
 	ExchangeCtx, CloseCtx context.Context
@@ -24,16 +25,20 @@ type Dispatcher struct {
 	// HostDestroysPool says that the host, not the plugin, destroys the pool when RoadRunner stops.
 	HostDestroysPool bool
 	// RetryNoFree says that the pool, where an exchange finds no free worker, starts more but fails that exchange.
-	RetryNoFree bool
-	// FailedAddKeepsCount says that the pool does not count one worker less after an AddWorker that failed.
-	FailedAddKeepsCount bool
-	DestroyTimeout      time.Duration
-	Log                 *slog.Logger
+	RetryNoFree    bool
+	DestroyTimeout time.Duration
+	Log            *slog.Logger
 
 	lastReset     time.Time // one reset runs at a time
 	resetDuration time.Duration
-	empty         atomic.Bool  // the last reset failed, and the pool has no workers
-	stopping      atomic.Bool  // the host may destroy the pool
+	empty         atomic.Bool           // the last reset failed, and the pool has no workers
+	resetError    atomic.Pointer[error] // of that reset
+	resetPause    time.Duration         // before Maintain tries that reset again, at nextReset
+	nextReset     time.Time
+	stopping      atomic.Bool // the host may destroy the pool
+	gone          atomic.Bool // the pool is destroyed
+	adding        atomic.Bool // AddWorker is under way
+	missing       missingWorkers
 	unanswered    atomic.Bool  // a worker of this generation did not answer CLOSE in time
 	closeWarned   atomic.Bool  // that workers do not answer CLOSE; once for each generation of workers
 	astrayLook    atomic.Int64 // when replaceAstray has looked last, in nanoseconds

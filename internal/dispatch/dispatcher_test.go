@@ -44,7 +44,7 @@ func (o *one) Next(<-chan struct{}) (*Payload, error) {
 
 func newDispatcher(exec func(ctx context.Context, p *Payload) (Results, error)) *Dispatcher {
 	return &Dispatcher{
-		Pool: poolFunc{exec: exec}, Queue: NewQueue(1, time.Minute, 0),
+		Pool: poolFunc{exec: exec}, Queue: NewQueue(1, time.Minute, 0), Starts: NewStarts(time.Minute),
 		ExchangeCtx: context.Background(), CloseCtx: context.Background(), Log: logtest.Discard(),
 	}
 }

@@ -46,6 +46,7 @@ type Worker interface {
 	// Retire marks a worker that the pool must not replace when it ends.
 	Retire()
 	Kill() error
+	Pid() int64
 	// LastUsed is when the worker got its last event.
 	LastUsed() time.Time
 	// Reap takes a dead worker out of the pool's list of idle ones.

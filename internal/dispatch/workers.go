@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	stderrors "errors"
+	"fmt"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -49,7 +50,7 @@ func (d *Dispatcher) workersIn(state int64) (found []Worker) {
 	return found
 }
 
-// Reset replaces the workers. Exchanges wait meanwhile.
+// Reset replaces the workers. Exchanges wait meanwhile. An error says that there are none: Maintain starts them.
 func (d *Dispatcher) Reset() error {
 	d.resetBackoff()
 	begin := time.Now()
@@ -66,23 +67,30 @@ func (d *Dispatcher) Reset() error {
 	d.aheadWarned.Store(false)
 	d.waitForHandoff()
 
-	ctx, cancel := context.WithCancel(d.ExchangeCtx)
-	defer cancel()
+	wait := d.ExchangeCtx
 	if d.empty.Load() {
-		cancel() // there are no workers to wait for
+		wait = canceledContext // there are no workers to wait for
 	}
+	err := d.resetPool(wait)
+	if err != nil && !d.Starts.overdue.Load() { // one did not start, and the pool has ended the others
+		err = d.resetPool(canceledContext)
+	}
+	err = d.Starts.explain(err)
+	d.noteReset(err)
+	return err
+}
+
+// resetPool waits until all workers are free, or wait ends, or that is in vain, and replaces them.
+func (d *Dispatcher) resetPool(wait context.Context) error {
+	ctx, cancel := context.WithCancel(wait)
+	defer cancel()
 	defer every(reapInterval, func() {
 		d.reapWorkers()
-		if d.HostDestroysPool && d.stopping.Load() && len(d.Pool.Workers()) == 0 {
-			cancel() // the host was faster: none will come
+		if d.isIncomplete() {
+			cancel()
 		}
 	})()
-	err := d.Pool.Reset(ctx)
-	if err != nil { // one did not start, and the pool has ended the others
-		err = d.Pool.Reset(canceledContext)
-	}
-	d.empty.Store(err != nil)
-	return err
+	return d.Pool.Reset(ctx)
 }
 
 // resetBackoff keeps resets apart by as long as the last one took, a second at most: exchanges get through between them.
@@ -110,11 +118,15 @@ func (d *Dispatcher) isHandedOff() bool {
 }
 
 // Maintain does what the pool does not do by itself: it replaces workers whose answers go astray, starts workers after a reset
-// has failed, and ends those that are too many after one that has not.
+// has failed, ends those that are too many after one that has not, and logs when workers are missing.
 func (d *Dispatcher) Maintain() error {
 	d.replaceAstray()
+	d.reportMissing()
 	switch {
 	case d.empty.Load():
+		if time.Now().Before(d.nextReset) {
+			return nil
+		}
 		return d.Reset()
 	case d.excess() > 0:
 		d.Queue.pause()
@@ -141,7 +153,10 @@ func (d *Dispatcher) ReapDead() {
 
 // excess returns how many workers are too many: the pool replaces one that dies during a reset twice.
 func (d *Dispatcher) excess() int {
-	return len(d.Pool.Workers()) - len(d.workersIn(telemetry.WorkerDestroyed)) - d.Queue.limit()
+	if d.adding.Load() {
+		return 0 // the new one is not counted yet
+	}
+	return d.alive() - d.Queue.limit()
 }
 
 // removeExcess ends workers that are too many, where they are idle for certain. The queue is paused.
@@ -191,16 +206,30 @@ func (d *Dispatcher) ReapUntil() (stop func()) {
 	}
 }
 
-// AddWorker starts one more worker.
+// AddWorker starts one more worker. One that does not come up within allocate_timeout is an error; the pool tries on, and has one
+// more when it comes up.
 func (d *Dispatcher) AddWorker() error {
-	err := d.Pool.AddWorker()
-	switch {
-	case err == nil:
-		d.Queue.widen(1)
-	case !d.FailedAddKeepsCount && raisedBy(err, "worker_watcher_allocate_new") && d.Queue.limit() > 1:
-		d.Queue.widen(-1) // the pool counts one less then; Maintain ends it
+	if missing, cause := d.Missing(); missing > 0 {
+		return fmt.Errorf("workers are missing: %w", cause)
 	}
-	return err
+	d.adding.Store(true)
+	added := make(chan error, 1) // receives once
+	go func() {                  // ends when the worker has come up, or with the process
+		err := d.Pool.AddWorker()
+		d.adding.Store(false)
+		if err == nil {
+			d.Queue.widen(1)
+		}
+		added <- err
+	}()
+	select {
+	case err := <-added:
+		return err
+	case <-time.After(d.Starts.timeout):
+		return errNotStarted
+	case <-d.Starts.useless.Done():
+		return ErrNotServing
+	}
 }
 
 // RemoveWorker waits for a worker to be free and stops it. locked calls its argument while nothing else changes the workers.

@@ -34,7 +34,8 @@ func newFixture(t *testing.T, workers int, work dispatchtest.Work) *fixture {
 	log, logs := logtest.New(slog.LevelDebug)
 	pool := dispatchtest.NewPool(workers, work)
 	return &fixture{&dispatch.Dispatcher{
-		Pool: pool, Queue: dispatch.NewQueue(workers, time.Minute, 0), ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: time.Minute,
+		Pool: pool, Queue: dispatch.NewQueue(workers, time.Minute, 0), Starts: dispatch.NewStarts(time.Minute),
+		ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: time.Minute,
 		Log: log,
 	}, pool, logs, cancel}
 }
@@ -229,13 +230,19 @@ func TestResetFails(t *testing.T) {
 	require.Equal(t, []string{"reset", "reset"}, f.pool.Calls(), "it is tried once more")
 	require.False(t, f.IsReady())
 	require.False(t, f.IsAlive())
-	require.Error(t, f.Maintain(), "it is tried again and again")
+	missing, cause := f.Missing()
+	require.Equal(t, 2, missing)
+	require.ErrorContains(t, cause, "no such file")
+	require.NoError(t, f.Maintain(), "it is not tried again at once")
+	require.Len(t, f.pool.Calls(), 2)
+	await(t, func() bool { return f.Maintain() != nil }) // it is tried again
 	require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "no such file")
 	f.pool.Fail("reset", nil)
-	require.NoError(t, f.Maintain())
-	require.True(t, f.IsReady())
+	await(t, func() bool { return f.Maintain() == nil && f.IsReady() })
 	calls := f.pool.Calls()
 	require.NoError(t, f.Maintain())
+	require.Len(t, f.logs.Saying("workers are missing"), 1, "once")
+	require.Len(t, f.logs.Saying("workers can be started again"), 1)
 	require.Equal(t, calls, f.pool.Calls(), "there is nothing to do")
 }
 
@@ -253,17 +260,6 @@ func TestAddAndRemoveWorker(t *testing.T) {
 
 	f.pool.Fail("add", stderrors.New("no"))
 	require.EqualError(t, f.AddWorker(), "no")
-	f.requireFree(t, 1)
-}
-
-// The pool counts one worker less when one can't be added.
-func TestAddWorkerFails(t *testing.T) {
-	f := newFixture(t, 2, echoes)
-	f.pool.Fail("add", errors.E(errors.Op("worker_watcher_allocate_new"), errors.Str("no such file")))
-	require.Error(t, f.AddWorker())
-	require.NoError(t, f.Maintain())
-	require.Len(t, f.Pool.Workers(), 1, "the one that is too many has ended")
-	require.Error(t, f.AddWorker())
 	f.requireFree(t, 1)
 }
 

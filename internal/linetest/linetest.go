@@ -30,8 +30,8 @@ const mode = "RR_MODE=" + server.Name
 
 // Line is one RoadRunner line.
 type Line struct {
-	// NewPool makes a pool of that line; command is what it starts as a worker.
-	NewPool func(cfg PoolConfig, command func([]string) *exec.Cmd) (dispatch.Pool, error)
+	// NewPool makes a pool of that line as the plugin does; command is what it starts as a worker.
+	NewPool func(starts *dispatch.Starts, cfg PoolConfig, command func([]string) *exec.Cmd) (dispatch.Pool, error)
 	// NewPlugin returns a zero Plugin; NewLogger and NewServer return the plugins that Endure gives it: the one of its logger, and
 	// the one that makes its pools, whose workers command starts.
 	NewPlugin func() Plugin
@@ -79,6 +79,10 @@ var leaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/pool/static_pool.(*Pool).Start.func1"),
+	// Pools try to start a worker that is missing as long as the process lives.
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/worker_watcher.(*WorkerWatcher).Allocate"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/worker_watcher.(*WorkerWatcher).Allocate"),
+	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/v2/worker_watcher.(*WorkerWatcher).Allocate"),
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/events.(*Bus).handleEvents"),
 }
 
@@ -114,6 +118,8 @@ func Run(t *testing.T, line Line) {
 		"remove while starting": testRemoveWhileStarting,
 		"remove not serving":    testRemoveNotServing,
 		"excess workers":        testExcessWorkers,
+		"missing workers":       testMissingWorkers,
+		"hanging boots":         testHangingBoots,
 		"modules":               testModules,
 		"plugin in Endure":      testPluginInEndure,
 		"plugin disabled":       testPluginDisabled,
@@ -139,6 +145,17 @@ func worker(env ...string) func([]string) *exec.Cmd {
 	}
 }
 
+// WithEnv adds to the environment of a command, as RoadRunner's server plugin does.
+func WithEnv(command func([]string) *exec.Cmd, env map[string]string) func([]string) *exec.Cmd {
+	return func(args []string) *exec.Cmd {
+		cmd := command(args)
+		for name, value := range env {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		return cmd
+	}
+}
+
 // fixture is a dispatcher with a real pool.
 type fixture struct {
 	*dispatch.Dispatcher
@@ -149,20 +166,28 @@ type fixture struct {
 // newFixture starts the pool; it is destroyed when the test ends.
 func newFixture(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, env ...string) *fixture {
 	t.Helper()
+	return newFixtureOf(t, line, cfg, maxQueueSize, worker(env...))
+}
+
+func newFixtureOf(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, command func([]string) *exec.Cmd) *fixture {
+	t.Helper()
 	if cfg.AllocateTimeout == 0 {
 		cfg.AllocateTimeout = time.Minute
 	}
-	pool, err := line.NewPool(cfg, worker(env...))
+	starts := dispatch.NewStarts(cfg.AllocateTimeout)
+	pool, err := starts.Make(func(starts *dispatch.Starts) (dispatch.Pool, error) { return line.NewPool(starts, cfg, command) })
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	log, logs := logtest.New(slog.LevelWarn)
 	f := &fixture{logs: logs, kill: cancel, Dispatcher: &dispatch.Dispatcher{
-		Pool: pool, Queue: dispatch.NewQueue(int(cfg.NumWorkers), cfg.AllocateTimeout, maxQueueSize),
+		Pool: pool, Queue: dispatch.NewQueue(int(cfg.NumWorkers), cfg.AllocateTimeout, maxQueueSize), Starts: starts,
 		ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: 5 * time.Second, Log: log,
 	}}
+	go f.WatchStarts() // ends soon after Destroy
 	t.Cleanup(func() {
 		cancel()
 		f.Queue.Close()
+		f.HurryStarts()
 		f.Destroy(context.Background(), patience) // of a line where the host does it, too: the test is the host
 		await(t, "the pool lists no worker", func() bool { return len(pool.Workers()) == 0 })
 	})

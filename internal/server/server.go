@@ -31,8 +31,9 @@ type Options struct {
 	Config *settings.Config // checked
 	Log    *slog.Logger
 
-	// NewPool makes the pool of workers.
-	NewPool func(ctx context.Context) (dispatch.Pool, error)
+	// NewPool makes the pool of workers with the context and environment of starts and, unless it makes workers for exchanges,
+	// with dispatch.AllocateForever.
+	NewPool func(starts *dispatch.Starts) (dispatch.Pool, error)
 	// Workers is the number of workers, or dispatch.Unlimited where the pool makes workers for exchanges that find none.
 	Workers int
 	// WorkerPerExec says that the pool starts a worker for each exchange (pool.debug).
@@ -40,13 +41,11 @@ type Options struct {
 	// HostDestroysPool says that RoadRunner destroys the pool when it stops, not the plugin.
 	HostDestroysPool bool
 	// RetryNoFree says that the pool, where an exchange finds no free worker, starts more but fails that exchange.
-	RetryNoFree bool
-	// FailedAddKeepsCount says that the pool does not count one worker less after an AddWorker that failed.
-	FailedAddKeepsCount bool
-	AllocateTimeout     time.Duration
-	DestroyTimeout      time.Duration
-	WatchTick           time.Duration // of the pool's supervisor, whose looks at workers take descriptors
-	MaxQueueSize        int           // 0: no limit
+	RetryNoFree     bool
+	AllocateTimeout time.Duration
+	DestroyTimeout  time.Duration
+	WatchTick       time.Duration // of the pool's supervisor, whose looks at workers take descriptors
+	MaxQueueSize    int           // 0: no limit
 }
 
 // Server is the part of the plugin that all RoadRunner lines share. The zero value answers as a plugin that does not serve.
@@ -142,17 +141,19 @@ func (s *Server) start(errCh chan<- error) error {
 		closeAll(listeners)
 		return err
 	}
-	pool, err := s.options.NewPool(context.Background())
+	starts := dispatch.NewStarts(s.options.AllocateTimeout)
+	pool, err := starts.Make(s.options.NewPool)
 	if err != nil {
 		s.leaveCluster()
 		closeAll(listeners)
 		return fmt.Errorf("tcp: start the workers (server.command or tcp.pool.command): %w", err)
 	}
 	d := &dispatch.Dispatcher{
-		Pool: pool, Queue: s.queue, ExchangeCtx: s.exchangeCtx, CloseCtx: s.closeCtx, Log: s.options.Log,
+		Pool: pool, Queue: s.queue, Starts: starts, ExchangeCtx: s.exchangeCtx, CloseCtx: s.closeCtx, Log: s.options.Log,
 		WorkerPerExec: s.options.WorkerPerExec, HostDestroysPool: s.options.HostDestroysPool, RetryNoFree: s.options.RetryNoFree,
-		FailedAddKeepsCount: s.options.FailedAddKeepsCount, DestroyTimeout: s.options.DestroyTimeout,
+		DestroyTimeout: s.options.DestroyTimeout,
 	}
+	go d.WatchStarts() // ends soon after Destroy
 	if !s.accept(listeners, d, errCh) {
 		closeAll(listeners)
 		d.Destroy(context.Background(), s.options.DestroyTimeout)
@@ -245,7 +246,7 @@ func (s *Server) metricsSource() *telemetry.Source {
 	return &telemetry.Source{
 		Servers: s.counters, Pushes: s.pushes.load, QueueWait: s.queue.Waits(), ExchangeEvents: s.queue.Events(), Waiting: s.queue.Waiting,
 		NoFreeWorkers: s.queue.NoFreeWorkers, Buffered: s.memory.Used, Cluster: s.clusterMetrics(),
-		MaxConnections: int64(s.limiter.limit), MemoryLimit: s.memory.Limit(),
+		Missing: func() int { return missing(s) }, MaxConnections: int64(s.limiter.limit), MemoryLimit: s.memory.Limit(),
 	}
 }
 

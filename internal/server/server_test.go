@@ -45,7 +45,7 @@ func newPluginWith(t *testing.T, config settings.Config, n int, work dispatchtes
 	p := &plugin{t: t, pool: dispatchtest.NewPool(n, work), logs: logs}
 	Init(&p.Server, Options{
 		Config: &config, Log: log, Workers: n, AllocateTimeout: time.Minute, DestroyTimeout: time.Minute,
-		NewPool: func(context.Context) (dispatch.Pool, error) { return p.pool, nil },
+		NewPool: func(*dispatch.Starts) (dispatch.Pool, error) { return p.pool, nil },
 	})
 	return p
 }
@@ -142,7 +142,7 @@ func TestServeBindsAllOrNone(t *testing.T) {
 	p := newPlugin(t, settings.Config{Servers: map[string]*settings.Server{
 		"a": {Addr: "unix://" + path}, "b": {Addr: taken.Addr().String()}, "c": {Addr: "127.0.0.1:0"},
 	}})
-	p.options.NewPool = func(context.Context) (dispatch.Pool, error) {
+	p.options.NewPool = func(*dispatch.Starts) (dispatch.Pool, error) {
 		t.Error("workers are started for nothing")
 		return nil, nil
 	}
@@ -157,7 +157,7 @@ func TestServeBindsAllOrNone(t *testing.T) {
 func TestServeWithoutWorkers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	p := newPlugin(t, settings.Config{Servers: map[string]*settings.Server{"a": {Addr: "unix://" + path}}})
-	p.options.NewPool = func(context.Context) (dispatch.Pool, error) { return nil, errors.New("no such file") }
+	p.options.NewPool = func(*dispatch.Starts) (dispatch.Pool, error) { return nil, errors.New("no such file") }
 	require.ErrorContains(t, receive(t, p.Serve()), "start the workers (server.command or tcp.pool.command): no such file")
 	require.NoFileExists(t, path)
 	require.NoError(t, p.Stop(context.Background()))
@@ -166,7 +166,7 @@ func TestServeWithoutWorkers(t *testing.T) {
 // Stop may come while Serve starts the workers: nothing listens then, and no worker is left.
 func TestStopDuringServe(t *testing.T) {
 	p := newPlugin(t, servers("a"))
-	p.options.NewPool = func(context.Context) (dispatch.Pool, error) {
+	p.options.NewPool = func(*dispatch.Starts) (dispatch.Pool, error) {
 		require.NoError(t, p.Stop(context.Background()))
 		return p.pool, nil
 	}
@@ -324,7 +324,7 @@ func TestFailedResetIsRepaired(t *testing.T) {
 	c.requireEcho("hello")
 	p.pool.Fail("reset", errors.New("no such file"))
 	require.ErrorContains(t, p.Reset(), "no such file")
-	requireEventually(t, func() bool { return len(p.logs.Saying("the workers do not start")) > 0 })
+	requireEventually(t, func() bool { return len(p.logs.Saying("workers are missing")) > 0 })
 	p.pool.Fail("reset", nil)
 	requireEventually(t, func() bool { return IsReady(&p.Server) })
 	c.requireEcho("sockets outlive workers")

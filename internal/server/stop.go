@@ -77,6 +77,9 @@ func (s *Server) awaitEnd(d *dispatch.Dispatcher) {
 		defer d.ReapUntil()()
 	}
 	s.registry.wait()
+	if d != nil {
+		d.HurryStarts()
+	}
 	s.changing.Wait()
 	s.overloads.Close()
 	s.faults.Close()

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	stderrors "errors"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -54,6 +53,18 @@ func IsAlive(s *Server) bool {
 func IsReady(s *Server) bool {
 	d, err := s.serving() // which is set when all listen
 	return err == nil && d.IsReady()
+}
+
+// missing returns how many workers can't be started; none before Serve.
+func missing(s *Server) int {
+	s.mu.Lock()
+	d := s.dispatcher
+	s.mu.Unlock()
+	if d == nil {
+		return 0
+	}
+	workers, _ := d.Missing()
+	return workers
 }
 
 // Exec hands a payload to a worker of s and returns the answer. It waits its turn like every event.
@@ -136,9 +147,7 @@ func (s *Server) maintain() {
 		if !s.changes.TryLock() {
 			continue // another change of the workers is under way
 		}
-		if err := s.changeLocked((*dispatch.Dispatcher).Maintain); err != nil && !stderrors.Is(err, dispatch.ErrNotServing) {
-			s.options.Log.Error("the workers do not start; trying again", slog.Any("error", err))
-		}
+		_ = s.changeLocked((*dispatch.Dispatcher).Maintain) // which logs that workers are missing
 		s.changes.Unlock()
 	}
 }

@@ -16,6 +16,7 @@ type Source struct {
 	Waiting       func() int   // exchanges that wait for a worker now
 	NoFreeWorkers func() int64 // exchanges for which no worker was free in time
 	Buffered      func() int64 // bytes that count against memory_limit
+	Missing       func() int   // workers that can't be started
 	// ExchangeEvents is how many events went to a worker at once; of NewExchangeEvents.
 	ExchangeEvents prometheus.Histogram
 	Cluster        *Cluster // nil: this node is alone
@@ -89,6 +90,7 @@ var (
 	descExchange    = describe("exchange_duration_seconds", "Time that a worker had an event.", "server", "event")
 	descFailed      = describe("exchange_errors_total", "Events that brought no reply, by what went wrong.", "server", "kind")
 	descQueue       = describe("queue_duration_seconds", "Time that an event waited for a worker to be free.")
+	descMissing     = describe("workers_missing", "Workers that can't be started, and are tried again.")
 	descWaiting     = describe("exchanges_waiting", "Events that wait for a worker to be free.")
 	descStarved     = describe("no_free_workers_total", "Events for which no worker was free in time.")
 	descBuffered    = describe("buffered_bytes", "What connections hold of memory_limit.")
@@ -140,6 +142,7 @@ func (s *Source) collect(out sink) {
 	out.count(descPushes, gone, "gone")
 	out.count(descPushes, full, "full")
 	out.histogram(descQueue, s.QueueWait)
+	out.gauge(descMissing, float64(s.Missing()))
 	out.gauge(descWaiting, float64(s.Waiting()))
 	out.count(descStarved, s.NoFreeWorkers())
 	out <- s.ExchangeEvents

@@ -22,6 +22,7 @@ func newSource() *Source {
 		Waiting:       func() int { return 0 },
 		NoFreeWorkers: func() int64 { return 0 },
 		Buffered:      func() int64 { return 0 },
+		Missing:       func() int { return 0 },
 	}
 }
 
@@ -96,6 +97,7 @@ func TestCollectorDescribesItsMetrics(t *testing.T) {
 		"rr_tcp_worker_state gauge {pid,state} Worker current state",
 		"rr_tcp_workers_invalid gauge {} TCP workers currently in invalid,killing,destroyed,errored,inactive states",
 		"rr_tcp_workers_memory_bytes gauge {} Memory usage by TCP workers.",
+		"rr_tcp_workers_missing gauge {} Workers that can't be started, and are tried again.",
 		"rr_tcp_workers_ready gauge {} TCP workers currently in ready state",
 		"rr_tcp_workers_working gauge {} TCP workers currently in working state",
 	}, metrics)
@@ -120,6 +122,7 @@ func TestCollectorBeginsAtZero(t *testing.T) {
 	add("queue_duration_seconds")
 	add("exchange_events")
 	add("exchanges_waiting")
+	add("workers_missing")
 	add("no_free_workers_total")
 	add("buffered_bytes")
 	add("pushes_total", "result=accepted", "result=gone", "result=full")
@@ -153,6 +156,8 @@ func TestCollectorShowsCounts(t *testing.T) {
 	source.Waiting = func() int { return 4 }
 	source.NoFreeWorkers = func() int64 { return 5 }
 	source.Buffered = func() int64 { return 6 }
+	source.Missing = func() int { return 7 }
+	source.MaxConnections = 8
 	source.QueueWait.Observe(time.Second)
 	source.ExchangeEvents.Observe(3)
 	b := source.Servers.Of("b")
@@ -176,7 +181,7 @@ func TestCollectorShowsCounts(t *testing.T) {
 	}
 	require.Equal(t, map[string]float64{
 		"pushes_total{result=accepted}": 1, "pushes_total{result=gone}": 2, "pushes_total{result=full}": 3,
-		"exchange_events{}": 1, "exchanges_waiting{}": 4, "no_free_workers_total{}": 5, "buffered_bytes{}": 6, "queue_duration_seconds{}": 1,
+		"exchange_events{}": 1, "exchanges_waiting{}": 4, "workers_missing{}": 7, "max_connections{}": 8, "no_free_workers_total{}": 5, "buffered_bytes{}": 6, "queue_duration_seconds{}": 1,
 		"connections{server=b}": 9, "connections_total{server=b}": 10, "packets_total{server=b}": 11,
 		"received_bytes_total{server=b}": 12, "sent_bytes_total{server=b}": 13, "dropped_bytes_total{server=b}": 14, "closed_total{reason=too_long,server=b}": 1,
 		"refused_total{reason=tls,server=b}": 1, "exchange_errors_total{kind=died,server=b}": 1,

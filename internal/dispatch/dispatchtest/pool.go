@@ -217,6 +217,9 @@ func (w *Worker) move(from, to int64) {
 	}
 }
 
+// Pid is of dispatch.Worker.
+func (w *Worker) Pid() int64 { return w.pid }
+
 // Retire is of dispatch.Worker.
 func (w *Worker) Retire() {
 	w.pool.mu.Lock()

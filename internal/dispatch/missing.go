@@ -1,0 +1,158 @@
+package dispatch
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+const (
+	watchInterval = time.Second / 4 // between looks at workers and starts
+
+	// missingAfter is how long there are too few workers, and none comes up, until they count as missing. Pools try once a second.
+	missingAfter = 3 * time.Second
+
+	minResetPause = time.Second / 4 // between a reset that has failed and the next one; doubled each time
+	maxResetPause = 16 * time.Second
+)
+
+var errNotStarted = errors.New("they can't be run, end before they answer, or do not answer within allocate_timeout; the log has the pool's errors")
+
+// missingWorkers notices that workers are gone and none comes up in their place.
+type missingWorkers struct {
+	mu     sync.Mutex
+	known  map[int64]bool // pids
+	since  time.Time      // the last one came up, or there were enough
+	number int
+	logged bool
+}
+
+// look updates the number of missing workers. There are these and those that are starting, and there should be want.
+func (m *missingWorkers) look(workers []Worker, starting, want int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.known
+	m.known = make(map[int64]bool, len(workers))
+	came, alive := m.since.IsZero(), 0
+	for _, w := range workers {
+		if w.Is(telemetry.WorkerDestroyed) {
+			continue
+		}
+		alive++
+		m.known[w.Pid()] = true
+		came = came || !before[w.Pid()]
+	}
+	switch {
+	case came || alive >= want:
+		m.since, m.number = time.Now(), 0
+	case m.number > 0 || alive+starting < want && time.Since(m.since) > missingAfter:
+		m.number = want - alive
+	}
+}
+
+// WatchStarts ends starts that take too long, and notices that workers are missing, until Destroy has ended the workers.
+func (d *Dispatcher) WatchStarts() {
+	for !d.gone.Load() {
+		d.watchStarts()
+		time.Sleep(watchInterval)
+	}
+}
+
+func (d *Dispatcher) watchStarts() {
+	want, starting := d.Queue.limit(), 0
+	if want == Unlimited {
+		return // the pool bounds the starts of workers for exchanges
+	}
+	if d.adding.Load() || d.alive() < want {
+		_, starting = d.Starts.end(d.startTimeout(), d.Pool.Workers)
+	}
+	d.missing.look(d.Pool.Workers(), starting, want)
+}
+
+// endStarts ends what is still starting when the pool is destroyed, and what has come up since. No process is left then.
+func (d *Dispatcher) endStarts() {
+	d.Starts.stop()
+	quiet := 0
+	for deadline := time.Now().Add(time.Second); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
+		late := d.Pool.Workers()
+		kill(late...)
+		quiet++
+		if killed, _ := d.Starts.end(0, noWorkers); killed+len(late) > 0 {
+			quiet = 0
+		}
+	}
+	d.gone.Store(true)
+}
+
+// startTimeout is how long a start may take. Stop does not wait long for workers that it has no use for.
+func (d *Dispatcher) startTimeout() time.Duration {
+	if d.Starts.useless.Err() == nil {
+		return d.Starts.timeout
+	}
+	if missing, _ := d.Missing(); missing > 0 {
+		return 0
+	}
+	return min(d.Starts.timeout, missingAfter)
+}
+
+// HurryStarts says that no event waits for a worker any more.
+func (d *Dispatcher) HurryStarts() { d.Starts.hurry() }
+
+// Missing returns how many workers there should be and can't be started, and why.
+func (d *Dispatcher) Missing() (int, error) {
+	if d.empty.Load() && d.Queue.limit() != Unlimited {
+		return d.Queue.limit(), *d.resetError.Load()
+	}
+	d.missing.mu.Lock()
+	defer d.missing.mu.Unlock()
+	if d.missing.number == 0 {
+		return 0, nil
+	}
+	return d.missing.number, errNotStarted
+}
+
+// reportMissing logs that workers are missing, and that they can be started again; each once.
+func (d *Dispatcher) reportMissing() {
+	missing, cause := d.Missing()
+	switch {
+	case missing > 0 && !d.missing.logged:
+		d.Log.Warn("workers are missing: they can't be started; they are tried again and again",
+			slog.Int("workers", missing), slog.Any("error", cause))
+	case missing == 0 && d.missing.logged:
+		d.Log.Info("workers can be started again")
+	}
+	d.missing.logged = missing > 0
+}
+
+// isIncomplete reports whether a pool that waits for all its workers to be idle waits in vain: some are missing, and the others have
+// nothing to do; or the host has destroyed it.
+func (d *Dispatcher) isIncomplete() bool {
+	missing, _ := d.Missing()
+	isDestroyed := d.HostDestroysPool && d.stopping.Load() && d.alive() == 0
+	return isDestroyed || missing > 0 && len(d.workersIn(telemetry.WorkerWorking)) == 0
+}
+
+func (d *Dispatcher) alive() (alive int) {
+	for _, w := range d.Pool.Workers() {
+		if !w.Is(telemetry.WorkerDestroyed) {
+			alive++
+		}
+	}
+	return alive
+}
+
+// noteReset notes how a reset has ended, and when Maintain tries again.
+func (d *Dispatcher) noteReset(err error) {
+	if err == nil {
+		d.resetPause = 0
+		d.empty.Store(false)
+		return
+	}
+	d.resetError.Store(&err)
+	d.empty.Store(true)
+	d.resetPause = min(max(2*d.resetPause, minResetPause), maxResetPause)
+	d.nextReset = time.Now().Add(d.resetPause)
+}

@@ -1,0 +1,179 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// AllocateForever is the allocate_timeout that a pool is made with. A pool gives a worker up that can't be started within it: it
+// counts one less for ever, and some pools panic when they count none. So it tries for ever, once a second, and Starts bounds how long one
+// start takes.
+const AllocateForever = 100 * 365 * 24 * time.Hour
+
+const (
+	// startVariable, in the environment of workers, tells the processes of one pool from others.
+	startVariable = "RR_TCP_POOL"
+
+	// lostAfter is when a start without a process counts as lost: pools miss the error of a program that can't be run, now and then.
+	lostAfter = time.Second
+)
+
+var lastPool atomic.Int64
+
+// Starts is about the workers of one pool that are starting. It is made before the pool.
+type Starts struct {
+	timeout time.Duration   // of one start
+	pool    string          // the value of startVariable
+	overdue atomic.Bool     // some took longer, since explain was called
+	useless context.Context // has ended when no event waits for a worker any more
+	hurry   context.CancelFunc
+
+	mu      sync.Mutex
+	pending map[*start]bool
+	stopped bool // no more are made
+}
+
+type start struct {
+	begun  time.Time
+	expire func()
+}
+
+// child is a process that this one has started.
+type child struct {
+	age  time.Duration
+	ours bool // of the pool; else it can't be told
+}
+
+// NewStarts returns the starts of a pool whose workers have so long to start.
+func NewStarts(timeout time.Duration) *Starts {
+	s := &Starts{timeout: timeout, pool: strconv.FormatInt(lastPool.Add(1), 10), pending: map[*start]bool{}}
+	s.useless, s.hurry = context.WithCancel(context.Background())
+	return s
+}
+
+// Context is for the pool.
+func (s *Starts) Context() context.Context { return startContext{context.Background(), s} }
+
+// startContext is a context that does not end, but each one derived from it does when its start takes too long. The pool derives one
+// for each start. The context package asks a parent of another type for AfterFunc, see context.AfterFunc.
+type startContext struct {
+	context.Context
+	starts *Starts
+}
+
+// Done is not nil, which would say that contexts derived need no AfterFunc.
+func (startContext) Done() <-chan struct{} { return never }
+
+// Err is that of contexts derived.
+func (startContext) Err() error { return context.DeadlineExceeded }
+
+// AfterFunc is called when a start begins, and what it returns when it ends. It does not return when no start is to begin any more: the pool
+// tries as long as the process lives.
+func (c startContext) AfterFunc(expire func()) (stop func() bool) {
+	p := &start{time.Now(), expire}
+	if !c.starts.add(p) {
+		<-never
+	}
+	return func() bool { return c.starts.remove(p) }
+}
+
+// never is not closed.
+var never = make(chan struct{})
+
+func (s *Starts) add(p *start) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.pending[p] = true
+	return true
+}
+
+func (s *Starts) remove(p *start) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer delete(s.pending, p)
+	return s.pending[p]
+}
+
+func (s *Starts) underWay() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0
+}
+
+// stop makes every start the last one.
+func (s *Starts) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+}
+
+// Env returns the environment of the pool's workers.
+func (s *Starts) Env(mode, name string) map[string]string {
+	return map[string]string{mode: name, startVariable: s.pool}
+}
+
+// Make calls a function that makes the pool, and ends starts that take too long meanwhile.
+func (s *Starts) Make(newPool func(*Starts) (Pool, error)) (Pool, error) {
+	stop := every(watchInterval, func() { s.end(s.timeout, noWorkers) })
+	p, err := newPool(s)
+	stop()
+	return p, s.explain(err)
+}
+
+func noWorkers() []Worker { return nil }
+
+// explain returns err, or why starts have failed with it.
+func (s *Starts) explain(err error) error {
+	if s.overdue.Swap(false) && err != nil {
+		return fmt.Errorf("workers did not answer within allocate_timeout and were killed: %w", err)
+	}
+	return err
+}
+
+// end ends the starts that take longer than that, and kills their processes: those that are none of the workers, which have come up.
+func (s *Starts) end(timeout time.Duration, workers func() []Worker) (killed, starting int) {
+	processes := children(startVariable, s.pool)
+	for _, w := range workers() {
+		delete(processes, w.Pid())
+	}
+	for pid, p := range processes {
+		if !p.ours || p.age < timeout {
+			starting++
+			continue
+		}
+		s.overdue.Store(true)
+		killProcess(pid)
+		killed++
+	}
+	if processes != nil && len(processes) == 0 {
+		timeout = min(timeout, lostAfter)
+	}
+	s.expire(timeout)
+	return killed, starting
+}
+
+// expire ends the starts that take longer than that.
+func (s *Starts) expire(timeout time.Duration) {
+	for _, p := range s.older(timeout) {
+		p.expire()
+	}
+}
+
+func (s *Starts) older(age time.Duration) (older []*start) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.pending {
+		if time.Since(p.begun) >= age {
+			older = append(older, p)
+			delete(s.pending, p)
+		}
+	}
+	return older
+}

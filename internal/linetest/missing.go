@@ -1,0 +1,95 @@
+package linetest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
+)
+
+// Workers that can't be started for longer than allocate_timeout are there again when they can be, without a reset.
+func testMissingWorkers(t *testing.T, line Line) {
+	const allocateTimeout = 2 * time.Second
+	var missing atomic.Bool
+	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, AllocateTimeout: allocateTimeout, ResetTimeout: time.Hour}, 0,
+		unless(&missing, worker()))
+	for _, lost := range []int{2, 1} {
+		missing.Store(true)
+		begin := time.Now()
+		for _, w := range f.Pool.Workers()[:lost] {
+			require.NoError(t, w.Kill())
+		}
+		f.awaitMissing(t, lost)
+		require.Len(t, f.pids(), 2-lost)
+		time.Sleep(time.Until(begin.Add(allocateTimeout + 2*time.Second))) // the pool would have given them up by then
+		require.Error(t, f.AddWorker())
+		missing.Store(false)
+		await(t, "both are there again", func() bool { return f.count(telemetry.WorkerReady) == 2 })
+		f.awaitMissing(t, 0)
+		f.requireEcho(t)
+	}
+	require.Len(t, f.logs.Saying("workers are missing: they can't be started"), 2, "once each time")
+
+	missing.Store(true)
+	require.NoError(t, f.Pool.Workers()[0].Kill())
+	f.awaitMissing(t, 1)
+	require.ErrorContains(t, f.Reset(), "/nowhere")
+	f.awaitMissing(t, 2)
+	missing.Store(false)
+	require.NoError(t, f.Reset())
+	await(t, "none is too many", func() bool { _ = f.Maintain(); return len(f.pids()) == 2 })
+	f.requireEcho(t)
+}
+
+func (f *fixture) awaitMissing(t *testing.T, workers int) {
+	t.Helper()
+	await(t, "the number of workers that are missing is known", func() bool {
+		_ = f.Maintain()
+		got, cause := f.Missing()
+		return got == workers && (workers == 0) == (cause == nil)
+	})
+	_ = f.Maintain() // which logs it
+}
+
+// Workers that do not answer when they start are killed in the end, also after Destroy.
+func testHangingBoots(t *testing.T, line Line) {
+	booted := filepath.Join(t.TempDir(), "booted")
+	touch(t, booted)
+	var missing atomic.Bool
+	t.Cleanup(func() {
+		missing.Store(true) // the pool goes on to try
+		await(t, "no process is left", func() bool { return children(t) == 0 })
+	})
+	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, AllocateTimeout: 2 * time.Second}, 0,
+		unless(&missing, worker(envBoot+"="+booted)))
+	require.NoError(t, os.Remove(booted))
+	require.ErrorContains(t, f.Reset(), "workers did not answer within allocate_timeout and were killed")
+	f.awaitMissing(t, 2)
+	touch(t, booted)
+	f.awaitMissing(t, 0)
+	f.requireEcho(t)
+	await(t, "only the workers are left", func() bool { _ = f.Maintain(); return children(t) == 2 })
+
+	require.NoError(t, os.Remove(booted))
+	for _, w := range f.Pool.Workers() {
+		require.NoError(t, w.Kill())
+	}
+	f.awaitMissing(t, 2)
+	await(t, "they are tried again", func() bool { return children(t) == 2 })
+}
+
+// unless returns a command that can't be run while missing is true.
+func unless(missing *atomic.Bool, command func([]string) *exec.Cmd) func([]string) *exec.Cmd {
+	return func(args []string) *exec.Cmd {
+		if missing.Load() {
+			return exec.Command("/nowhere")
+		}
+		return command(args)
+	}
+}

@@ -1,0 +1,67 @@
+package tests
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Workers that could not be started for longer than allocate_timeout are there again when they can be, without a reset.
+func TestMissingWorkersComeBack(t *testing.T) {
+	t.Parallel()
+	broken := shortDir(t) + "/broken"
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 2, allocate_timeout: 2s}
+`, "broken="+broken)
+	c := h.dial("echo")
+	require.Equal(t, "hello", c.ask("hello"))
+	save(t, broken, nil)
+	for _, pid := range h.workers() {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	eventually(t, "it is said", func() bool { return len(h.logged("tcp", "workers are missing")) == 1 })
+	time.Sleep(3 * time.Second) // the pool would have given them up
+	require.ErrorContains(t, h.tryReset(), "EOF")
+	require.Empty(t, h.workers())
+
+	require.NoError(t, os.Remove(broken))
+	eventually(t, "they are back", func() bool { return len(h.workers()) == 2 && len(pids(h.dir)) == 2 })
+	require.Equal(t, "hello", c.ask("hello"))
+	eventually(t, "it is said", func() bool { return len(h.logged("tcp", "workers can be started again")) == 1 })
+	h.reset()
+	require.Len(t, h.workers(), 2)
+	require.Len(t, h.logged("tcp", "workers are missing"), 1)
+}
+
+// Workers that hang when they start are killed, and their number is bounded. Stop leaves none.
+func TestStuckWorkersAreKilled(t *testing.T) {
+	t.Parallel()
+	const workers = 4
+	stuck := shortDir(t) + "/stuck"
+	h := start(t, `
+tcp:
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 4, allocate_timeout: 1s}
+`, "stuck="+stuck)
+	save(t, stuck, nil)
+	reset := make(chan error, 1) // receives once
+	go func() { reset <- h.tryReset() }()
+	for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		require.LessOrEqual(t, len(pids(h.dir)), 2*workers)
+	}
+	require.ErrorContains(t, <-reset, "did not answer within allocate_timeout")
+	require.NoError(t, os.Remove(stuck))
+	eventually(t, "they are back", func() bool { return len(h.workers()) == workers && len(pids(h.dir)) == workers })
+	require.Equal(t, "hello", h.dial("echo").ask("hello"))
+
+	save(t, stuck, nil)
+	require.NoError(t, syscall.Kill(h.workers()[0], syscall.SIGKILL))
+	eventually(t, "it is said again", func() bool { return len(h.logged("tcp", "workers are missing")) == 2 })
+	h.stop()
+	requireNoWorkers(t, h.dir)
+}
