@@ -124,7 +124,8 @@ func testStream(t *testing.T, line Line) {
 	frames.End() // does nothing
 	f.requireEcho(t)
 
-	frames = ask("break")
+	frames = ask("silent")
+	require.NoError(t, f.Pool.Workers()[0].Kill())
 	_, _, err := frames.Next(nil)
 	require.Error(t, err)
 	require.Equal(t, wire.ReasonError, dispatch.FailureOf(err).Reason)
