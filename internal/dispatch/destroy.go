@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	stderrors "errors"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -12,7 +13,7 @@ import (
 func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	d.destroyed.Do(func() {
 		if d.HostDestroysPool {
-			go d.reapUntilGone(ctx) // ends with the last worker, or ctx
+			go d.reapUntilGone(ctx, within) // ends with the last worker, or ctx
 			return
 		}
 		done := make(chan struct{}) // closed when the pool is gone
@@ -24,13 +25,20 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	})
 }
 
-func (d *Dispatcher) reapUntilGone(ctx context.Context) {
+func (d *Dispatcher) reapUntilGone(ctx context.Context, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	for quiet := 0; quiet < 2 && ctx.Err() == nil; time.Sleep(reapInterval) { // twice: a worker may be about to be replaced
 		d.reapWorkers()
 		quiet++
 		if len(d.Pool.Workers()) > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
+	}
+	if stderrors.Is(ctx.Err(), context.Canceled) { // the host is done, or destroys the pool later
+		d.watchStarts()
+		d.gone.Store(true)
+		return
 	}
 	d.endStarts()
 }
