@@ -88,7 +88,7 @@ func TestHandshakeLimit(t *testing.T) {
 }
 
 func TestUnreachablePacketSizeWarns(t *testing.T) {
-	for size, want := range map[Size]int{"32MB": 0, "33MB": 1, "0": 0} {
+	for size, want := range map[Size]int{"32MB": 0, "33MB": 1, "0": 0, "": 0} {
 		c := &Config{MemoryLimit: "64MB", Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{MaxPacketSize: size}}}}
 		require.Empty(t, c.Check())
 		require.Len(t, c.Warnings(), want, size)

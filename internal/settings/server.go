@@ -165,6 +165,8 @@ func (s *Server) warn(key string, c *Config) {
 	if s.TLS != nil {
 		c.warnOfOldTLS(key+".tls", s.TLS)
 	}
-	c.warnOfSize(key+".max_packet_size", s.limits.packetSize)
+	if s.MaxPacketSize != "" || c.MaxPacketSize != "" { // else it is the default, and memory_limit the one that was chosen
+		c.warnOfSize(key+".max_packet_size", s.limits.packetSize)
+	}
 	c.warnOfSize(key+".stream_buffer", s.limits.streamBuffer)
 }
