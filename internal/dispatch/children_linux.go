@@ -15,23 +15,24 @@ import (
 const userHZ = 100
 
 // children returns the processes that this one has started with a variable in their environment, by pid, and those of other users whose
-// environment may not be read. It returns nil where the system does not tell.
-func children(name, value string) map[int64]child {
+// environment may not be read. It does not know them when there are no descriptors.
+func children(name, value string) (found map[int64]child, known bool) {
 	var now unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
-		return nil
-	}
 	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+		return nil, false
 	}
-	found := make(map[int64]child)
+	found = make(map[int64]child)
 	for _, e := range entries {
 		pid, err := strconv.ParseInt(e.Name(), 10, 64)
 		if err != nil {
 			continue
 		}
-		parent, started := parentOf(pid)
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if errors.Is(err, unix.EMFILE) {
+			return nil, false
+		}
+		parent, started := parse(stat)
 		if parent != os.Getpid() {
 			continue
 		}
@@ -41,12 +42,11 @@ func children(name, value string) map[int64]child {
 			found[pid] = child{age: time.Duration(now.Nano()) - started, ours: ours}
 		}
 	}
-	return found
+	return found, true
 }
 
-// parentOf returns the parent of a process, 0 where it is gone, and when after the boot it was started.
-func parentOf(pid int64) (parent int, started time.Duration) {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// parse returns the parent of a process, 0 where it is gone, and when after the boot it was started.
+func parse(stat []byte) (parent int, started time.Duration) {
 	// The second field is the name in parentheses, which may have any characters. The others are numbered from 3: the state.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {

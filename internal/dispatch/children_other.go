@@ -2,7 +2,7 @@
 
 package dispatch
 
-// children returns nil: only Linux tells whose child a process is and what its environment has.
-func children(string, string) map[int64]child { return nil }
+// children knows none: only Linux tells whose child a process is and what its environment has.
+func children(string, string) (map[int64]child, bool) { return nil, false }
 
 func killProcess(int64) {}

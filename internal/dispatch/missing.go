@@ -66,8 +66,8 @@ func (d *Dispatcher) watchStarts() {
 	if want == Unlimited {
 		return // the pool bounds the starts of workers for exchanges
 	}
-	if d.adding.Load() || d.alive() < want {
-		_, starting = d.Starts.end(d.startTimeout(), d.Pool.Workers)
+	if d.Starts.underWay() || d.alive() < want {
+		starting = d.Starts.end(d.startTimeout(), d.Pool.Workers)
 	}
 	d.missing.look(d.Pool.Workers(), starting, want)
 }
@@ -77,10 +77,10 @@ func (d *Dispatcher) endStarts() {
 	d.Starts.stop()
 	quiet := 0
 	for deadline := time.Now().Add(time.Second); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
+		quiet++
 		late := d.Pool.Workers()
 		kill(late...)
-		quiet++
-		if killed, _ := d.Starts.end(0, noWorkers); killed+len(late) > 0 {
+		if killed, _, _ := d.Starts.kill(0, noWorkers); killed+len(late) > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
 	}

@@ -74,6 +74,7 @@ func (startContext) Err() error { return context.DeadlineExceeded }
 // AfterFunc is called when a start begins, and what it returns when it ends. It does not return when no start is to begin any more: the pool
 // tries as long as the process lives.
 func (c startContext) AfterFunc(expire func()) (stop func() bool) {
+	c.starts.awaitDescriptors()
 	p := &start{time.Now(), expire}
 	if !c.starts.add(p) {
 		<-never
@@ -137,14 +138,25 @@ func (s *Starts) explain(err error) error {
 	return err
 }
 
-// end ends the starts that take longer than that, and kills their processes: those that are none of the workers, which have come up.
-func (s *Starts) end(timeout time.Duration, workers func() []Worker) (killed, starting int) {
-	processes := children(startVariable, s.pool)
+// end ends the starts that take longer than that. It returns how many processes are starting.
+func (s *Starts) end(timeout time.Duration, workers func() []Worker) (starting int) {
+	killed, starting, known := s.kill(timeout, workers)
+	if known && killed+starting == 0 {
+		timeout = min(timeout, lostAfter)
+	}
+	s.expire(timeout)
+	return starting
+}
+
+// kill kills the pool's processes that were started so long ago and are none of the workers, which have come up. The others are starting.
+// Not known says that there may be more.
+func (s *Starts) kill(age time.Duration, workers func() []Worker) (killed, starting int, known bool) {
+	processes, known := children(startVariable, s.pool)
 	for _, w := range workers() {
 		delete(processes, w.Pid())
 	}
 	for pid, p := range processes {
-		if !p.ours || p.age < timeout {
+		if !p.ours || p.age < age {
 			starting++
 			continue
 		}
@@ -152,11 +164,7 @@ func (s *Starts) end(timeout time.Duration, workers func() []Worker) (killed, st
 		killProcess(pid)
 		killed++
 	}
-	if processes != nil && len(processes) == 0 {
-		timeout = min(timeout, lostAfter)
-	}
-	s.expire(timeout)
-	return killed, starting
+	return killed, starting, known
 }
 
 // expire ends the starts that take longer than that.

@@ -1,0 +1,80 @@
+package dispatch
+
+import (
+	"context"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// derive is what the pool does for each start.
+func derive(t *testing.T, s *Starts) (ctx context.Context, end func()) {
+	t.Helper()
+	ctx, end = context.WithTimeout(s.Context(), AllocateForever)
+	t.Cleanup(end)
+	require.NoError(t, ctx.Err())
+	require.True(t, s.underWay())
+	return ctx, end
+}
+
+func TestStartsEnd(t *testing.T) {
+	s := NewStarts(time.Hour)
+	_, end := derive(t, s)
+	end()
+	require.False(t, s.underWay())
+}
+
+// Each start has its own time.
+func TestStartsTakeTooLong(t *testing.T) {
+	s := NewStarts(time.Hour)
+	first, _ := derive(t, s)
+	time.Sleep(200 * time.Millisecond)
+	second, _ := derive(t, s)
+	s.expire(200 * time.Millisecond)
+	require.ErrorIs(t, first.Err(), context.DeadlineExceeded)
+	require.NoError(t, second.Err())
+	require.True(t, s.underWay())
+	s.expire(0)
+	require.Error(t, second.Err())
+	require.False(t, s.underWay())
+}
+
+// A start that has no process after a second has failed, and the pool has missed that.
+func TestLostStartsEnd(t *testing.T) {
+	if _, known := children("", ""); !known {
+		t.Skip("the system does not tell whose child a process is")
+	}
+	s := NewStarts(time.Hour)
+	begun := time.Now()
+	ctx, _ := derive(t, s)
+	for ctx.Err() == nil {
+		require.Zero(t, s.end(time.Hour, noWorkers))
+		time.Sleep(time.Millisecond)
+	}
+	require.GreaterOrEqual(t, time.Since(begun), lostAfter)
+
+	ctx, _ = derive(t, s)
+	worker := exec.Command("sleep", "1000")
+	for name, value := range s.Env("RR_MODE", "tcp") {
+		worker.Env = append(worker.Environ(), name+"="+value)
+	}
+	require.NoError(t, worker.Start())
+	for begun := time.Now(); time.Since(begun) < lostAfter+100*time.Millisecond; time.Sleep(100 * time.Millisecond) {
+		require.Equal(t, 1, s.end(time.Hour, noWorkers))
+	}
+	require.NoError(t, ctx.Err(), "this one has a process")
+	require.Zero(t, s.end(0, noWorkers))
+	require.Error(t, ctx.Err())
+	require.ErrorContains(t, worker.Wait(), "killed")
+	require.ErrorContains(t, s.explain(context.Canceled), "did not answer within allocate_timeout")
+}
+
+// Nothing starts when the pool is destroyed.
+func TestStartsStop(t *testing.T) {
+	s := NewStarts(time.Hour)
+	s.stop()
+	require.False(t, s.add(new(start)))
+	require.False(t, s.underWay())
+}
