@@ -37,7 +37,7 @@ type Dispatcher struct {
 	nextReset     time.Time
 	stopping      atomic.Bool // the host may destroy the pool
 	gone          atomic.Bool // the pool is destroyed
-	adding        atomic.Bool // AddWorker is under way
+	adding        atomic.Bool // a worker that is not counted yet
 	missing       missingWorkers
 	unanswered    atomic.Bool  // a worker of this generation did not answer CLOSE in time
 	closeWarned   atomic.Bool  // that workers do not answer CLOSE; once for each generation of workers

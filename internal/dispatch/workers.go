@@ -4,6 +4,7 @@ import (
 	"context"
 	stderrors "errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -206,30 +207,43 @@ func (d *Dispatcher) ReapUntil() (stop func()) {
 	}
 }
 
-// AddWorker starts one more worker. One that does not come up within allocate_timeout is an error; the pool tries on, and has one
-// more when it comes up.
+// AddWorker starts one more worker, unless one is missing. One that does not come up within allocate_timeout is an error, and stopped if it
+// comes up later: the pool tries on.
 func (d *Dispatcher) AddWorker() error {
 	if missing, cause := d.Missing(); missing > 0 {
 		return fmt.Errorf("workers are missing: %w", cause)
 	}
-	d.adding.Store(true)
+	if !d.adding.CompareAndSwap(false, true) {
+		return errNotStarted // nor is the one before
+	}
+	var settled atomic.Bool
 	added := make(chan error, 1) // receives once
 	go func() {                  // ends when the worker has come up, or with the process
+		defer d.adding.Store(false)
 		err := d.Pool.AddWorker()
-		d.adding.Store(false)
-		if err == nil {
+		isWanted := settled.CompareAndSwap(false, true)
+		if err == nil && (isWanted || !d.removeFree()) {
 			d.Queue.widen(1)
 		}
 		added <- err
 	}()
 	select {
+	case <-time.After(d.Starts.timeout):
+	case <-d.Starts.useless.Done():
 	case err := <-added:
 		return err
-	case <-time.After(d.Starts.timeout):
-		return errNotStarted
-	case <-d.Starts.useless.Done():
-		return ErrNotServing
 	}
+	if settled.CompareAndSwap(false, true) {
+		return errNotStarted
+	}
+	return <-added
+}
+
+// removeFree stops the worker that is one more than there are places in the queue, so free unless there is a reset.
+func (d *Dispatcher) removeFree() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d.Starts.timeout)
+	defer cancel()
+	return d.Pool.RemoveWorker(ctx) == nil
 }
 
 // RemoveWorker waits for a worker to be free and stops it. locked calls its argument while nothing else changes the workers.
