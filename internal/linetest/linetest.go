@@ -120,6 +120,7 @@ func Run(t *testing.T, line Line) {
 		"excess workers":        testExcessWorkers,
 		"missing workers":       testMissingWorkers,
 		"hanging boots":         testHangingBoots,
+		"stop in hanging boot":  testStopInHangingBoot,
 		"modules":               testModules,
 		"plugin in Endure":      testPluginInEndure,
 		"plugin disabled":       testPluginDisabled,

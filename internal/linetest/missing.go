@@ -1,6 +1,7 @@
 package linetest
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,6 +83,29 @@ func testHangingBoots(t *testing.T, line Line) {
 	}
 	f.awaitMissing(t, 2)
 	await(t, "they are tried again", func() bool { return children(t) == 2 })
+}
+
+// Stop does not wait for workers that hang when they start, however long they may.
+func testStopInHangingBoot(t *testing.T, line Line) {
+	booted := filepath.Join(t.TempDir(), "booted")
+	touch(t, booted)
+	var missing atomic.Bool
+	t.Cleanup(func() { missing.Store(true) })
+	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 1, AllocateTimeout: time.Hour, DestroyTimeout: time.Hour}, 0,
+		unless(&missing, worker(envBoot+"="+booted)))
+	f.DestroyTimeout = time.Hour
+	require.NoError(t, os.Remove(booted))
+	_, failure := f.ask("exit")
+	require.NotNil(t, failure)
+	await(t, "another one starts", func() bool { return len(f.pids()) == 0 && children(t) == 1 })
+	f.HurryStarts()
+	destroyed := make(chan struct{})
+	go func() {
+		f.Destroy(context.Background(), time.Hour)
+		close(destroyed)
+	}()
+	receive(t, destroyed)
+	require.Zero(t, children(t))
 }
 
 // unless returns a command that can't be run while missing is true.
