@@ -85,12 +85,12 @@ func TestMetrics(t *testing.T) {
 	require.Equal(t, "hi", one.ask("hi"))
 	two.send("!error no")
 	two.requireEnd()
+	eventually(t, "the one that failed is gone", func() bool {
+		return metric(t, h.scrape(), `closed_total{reason="error",server="echo"}`) == 1
+	})
 	two = h.dial("echo")
 	require.Equal(t, "x", two.ask("x"))
 	h.dial("echo").requireEnd() // the third of its address
-	eventually(t, "the one that failed is gone", func() bool {
-		return metric(t, h.scrape(), `exchange_duration_seconds_count{event="CLOSE",server="echo"}`) == 1
-	})
 	other := h.dial("other")
 	require.Equal(t, "12345", other.ask("12345"))
 	other.closeWrite()
