@@ -15,9 +15,12 @@ import (
 const userHZ = 100
 
 // children returns the processes that this one has started with a variable in their environment, by pid, and those of other users whose
-// environment may not be read. It does not know them when there are no descriptors.
+// environment may not be read. It does not know them when there are no descriptors. What a worker has left behind is none of them, though
+// the first process of a container becomes its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each
+// worker a group.
 func children(name, value string) (found map[int64]child, known bool) {
 	var now unix.Timespec
+	session, _ := unix.Getsid(0)
 	entries, err := os.ReadDir("/proc")
 	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
 		return nil, false
@@ -32,29 +35,41 @@ func children(name, value string) (found map[int64]child, known bool) {
 		if errors.Is(err, unix.EMFILE) {
 			return nil, false
 		}
-		parent, started := parse(stat)
-		if parent != os.Getpid() {
+		p := parse(stat)
+		if p.parent != os.Getpid() || p.session != session || p.group != int(pid) && p.group != unix.Getpgrp() {
 			continue
 		}
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 		ours := bytes.Contains(append(environ, 0), []byte(name+"="+value+"\x00"))
 		if ours || errors.Is(err, os.ErrPermission) {
-			found[pid] = child{age: time.Duration(now.Nano()) - started, ours: ours}
+			found[pid] = child{age: time.Duration(now.Nano()) - p.started, ours: ours}
 		}
 	}
 	return found, true
 }
 
-// parse returns the parent of a process, 0 where it is gone, and when after the boot it was started.
-func parse(stat []byte) (parent int, started time.Duration) {
+// status is a part of /proc/PID/stat.
+type status struct {
+	parent, group, session int           // parent 0: the process is gone
+	started                time.Duration // after the boot
+}
+
+func parse(stat []byte) (s status) {
 	// The second field is the name in parentheses, which may have any characters. The others are numbered from 3: the state.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
-		return 0, 0
+		return s
 	}
-	parent, _ = strconv.Atoi(string(fields[4-3]))
+	s.parent, _ = strconv.Atoi(string(fields[4-3]))
+	s.group, _ = strconv.Atoi(string(fields[5-3]))
+	s.session, _ = strconv.Atoi(string(fields[6-3]))
 	ticks, _ := strconv.ParseInt(string(fields[22-3]), 10, 64)
-	return parent, time.Duration(ticks) * (time.Second / userHZ)
+	s.started = time.Duration(ticks) * (time.Second / userHZ)
+	return s
 }
 
-func killProcess(pid int64) { _ = unix.Kill(int(pid), unix.SIGKILL) }
+// killGroup kills a child with its group: where the command of workers is a script, the worker is a child of the shell.
+func killGroup(pid int64) {
+	_ = unix.Kill(-int(pid), unix.SIGKILL)
+	_ = unix.Kill(int(pid), unix.SIGKILL) // it may have no group of its own
+}

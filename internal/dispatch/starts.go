@@ -161,7 +161,7 @@ func (s *Starts) kill(age time.Duration, workers func() []Worker) (killed, start
 			continue
 		}
 		s.overdue.Store(true)
-		killProcess(pid)
+		killGroup(pid)
 		killed++
 	}
 	return killed, starting, known

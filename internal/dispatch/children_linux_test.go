@@ -1,0 +1,86 @@
+package dispatch
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// startShell runs a script as RoadRunner runs a worker of s. It returns the line that the script prints.
+func startShell(t *testing.T, s *Starts, script string) (cmd *exec.Cmd, line string) {
+	t.Helper()
+	cmd = exec.Command("sh", "-c", script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env = os.Environ()
+	for name, value := range s.Env("RR_MODE", "tcp") {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	t.Cleanup(func() { // what is left of the script has the pipe
+		killGroup(int64(cmd.Process.Pid))
+		_, _ = io.Copy(io.Discard, out)
+	})
+	return cmd, strings.TrimSpace(line)
+}
+
+// The command of workers may be a script that starts the worker.
+func TestWhatAWorkersScriptHasStartedIsKilled(t *testing.T) {
+	s := NewStarts(time.Hour)
+	shell, line := startShell(t, s, "sleep 1000 & echo $!; wait")
+	worker, err := strconv.Atoi(line)
+	require.NoError(t, err)
+	killed, _, known := s.kill(0, noWorkers)
+	require.True(t, known)
+	require.Equal(t, 1, killed)
+	require.ErrorContains(t, shell.Wait(), "killed")
+	require.Eventually(t, func() bool { return !isRunning(worker) }, time.Minute, time.Millisecond)
+}
+
+// isRunning reports whether a process is there and no zombie: process 1 waits for those that have no parent.
+func isRunning(pid int) bool {
+	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return len(stat) > 0 && !strings.Contains(string(stat), ") Z ")
+}
+
+// As the first process of a container, RoadRunner becomes the parent of what workers leave behind.
+func TestWhatWorkersLeaveBehindIsNotKilled(t *testing.T) {
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
+	for name, script := range map[string]string{
+		"in the group of the worker": "sleep 1000 & echo $!",
+		"in a session of its own":    "setsid sleep 1000 & echo $!",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewStarts(time.Hour)
+			shell, line := startShell(t, s, script)
+			pid, err := strconv.Atoi(line)
+			require.NoError(t, err)
+			_ = shell.Wait()
+			defer func() {
+				_ = unix.Kill(pid, unix.SIGKILL)
+				_, _ = unix.Wait4(pid, nil, 0, nil)
+			}()
+			require.Eventually(t, func() bool {
+				program, _ := os.ReadFile("/proc/" + line + "/comm")
+				stat, _ := os.ReadFile("/proc/" + line + "/stat")
+				return string(program) == "sleep\n" && parse(stat).parent == os.Getpid()
+			}, time.Minute, time.Millisecond, "it has its program and its new parent")
+			killed, starting, known := s.kill(0, noWorkers)
+			require.True(t, known)
+			require.Zero(t, killed+starting)
+		})
+	}
+}
