@@ -65,3 +65,17 @@ tcp:
 	h.stop()
 	requireNoWorkers(t, h.dir)
 }
+
+// Stop does not leave what has not come up: RoadRunner ends before allocate_timeout.
+func TestStopEndsStartsThatHang(t *testing.T) {
+	t.Parallel()
+	stuck := shortDir(t) + "/stuck"
+	h := start(t, minimal, "stuck="+stuck)
+	save(t, stuck, nil)
+	for _, pid := range h.workers() {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	eventually(t, "they are starting", func() bool { return len(h.workers()) == 0 && len(pids(h.dir)) == 2 })
+	h.stop()
+	requireNoWorkers(t, h.dir)
+}

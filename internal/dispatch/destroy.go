@@ -13,6 +13,7 @@ import (
 func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	d.destroyed.Do(func() {
 		if d.HostDestroysPool {
+			d.settleStarts(ctx, within)
 			go d.reapUntilGone(ctx, within) // ends with the last worker, or ctx
 			return
 		}
@@ -23,6 +24,18 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 		case <-ctx.Done():
 		}
 	})
+}
+
+// settleStarts waits a moment for workers that are starting. Where some are not there then, none is started any more: nothing ends their
+// processes when the host has destroyed the pool, which may be the end of this one.
+func (d *Dispatcher) settleStarts(ctx context.Context, within time.Duration) {
+	for until := time.Now().Add(min(d.startTimeout(), within)); d.Starts.underWay() && time.Now().Before(until) && ctx.Err() == nil; {
+		time.Sleep(reapInterval)
+	}
+	if d.Starts.underWay() || d.Queue.limit() != Unlimited && d.alive() < d.Queue.limit() {
+		d.Starts.stop()
+		d.Starts.kill(0, d.Pool.Workers)
+	}
 }
 
 func (d *Dispatcher) reapUntilGone(ctx context.Context, within time.Duration) {
