@@ -72,6 +72,7 @@ func (d *Dispatcher) Reset() error {
 	if d.empty.Load() {
 		wait = canceledContext // there are no workers to wait for
 	}
+	d.Starts.overdue.Store(false) // that was before
 	err := d.resetPool(wait)
 	if err != nil && !d.Starts.overdue.Load() { // one did not start, and the pool has ended the others
 		err = d.resetPool(canceledContext)

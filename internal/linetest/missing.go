@@ -78,6 +78,19 @@ func testHangingBoots(t *testing.T, line Line) {
 	await(t, "only the workers are left", func() bool { _ = f.Maintain(); return children(t) == 2 })
 
 	require.NoError(t, os.Remove(booted))
+	require.NoError(t, f.Pool.Workers()[0].Kill())
+	f.awaitMissing(t, 1)
+	touch(t, booted)
+	f.awaitMissing(t, 0)
+	missing.Store(true)
+	err := f.Reset()
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "were killed", "that was before the reset")
+	missing.Store(false)
+	require.NoError(t, f.Reset())
+	f.requireEcho(t)
+
+	require.NoError(t, os.Remove(booted))
 	for _, w := range f.Pool.Workers() {
 		require.NoError(t, w.Kill())
 	}
