@@ -83,6 +83,8 @@ func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State(
 
 // Reap calls the pool by way of the first worker, dead or alive: all have the same callback, but a reset sets those of new ones
 // after it lists them.
+func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
+
 func (w workerProcess) Reap() {
 	if w.first != nil {
 		w.first.Callback()

@@ -66,6 +66,8 @@ func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed
 
 func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } //nolint:gosec // it is UnixNano
 
+func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
+
 func (w workerProcess) Reap() { w.Callback() }
 
 func (w workerProcess) Stats() (*telemetry.Worker, error) {

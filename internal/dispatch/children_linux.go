@@ -68,6 +68,9 @@ func parse(stat []byte) (s status) {
 	return s
 }
 
+// Exists reports whether there is such a process; true where that is not known.
+func Exists(pid int64) bool { return !errors.Is(unix.Kill(int(pid), 0), unix.ESRCH) }
+
 // killGroup kills a child with its group: where the command of workers is a script, the worker is a child of the shell.
 func killGroup(pid int64) {
 	_ = unix.Kill(-int(pid), unix.SIGKILL)

@@ -32,7 +32,7 @@ func (d *Dispatcher) settleStarts(ctx context.Context, within time.Duration) {
 	for until := time.Now().Add(min(d.startTimeout(), within)); d.Starts.underWay() && time.Now().Before(until) && ctx.Err() == nil; {
 		time.Sleep(reapInterval)
 	}
-	if d.Starts.underWay() || d.Queue.limit() != Unlimited && d.alive() < d.Queue.limit() {
+	if missing, _ := d.Missing(); missing > 0 || d.Starts.underWay() {
 		d.Starts.stop()
 		d.Starts.kill(0, d.Pool.Workers)
 	}

@@ -30,15 +30,16 @@ type missingWorkers struct {
 	logged bool
 }
 
-// look updates the number of missing workers. There are these and those that are starting, and there should be want.
-func (m *missingWorkers) look(workers []Worker, starting, want int) {
+// look updates the number of missing workers. There are these and those that are starting, which may take timeout, and there should be
+// want. It returns since when some have been missing, or the zero time.
+func (m *missingWorkers) look(workers []Worker, starting, want int, timeout time.Duration) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := m.known
 	m.known = make(map[int64]bool, len(workers))
 	came, alive := m.since.IsZero(), 0
 	for _, w := range workers {
-		if w.Is(telemetry.WorkerDestroyed) {
+		if !isAlive(w) {
 			continue
 		}
 		alive++
@@ -48,9 +49,11 @@ func (m *missingWorkers) look(workers []Worker, starting, want int) {
 	switch {
 	case came || alive >= want:
 		m.since, m.number = time.Now(), 0
-	case m.number > 0 || alive+starting < want && time.Since(m.since) > missingAfter:
+	case m.number > 0 || alive+starting < want && time.Since(m.since) > missingAfter || time.Since(m.since) > timeout+missingAfter:
 		m.number = want - alive
+		return m.since
 	}
+	return time.Time{}
 }
 
 // WatchStarts ends starts that take too long, and notices that workers are missing, until Destroy has ended the workers.
@@ -69,7 +72,8 @@ func (d *Dispatcher) watchStarts() {
 	if d.Starts.underWay() || d.alive() < want {
 		starting = d.Starts.end(d.startTimeout(), d.Pool.Workers)
 	}
-	d.missing.look(d.Pool.Workers(), starting, want)
+	since := d.missing.look(d.Pool.Workers(), starting, want, d.Starts.timeout)
+	d.Starts.missingSince.Store(&since)
 }
 
 // endStarts ends what is still starting when the pool is destroyed, and what has come up since. No process is left then.
@@ -137,12 +141,15 @@ func (d *Dispatcher) isIncomplete() bool {
 
 func (d *Dispatcher) alive() (alive int) {
 	for _, w := range d.Pool.Workers() {
-		if !w.Is(telemetry.WorkerDestroyed) {
+		if isAlive(w) {
 			alive++
 		}
 	}
 	return alive
 }
+
+// isAlive reports whether a worker is there. Pools go on to list one that dies as it comes up.
+func isAlive(w Worker) bool { return !w.Is(telemetry.WorkerDestroyed) && w.Exists() }
 
 // noteReset notes how a reset has ended, and when Maintain tries again.
 func (d *Dispatcher) noteReset(err error) {

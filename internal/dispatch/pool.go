@@ -47,6 +47,8 @@ type Worker interface {
 	Retire()
 	Kill() error
 	Pid() int64
+	// Exists is false for a worker that has ended and is still listed.
+	Exists() bool
 	// LastUsed is when the worker got its last event.
 	LastUsed() time.Time
 	// Reap takes a dead worker out of the pool's list of idle ones.

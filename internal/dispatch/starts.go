@@ -20,6 +20,8 @@ const (
 
 	// lostAfter is when a start without a process counts as lost: pools miss the error of a program that can't be run, now and then.
 	lostAfter = time.Second
+
+	maxStartPause = 10 * time.Second
 )
 
 var lastPool atomic.Int64
@@ -31,6 +33,9 @@ type Starts struct {
 	overdue atomic.Bool     // some took longer, since explain was called
 	useless context.Context // has ended when no event waits for a worker any more
 	hurry   context.CancelFunc
+
+	missingSince atomic.Pointer[time.Time] // zero: no worker is missing
+	resetting    atomic.Bool
 
 	mu      sync.Mutex
 	pending map[*start]bool
@@ -74,12 +79,26 @@ func (startContext) Err() error { return context.DeadlineExceeded }
 // AfterFunc is called when a start begins, and what it returns when it ends. It does not return when no start is to begin any more: the pool
 // tries as long as the process lives.
 func (c startContext) AfterFunc(expire func()) (stop func() bool) {
+	c.starts.pause()
 	c.starts.awaitDescriptors()
 	p := &start{time.Now(), expire}
 	if !c.starts.add(p) {
 		<-never
 	}
 	return func() bool { return c.starts.remove(p) }
+}
+
+// pause makes starts rare while they fail: it takes a third of the time since then, beside the second that the pool waits. Those of a
+// reset begin at once.
+func (s *Starts) pause() {
+	since := s.missingSince.Load()
+	if since == nil || since.IsZero() || s.resetting.Load() {
+		return
+	}
+	select {
+	case <-time.After(min(time.Since(*since)/3, maxStartPause)):
+	case <-s.useless.Done():
+	}
 }
 
 // never is not closed.

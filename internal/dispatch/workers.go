@@ -73,6 +73,8 @@ func (d *Dispatcher) Reset() error {
 		wait = canceledContext // there are no workers to wait for
 	}
 	d.Starts.overdue.Store(false) // that was before
+	d.Starts.resetting.Store(true)
+	defer d.Starts.resetting.Store(false)
 	err := d.resetPool(wait)
 	if err != nil && !d.Starts.overdue.Load() { // one did not start, and the pool has ended the others
 		err = d.resetPool(canceledContext)

@@ -220,6 +220,9 @@ func (w *Worker) move(from, to int64) {
 // Pid is of dispatch.Worker.
 func (w *Worker) Pid() int64 { return w.pid }
 
+// Exists is of dispatch.Worker.
+func (w *Worker) Exists() bool { return true }
+
 // Retire is of dispatch.Worker.
 func (w *Worker) Retire() {
 	w.pool.mu.Lock()
