@@ -44,7 +44,7 @@ func (d *Dispatcher) reapUntilGone(ctx context.Context, within time.Duration) {
 	for quiet := 0; quiet < 2 && ctx.Err() == nil; time.Sleep(reapInterval) { // twice: a worker may be about to be replaced
 		d.reapWorkers()
 		quiet++
-		if len(d.Pool.Workers()) > 0 || d.Starts.underWay() {
+		if d.alive() > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
 	}
@@ -85,7 +85,7 @@ func (d *Dispatcher) KillOrphans() {
 		return
 	}
 	// A Destroy of the host's that still runs waits for as many workers as there should be, and ends them itself.
-	for until := time.Now().Add(time.Second); len(d.Pool.Workers()) > 0 && time.Now().Before(until); {
+	for until := time.Now().Add(time.Second); d.alive() > 0 && time.Now().Before(until); {
 		time.Sleep(reapInterval)
 	}
 	kill(d.Pool.Workers()...)

@@ -82,9 +82,9 @@ func (d *Dispatcher) endStarts() {
 	quiet := 0
 	for deadline := time.Now().Add(time.Second); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
 		quiet++
-		late := d.Pool.Workers()
-		kill(late...)
-		if killed, _, _ := d.Starts.kill(0, noWorkers); killed+len(late) > 0 || d.Starts.underWay() {
+		late := d.alive()
+		kill(d.Pool.Workers()...)
+		if killed, _, _ := d.Starts.kill(0, noWorkers); killed+late > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
 	}

@@ -121,6 +121,31 @@ func testStopInHangingBoot(t *testing.T, line Line) {
 	require.Zero(t, children(t))
 }
 
+// Pools go on to list workers that end as they come up. These are neither too many nor awaited.
+func testDyingWorkers(t *testing.T, line Line) {
+	var dying atomic.Bool
+	good, bad := worker(), worker(envDies+"=1")
+	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, ResetTimeout: time.Hour}, 0, func(args []string) *exec.Cmd {
+		if dying.Load() {
+			return bad(args)
+		}
+		return good(args)
+	})
+	dying.Store(true)
+	for _, w := range f.Pool.Workers() {
+		require.NoError(t, w.Kill())
+	}
+	time.Sleep(2 * time.Second) // many come and go
+	dying.Store(false)
+	await(t, "they answer", func() bool { _, failure := f.ask("x"); return failure == nil })
+	reset := make(chan error, 1)
+	go func() { reset <- f.Reset() }()
+	require.NoError(t, receive(t, reset))
+	f.requireEcho(t)
+	f.awaitMissing(t, 0)
+	await(t, "two are there", func() bool { return children(t) == 2 })
+}
+
 // unless returns a command that can't be run while missing is true.
 func unless(missing *atomic.Bool, command func([]string) *exec.Cmd) func([]string) *exec.Cmd {
 	return func(args []string) *exec.Cmd {

@@ -12,6 +12,7 @@ import (
 const (
 	envOnce = "RRTCP_TEST_ONCE" // a file that the first worker creates, which then can't be sent anything; later ones work
 	envBoot = "RRTCP_TEST_BOOT" // how long it takes to start: a duration, or a file to wait for
+	envDies = "RRTCP_TEST_DIES" // set: it ends when it has come up
 )
 
 // work answers DATA with its own packet, unless that says what to do instead, and everything else with CONTINUE.
@@ -25,6 +26,9 @@ func work() {
 			return
 		case f.flags&flagControl != 0:
 			send(flagControl|flagJSON, 0, "", fmt.Sprintf(`{"pid":%d}`, os.Getpid()))
+			if os.Getenv(envDies) != "" {
+				os.Exit(3)
+			}
 			closeOnce()
 		case f.stream&streamStop == 0: // else a stream is to stop that has ended already
 			answer(f.context, f.body)
