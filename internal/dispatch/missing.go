@@ -16,7 +16,7 @@ const (
 	missingAfter = 3 * time.Second
 
 	minResetPause = time.Second / 4 // between a reset that has failed and the next one; doubled each time
-	maxResetPause = 16 * time.Second
+	maxResetPause = 8 * time.Second
 )
 
 var errNotStarted = errors.New("they can't be run, end before they answer, or do not answer within allocate_timeout; the log has the pool's errors")
