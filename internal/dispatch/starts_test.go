@@ -78,3 +78,23 @@ func TestStartsStop(t *testing.T) {
 	require.False(t, s.add(new(start)))
 	require.False(t, s.underWay())
 }
+
+// While starts fail they get rare, but for those of a reset.
+func TestStartsPause(t *testing.T) {
+	s := NewStarts(time.Hour)
+	since, begun := time.Now().Add(-600*time.Millisecond), time.Now()
+	s.missingSince.Store(&since)
+	derive(t, s)
+	require.GreaterOrEqual(t, time.Since(begun), 200*time.Millisecond)
+
+	since = begun.Add(-time.Hour)
+	s.resetting.Store(true)
+	begun = time.Now()
+	derive(t, s)
+	require.Less(t, time.Since(begun), maxStartPause, "at once")
+
+	s.resetting.Store(false)
+	s.hurry()
+	derive(t, s)
+	require.Less(t, time.Since(begun), maxStartPause, "Stop does not wait")
+}
