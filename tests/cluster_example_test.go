@@ -37,9 +37,8 @@ func TestClusterExample(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "cluster", filepath.Base(file)), content, 0o700))
 			}
 			env := map[string]string{}
-			port := func(host string) string { _, port, _ := strings.Cut(freePort(t), ":"); return host + ":" + port }
 			for _, name := range []string{"FRONT", "NODE1", "NODE2", "ENGINE"} {
-				env[name] = port("127.0.0.1")
+				env[name] = freePort(t)
 			}
 			var nodes []*host
 			for _, name := range []string{"RPC1", "RPC2"} {
@@ -79,7 +78,10 @@ func TestClusterExample(t *testing.T) {
 				out, _ := list.CombinedOutput()
 				return string(out)
 			}
-			eventually(t, "both nodes are there", func() bool { return strings.Count(rr("nodes"), "tcp://127.0.0.1:") == 2 })
+			eventually(t, "both nodes are there", func() bool {
+				list := rr("nodes")
+				return strings.Contains(list, "tcp://"+env["NODE1"]) && strings.Contains(list, "tcp://"+env["NODE2"])
+			})
 			// HAProxy takes a moment to find that both are well: until a client is on another node than the one before.
 			var alice, bob *client
 			var before string
