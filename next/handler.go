@@ -81,10 +81,10 @@ func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed
 
 func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } //nolint:gosec // it is UnixNano
 
-// Reap calls the pool by way of the first worker, dead or alive: all have the same callback, but a reset sets those of new ones
-// after it lists them.
 func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
 
+// Reap calls the pool by way of the first worker, dead or alive: all have the same callback, but a reset sets those of new ones
+// after it lists them.
 func (w workerProcess) Reap() {
 	if w.first != nil {
 		w.first.Callback()

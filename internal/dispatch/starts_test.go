@@ -98,3 +98,16 @@ func TestStartsPause(t *testing.T) {
 	derive(t, s)
 	require.Less(t, time.Since(begun), maxStartPause, "Stop does not wait")
 }
+
+// What is starting is not missing yet, unless nothing has come up for longer than a start may take.
+func TestStartingIsNotMissing(t *testing.T) {
+	look := func(since time.Duration, starting int) int {
+		m := missingWorkers{since: time.Now().Add(-since)}
+		require.Equal(t, m.look(nil, starting, 2, time.Minute).IsZero(), m.number == 0)
+		return m.number
+	}
+	require.Zero(t, look(missingAfter/2, 0))
+	require.Equal(t, 2, look(2*missingAfter, 1))
+	require.Zero(t, look(2*missingAfter, 2))
+	require.Equal(t, 2, look(time.Minute+2*missingAfter, 2))
+}
