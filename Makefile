@@ -7,18 +7,24 @@ GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 FUZZTIME ?= 5000x
 BENCHTIME ?= 1s
 
+LINES := v2023.3.12 v2024.3.5 v2025.1.15
+
 # What can differ by RoadRunner line: the program and its commands, the pool and its workers, resets, streams, RPC, Stop. The
 # other tests are of code that is the same on every line; they run with v2024.1.5.
-MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClose.* .*Worker.* .*Reset.* Stop.* .*Stream.* Serve.* \
+MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClose.* .*Worker.* .*Reset.* Stop.* .*Stream.* Serve Serve[AD].* \
 	ClusterPushes ClusterLists Validate.* .*Command .*Commands Usage Version ErrorsInOneLine Health Metrics Overload FirstComeFirstServed MaxJobs.* \
 	SupervisorLimits.* ExecTTL DebugPool DynamicAllocator AnswersToClose CloseTimeoutStart Velox
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz fuzz-long bench microbench soak tidy-check cross
-.NOTPARALLEL:
+.PHONY: test checks fmt-check vet lint unit php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
 
-test: fmt-check vet lint unit php alone newer-sdk rr2025 next matrix fuzz tidy-check cross
+# Tests mostly wait, so they run side by side: the longest ones first.
+test:
+	$(MAKE) checks
+	$(MAKE) --jobs=3 --output-sync=target unit matrix alone rr2025 next fuzz
+
+checks: fmt-check vet lint php newer-sdk tidy-check cross
 
 fmt-check:
 	@unformatted=$$(gofmt -l .) || exit 1; \
@@ -66,18 +72,19 @@ rr2025:
 next:
 	cd next && GOWORK=off go vet ./... && GOWORK=off go test -race ./...
 
-# The program's own tests on each line, and MATRIX on all lines at once, since tests mostly wait. Not under the race detector:
-# that has run over the same code.
-matrix:
-	cd cmd/rr && GOWORK=off go test -modfile=v2023.3.12.mod .
-	cd rr2025/cmd/rr && GOWORK=off go test -modfile=v2024.3.5.mod . && GOWORK=off go test .
-	@cd tests && out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
-	for line in v2023.3.12 v2024.3.5 v2025.1.15; do \
-		(RR=$$line go test -timeout 30m -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" . >$$out/$$line 2>&1 && \
-			touch $$out/$$line.ok) & \
-	done; wait; \
-	for line in v2023.3.12 v2024.3.5 v2025.1.15; do echo "== $$line"; cat $$out/$$line; [ -f $$out/$$line.ok ] || failed=1; done; \
-	[ -z "$$failed" ]
+# The program's own tests on each line, and MATRIX. Not under the race detector: that has run over the same code.
+matrix: $(LINES:%=matrix-%)
+
+$(LINES:%=matrix-%): matrix-%:
+	cd $(PROGRAM) && GOWORK=off go test -modfile=$(MOD) .
+	cd tests && RR=$* go test -timeout 30m -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" .
+
+matrix-v2023.3.12: PROGRAM = cmd/rr
+matrix-v2023.3.12: MOD = v2023.3.12.mod
+matrix-v2024.3.5: PROGRAM = rr2025/cmd/rr
+matrix-v2024.3.5: MOD = v2024.3.5.mod
+matrix-v2025.1.15: PROGRAM = rr2025/cmd/rr
+matrix-v2025.1.15: MOD = go.mod
 
 # Every fuzz target of the plugin, for a few seconds each: so many inputs, since Go sometimes takes the end of a time given
 # for a failure ("context deadline exceeded"). Inputs are made shorter in 1000 steps at most: a minute each, which is the default,

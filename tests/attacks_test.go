@@ -99,7 +99,7 @@ tcp:
 			wg.Add(1)
 			go func() { // ends with the attack
 				defer wg.Done()
-				for time.Now().Before(over) {
+				for n := 0; n < 100 && time.Now().Before(over); n++ {
 					attack(s)
 				}
 			}()

@@ -26,7 +26,7 @@ const (
 	// grace is the grace period of hosts that have no section endure.
 	grace = 10 * time.Second
 
-	inParallel = 8 // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
+	inParallel = "16" // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
 )
 
 // repository is the folder of the repository.
@@ -40,10 +40,7 @@ func TestMain(m *testing.M) {
 		os.Exit(throng(os.Args[1:]))
 	}
 
-	flag.Parse()
-	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < inParallel {
-		_ = flag.Set("test.parallel", strconv.Itoa(inParallel))
-	}
+	_ = flag.Set("test.parallel", inParallel) // the command line, which is read later, may have another
 	if _, ok := lines[lineName()]; !ok {
 		fmt.Fprintf(os.Stderr, "RR=%s: no such line\n", lineName())
 		os.Exit(2)

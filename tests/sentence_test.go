@@ -159,6 +159,14 @@ func (r *record) take(e entry) {
 	}
 }
 
+// occasion is an event and those before it.
+type occasion struct {
+	context string
+	before  []string
+}
+
+func (o occasion) String() string { return fmt.Sprintf("%s after %v", o.context, o.before) }
+
 func (r *record) event(e entry) {
 	var c eventContext
 	decoder := json.NewDecoder(bytes.NewReader(e.Context))
@@ -173,10 +181,10 @@ func (r *record) event(e entry) {
 		s = &sentence{eventContext: c}
 		r.sentences[c.UUID] = s
 	}
-	name := fmt.Sprintf("%s after %v", e.Context, s.events)
+	name := occasion{string(e.Context), s.events}
 	if f := s.inFlight; f != nil {
 		// The plugin says that this exchange is over, so the worker must be.
-		r.dead[f.Pid] = name + " came while it had an event of that connection"
+		r.dead[f.Pid] = name.String() + " came while it had an event of that connection"
 	}
 	if s.closed {
 		r.complain("%s: after the end", name)

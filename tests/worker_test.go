@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -285,15 +286,21 @@ func (w *recorder) wait(e worker.Event) error {
 	return nil
 }
 
+// patternBlock is what pattern repeats.
+var patternBlock = sync.OnceValue(func() []byte {
+	block := make([]byte, 10007) // no multiple of any buffer's size
+	for i := range block {
+		n := uint32(i + 1)
+		block[i] = 'a' + byte(n*n*2654435761>>24)%26
+	}
+	return block
+})
+
 // pattern is n bytes in which what is lost, doubled or moved shows.
 func pattern(n int) []byte {
-	block := make([]byte, 0, 10007) // no multiple of any buffer's size
-	for i := uint32(1); len(block) < cap(block); i++ {
-		block = append(block, 'a'+byte(i*i*2654435761>>24)%26)
-	}
 	b := make([]byte, n)
-	for i := 0; i < n; i += len(block) {
-		copy(b[i:], block)
+	for i := 0; i < n; i += len(patternBlock()) {
+		copy(b[i:], patternBlock())
 	}
 	return b
 }

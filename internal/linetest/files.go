@@ -1,10 +1,9 @@
 package linetest
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,15 +14,15 @@ func touch(t *testing.T, file string) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 }
 
-// children counts the processes that this one has started and that run.
+// children counts the processes that run of those which the test has started.
 func children(t *testing.T) (n int) {
 	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	require.NoError(t, err)
+	mark := []byte("\x00" + envTest + "=" + t.Name() + "\x00")
 	for _, file := range files {
-		b, _ := os.ReadFile(file) // an error: it has ended meanwhile
-		_, rest, _ := strings.Cut(string(b), ") ")
-		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) && fields[0] != "Z" {
+		environ, _ := os.ReadFile(file) // empty: it has ended
+		if bytes.Contains(environ, mark) {
 			n++
 		}
 	}

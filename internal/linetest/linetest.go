@@ -4,6 +4,7 @@ package linetest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -25,6 +26,8 @@ import (
 
 // patience bounds every wait for an event. It is long: the machine may be busy.
 const patience = 2 * time.Minute
+
+const inParallel = "16" // tests mostly wait
 
 // mode is what the plugin sets in the environment of its workers.
 const mode = "RR_MODE=" + server.Name
@@ -71,6 +74,7 @@ func Main(m *testing.M) {
 			return
 		}
 	}
+	_ = flag.Set("test.parallel", inParallel) // the command line, which is read later, may have another
 	goleak.VerifyTestMain(waiting{m}, leaks...)
 }
 
@@ -135,15 +139,18 @@ func Run(t *testing.T, line Line) {
 		"plugin stop deadline":  testPluginStopDeadline,
 		"plugin stop drains":    testPluginStopDrains,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, line) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, line)
+		})
 	}
 }
 
-// worker is the command of a pool: this program, with more in its environment.
-func worker(env ...string) func([]string) *exec.Cmd {
+// worker is the command of a pool: this program, with the test's name and more in its environment.
+func worker(t *testing.T, env ...string) func([]string) *exec.Cmd {
 	return func([]string) *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(append(os.Environ(), mode, "GORACE=atexit_sleep_ms=0"), env...)
+		cmd.Env = append(append(os.Environ(), mode, "GORACE=atexit_sleep_ms=0", envTest+"="+t.Name()), env...)
 		return cmd
 	}
 }
@@ -169,7 +176,7 @@ type fixture struct {
 // newFixture starts the pool; it is destroyed when the test ends.
 func newFixture(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, env ...string) *fixture {
 	t.Helper()
-	return newFixtureOf(t, line, cfg, maxQueueSize, worker(env...))
+	return newFixtureOf(t, line, cfg, maxQueueSize, worker(t, env...))
 }
 
 func newFixtureOf(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, command func([]string) *exec.Cmd) *fixture {

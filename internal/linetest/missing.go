@@ -19,7 +19,7 @@ func testMissingWorkers(t *testing.T, line Line) {
 	const allocateTimeout = 2 * time.Second
 	var missing atomic.Bool
 	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, AllocateTimeout: allocateTimeout, ResetTimeout: time.Hour}, 0,
-		unless(&missing, worker()))
+		unless(&missing, worker(t)))
 	for _, lost := range []int{2, 1} {
 		missing.Store(true)
 		begin := time.Now()
@@ -68,7 +68,7 @@ func testHangingBoots(t *testing.T, line Line) {
 		await(t, "no process is left", func() bool { return children(t) == 0 })
 	})
 	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, AllocateTimeout: 2 * time.Second}, 0,
-		unless(&missing, worker(envBoot+"="+booted)))
+		unless(&missing, worker(t, envBoot+"="+booted)))
 	require.NoError(t, os.Remove(booted))
 	require.ErrorContains(t, f.Reset(), "workers did not answer within allocate_timeout and were killed")
 	f.awaitMissing(t, 2)
@@ -105,7 +105,7 @@ func testStopInHangingBoot(t *testing.T, line Line) {
 	var missing atomic.Bool
 	t.Cleanup(func() { missing.Store(true) })
 	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 1, AllocateTimeout: time.Hour, DestroyTimeout: time.Hour}, 0,
-		unless(&missing, worker(envBoot+"="+booted)))
+		unless(&missing, worker(t, envBoot+"="+booted)))
 	f.DestroyTimeout = time.Hour
 	require.NoError(t, os.Remove(booted))
 	_, failure := f.ask("exit")
@@ -124,7 +124,7 @@ func testStopInHangingBoot(t *testing.T, line Line) {
 // Pools go on to list workers that end as they come up. These are neither too many nor awaited.
 func testDyingWorkers(t *testing.T, line Line) {
 	var dying atomic.Bool
-	good, bad := worker(), worker(envDies+"=1")
+	good, bad := worker(t), worker(t, envDies+"=1")
 	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, ResetTimeout: time.Hour}, 0, func(args []string) *exec.Cmd {
 		if dying.Load() {
 			return bad(args)

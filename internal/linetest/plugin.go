@@ -110,7 +110,7 @@ func requireEcho(t *testing.T, conn net.Conn, line string) {
 }
 
 func testPluginInEndure(t *testing.T, line Line) {
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker())
+	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t))
 	require.NoError(t, err)
 	require.Nil(t, h.Addr("unknown"))
 	conn := h.dial(t)
@@ -132,7 +132,7 @@ func testPluginInEndure(t *testing.T, line Line) {
 }
 
 func testPluginDisabled(t *testing.T, line Line) {
-	h, err := startHost(t, line, nil, worker())
+	h, err := startHost(t, line, nil, worker(t))
 	require.NoError(t, err)
 	require.Nil(t, h.Addr("echo"))
 }
@@ -140,7 +140,7 @@ func testPluginDisabled(t *testing.T, line Line) {
 func testPluginBadConfig(t *testing.T, line Line) {
 	_, err := startHost(t, line, section{
 		"dialect": "x", "servers": map[string]any{"a": map[string]any{"addr": "x"}}, "pool": map[string]any{"destroy_timeout": -1},
-	}, worker())
+	}, worker(t))
 	require.ErrorContains(t, err, "tcp.dialect")
 	require.ErrorContains(t, err, "tcp.servers.a.addr")
 	require.ErrorContains(t, err, "tcp.pool.destroy_timeout")
@@ -156,7 +156,7 @@ func testPluginWorkersFail(t *testing.T, line Line) {
 // A worker that can't be added is not waited for by resets.
 func testPluginWorkerMissing(t *testing.T, line Line) {
 	var missing atomic.Bool
-	command := worker()
+	command := worker(t)
 	tcp := oneServer("127.0.0.1:0")
 	tcp["pool"] = map[string]any{"num_workers": 2, "allocate_timeout": 3 * time.Second, "reset_timeout": time.Hour}
 	h, err := startHost(t, line, tcp, func(args []string) *exec.Cmd {
@@ -185,7 +185,7 @@ func testPluginAllocator(t *testing.T, line Line) {
 		"num_workers": 1, "allocate_timeout": 3 * time.Second,
 		"dynamic_allocator_opts": map[string]any{"max_workers": 1}, // by the field's name: see configPlugin
 	}
-	h, err := startHost(t, line, tcp, worker())
+	h, err := startHost(t, line, tcp, worker(t))
 	require.NoError(t, err)
 	done := filepath.Join(t.TempDir(), "done")
 	working := h.dial(t)
@@ -208,7 +208,7 @@ func testPluginStopAnyTime(t *testing.T, line Line) {
 	require.ErrorContains(t, p.AddWorker(), notServing)
 	require.ErrorContains(t, p.RemoveWorker(ctx), notServing)
 
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker())
+	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t))
 	require.NoError(t, err)
 	require.NoError(t, h.Stop(ctx))
 	require.NoError(t, h.Stop(ctx), "twice")
@@ -222,7 +222,7 @@ func testPluginStopAnyTime(t *testing.T, line Line) {
 func testPluginStopInReset(t *testing.T, line Line) {
 	done, booted := filepath.Join(t.TempDir(), "done"), filepath.Join(t.TempDir(), "booted")
 	touch(t, booted)
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(envBoot+"="+booted))
+	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t, envBoot+"="+booted))
 	require.NoError(t, err)
 	conn := h.dial(t)
 	_, err = io.WriteString(conn, "until "+done+"\r\n")
@@ -241,7 +241,7 @@ func testPluginStopInReset(t *testing.T, line Line) {
 }
 
 func testPluginStopDeadline(t *testing.T, line Line) {
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker())
+	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t))
 	require.NoError(t, err)
 	conn := h.dial(t)
 	_, err = io.WriteString(conn, "hang\r\n")
@@ -256,7 +256,7 @@ func testPluginStopDeadline(t *testing.T, line Line) {
 }
 
 func testPluginStopDrains(t *testing.T, line Line) {
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker())
+	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t))
 	require.NoError(t, err)
 	done := filepath.Join(t.TempDir(), "done")
 	ask := "until " + done + "\r\n"

@@ -5,6 +5,7 @@ package hosttest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -31,6 +32,8 @@ type Line struct {
 	HostDestroysPool bool
 }
 
+const inParallel = "16" // tests mostly wait
+
 // leaks are the goroutines that RoadRunner never stops.
 var leaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
@@ -49,6 +52,7 @@ func Main(m *testing.M) {
 	if os.Getenv("RR_MODE") == "tcp" {
 		os.Exit(work())
 	}
+	_ = flag.Set("test.parallel", inParallel) // the command line, which is read later, may have another
 	code := m.Run()
 	if err := findLeaks(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
