@@ -14,8 +14,8 @@ import (
 // userHZ is the unit of times in /proc/PID/stat: proc(5) has it as sysconf(_SC_CLK_TCK), which is 100 on every platform of Go's.
 const userHZ = 100
 
-// children returns the processes that this one has started with a variable in their environment, by pid, and those of other users whose
-// environment may not be read. It does not know them when there are no descriptors. What a worker has left behind is none of them, though
+// children returns the processes that this one has started with a variable in their environment, by pid, and those that may be: of other
+// users, whose environment may not be read, or about to become the program, which takes a while where disks are slow. It does not know them when there are no descriptors. What a worker has left behind is none of them, though
 // the first process of a container becomes its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each
 // worker a group.
 func children(name, value string) (found map[int64]child, known bool) {
@@ -36,20 +36,29 @@ func children(name, value string) (found map[int64]child, known bool) {
 			return nil, false
 		}
 		p := parse(stat)
-		if p.parent != os.Getpid() || p.session != session || p.group != int(pid) && p.group != unix.Getpgrp() {
+		if p.parent != os.Getpid() || p.state == 'Z' || p.session != session || p.group != int(pid) && p.group != unix.Getpgrp() {
 			continue
 		}
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 		ours := bytes.Contains(append(environ, 0), []byte(name+"="+value+"\x00"))
-		if ours || errors.Is(err, os.ErrPermission) {
+		if ours || errors.Is(err, os.ErrPermission) || isBetweenForkAndExec(pid, environ) {
 			found[pid] = child{age: time.Duration(now.Nano()) - p.started, ours: ours}
 		}
 	}
 	return found, true
 }
 
+// isBetweenForkAndExec reports whether a child with that environment is this program still, or has none yet.
+func isBetweenForkAndExec(pid int64, environ []byte) bool {
+	own, _ := os.ReadFile("/proc/self/environ")
+	ownProgram, _ := os.Readlink("/proc/self/exe")
+	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return len(environ) == 0 || bytes.Equal(environ, own) && program == ownProgram
+}
+
 // status is a part of /proc/PID/stat.
 type status struct {
+	state                  byte
 	parent, group, session int           // parent 0: the process is gone
 	started                time.Duration // after the boot
 }
@@ -60,6 +69,7 @@ func parse(stat []byte) (s status) {
 	if len(fields) < 20 {
 		return s
 	}
+	s.state = fields[3-3][0]
 	s.parent, _ = strconv.Atoi(string(fields[4-3]))
 	s.group, _ = strconv.Atoi(string(fields[5-3]))
 	s.session, _ = strconv.Atoi(string(fields[6-3]))

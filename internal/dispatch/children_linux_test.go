@@ -49,6 +49,29 @@ func TestWhatAWorkersScriptHasStartedIsKilled(t *testing.T) {
 	require.Eventually(t, func() bool { return !isRunning(worker) }, time.Minute, time.Millisecond)
 }
 
+// What is this program still, as a child that is about to become another one, may be a worker.
+func TestChildBetweenForkAndExec(t *testing.T) {
+	child := exec.Command(os.Args[0], "-test.run=^TestLikeAFork$")
+	in, err := child.StdinPipe()
+	require.NoError(t, err)
+	other := exec.Command("cat") // has the environment as well
+	otherIn, err := other.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	require.NoError(t, other.Start())
+	require.Eventually(t, func() bool {
+		killed, starting, known := NewStarts(time.Hour).kill(0, noWorkers)
+		return known && killed == 0 && starting == 1
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, in.Close())
+	require.NoError(t, otherIn.Close())
+	require.NoError(t, child.Wait())
+	require.NoError(t, other.Wait())
+}
+
+// TestLikeAFork is the child of TestChildBetweenForkAndExec.
+func TestLikeAFork(*testing.T) { _, _ = io.Copy(io.Discard, os.Stdin) }
+
 // isRunning reports whether a process is there and no zombie: process 1 waits for those that have no parent.
 func isRunning(pid int) bool {
 	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	stderrors "errors"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -14,7 +13,7 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	d.destroyed.Do(func() {
 		if d.HostDestroysPool {
 			d.settleStarts(ctx, within)
-			go d.reapUntilGone(ctx, within) // ends with the last worker, or ctx
+			go d.reapUntilGone(within) // ends with the last worker, or then
 			return
 		}
 		done := make(chan struct{}) // closed when the pool is gone
@@ -38,20 +37,15 @@ func (d *Dispatcher) settleStarts(ctx context.Context, within time.Duration) {
 	}
 }
 
-func (d *Dispatcher) reapUntilGone(ctx context.Context, within time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	for quiet := 0; quiet < 2 && ctx.Err() == nil; time.Sleep(reapInterval) { // twice: a worker may be about to be replaced
+// reapUntilGone goes on after the plugin has stopped, which may be before the host destroys the pool.
+func (d *Dispatcher) reapUntilGone(within time.Duration) {
+	quiet := 0 // twice: a worker may be about to be replaced
+	for deadline := time.Now().Add(within); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
 		d.reapWorkers()
 		quiet++
 		if d.alive() > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
-	}
-	if stderrors.Is(ctx.Err(), context.Canceled) { // the host is done, or destroys the pool later
-		d.watchStarts()
-		d.gone.Store(true)
-		return
 	}
 	d.endStarts()
 }
@@ -81,9 +75,12 @@ func (d *Dispatcher) KillOrphans() {
 		return // the pool is destroyed after the last reset
 	}
 	// With a context that has ended, this only tells whether the pool still gives workers.
-	if err := d.Pool.RemoveWorker(canceledContext); !errors.Is(errors.WatcherStopped, err) {
-		return
+	if err := d.Pool.RemoveWorker(canceledContext); errors.Is(errors.WatcherStopped, err) {
+		d.killOrphans()
 	}
+}
+
+func (d *Dispatcher) killOrphans() {
 	// A Destroy of the host's that still runs waits for as many workers as there should be, and ends them itself.
 	for until := time.Now().Add(time.Second); d.alive() > 0 && time.Now().Before(until); {
 		time.Sleep(reapInterval)

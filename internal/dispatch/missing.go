@@ -15,6 +15,8 @@ const (
 	// missingAfter is how long there are too few workers, and none comes up, until they count as missing. Pools try once a second.
 	missingAfter = 3 * time.Second
 
+	endStartsWithin = 5 * time.Second // a start that has begun when the pool is destroyed has a process by then, however busy the machine
+
 	minResetPause = time.Second / 4 // between a reset that has failed and the next one; doubled each time
 	maxResetPause = 8 * time.Second
 )
@@ -80,7 +82,7 @@ func (d *Dispatcher) watchStarts() {
 func (d *Dispatcher) endStarts() {
 	d.Starts.stop()
 	quiet := 0
-	for deadline := time.Now().Add(time.Second); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
+	for deadline := time.Now().Add(endStartsWithin); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
 		quiet++
 		late := d.alive()
 		kill(d.Pool.Workers()...)

@@ -18,8 +18,9 @@ const (
 	// startVariable, in the environment of workers, tells the processes of one pool from others.
 	startVariable = "RR_TCP_POOL"
 
-	// lostAfter is when a start without a process counts as lost: pools miss the error of a program that can't be run, now and then.
-	lostAfter = time.Second
+	// lostLooks are the looks in a row that find no process, after which a start counts as lost: pools miss the error of a program that can't
+	// be run, now and then. They are no time, which a busy machine stretches.
+	lostLooks = 8
 
 	maxStartPause = 10 * time.Second
 )
@@ -45,12 +46,13 @@ type Starts struct {
 type start struct {
 	begun  time.Time
 	expire func()
+	unseen int // looks in a row that have found no process of the pool
 }
 
 // child is a process that this one has started.
 type child struct {
 	age  time.Duration
-	ours bool // of the pool; else it can't be told
+	ours bool // of the pool; else it can't be told yet, or at all
 }
 
 // NewStarts returns the starts of a pool whose workers have so long to start.
@@ -81,7 +83,7 @@ func (startContext) Err() error { return context.DeadlineExceeded }
 func (c startContext) AfterFunc(expire func()) (stop func() bool) {
 	c.starts.pause()
 	c.starts.awaitDescriptors()
-	p := &start{time.Now(), expire}
+	p := &start{begun: time.Now(), expire: expire}
 	if !c.starts.add(p) {
 		<-never
 	}
@@ -157,13 +159,10 @@ func (s *Starts) explain(err error) error {
 	return err
 }
 
-// end ends the starts that take longer than that. It returns how many processes are starting.
+// end ends the starts that take longer than that, and those that are lost. It returns how many processes are starting.
 func (s *Starts) end(timeout time.Duration, workers func() []Worker) (starting int) {
 	killed, starting, known := s.kill(timeout, workers)
-	if known && killed+starting == 0 {
-		timeout = min(timeout, lostAfter)
-	}
-	s.expire(timeout)
+	s.expire(timeout, known && killed+starting == 0)
 	return starting
 }
 
@@ -186,21 +185,25 @@ func (s *Starts) kill(age time.Duration, workers func() []Worker) (killed, start
 	return killed, starting, known
 }
 
-// expire ends the starts that take longer than that.
-func (s *Starts) expire(timeout time.Duration) {
-	for _, p := range s.older(timeout) {
+// expire ends the starts that take longer than that, or are lost; unseen says that no process of the pool is starting.
+func (s *Starts) expire(timeout time.Duration, unseen bool) {
+	for _, p := range s.overdueOrLost(timeout, unseen) {
 		p.expire()
 	}
 }
 
-func (s *Starts) older(age time.Duration) (older []*start) {
+func (s *Starts) overdueOrLost(timeout time.Duration, unseen bool) (ended []*start) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.pending {
-		if time.Since(p.begun) >= age {
-			older = append(older, p)
+		p.unseen++
+		if !unseen {
+			p.unseen = 0
+		}
+		if p.unseen >= lostLooks || time.Since(p.begun) >= timeout {
+			ended = append(ended, p)
 			delete(s.pending, p)
 		}
 	}
-	return older
+	return ended
 }

@@ -246,7 +246,11 @@ func (d *Dispatcher) AddWorker() error {
 func (d *Dispatcher) removeFree() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), d.Starts.timeout)
 	defer cancel()
-	return d.Pool.RemoveWorker(ctx) == nil
+	err := d.Pool.RemoveWorker(ctx)
+	if errors.Is(errors.WatcherStopped, err) {
+		d.killOrphans()
+	}
+	return err == nil
 }
 
 // RemoveWorker waits for a worker to be free and stops it. locked calls its argument while nothing else changes the workers.

@@ -180,7 +180,7 @@ func testCloseHalfAnswered(t *testing.T, line Line) {
 		closes.Add(1)
 		go func() { // ends when the worker is replaced, or with the answer
 			defer closes.Done()
-			call := newCall(2 * time.Second)
+			call := newCall(6 * time.Second)
 			call.Shares = true
 			f.HandOverClose(call, []byte(`{"event":"CLOSE"}`))
 		}()
@@ -200,10 +200,10 @@ func testCloseHalfAnswered(t *testing.T, line Line) {
 
 // The time that a worker takes to start does not count against close_timeout: that would kill it for an event it has not seen.
 func testCloseAfterSlowBoot(t *testing.T, line Line) {
-	f := newFixture(t, line, PoolConfig{NumWorkers: 1}, 0, envBoot+"=1s")
+	f := newFixture(t, line, PoolConfig{NumWorkers: 1}, 0, envBoot+"=4s")
 	_, failure := f.ask("exit") // a new worker starts
 	require.NotNil(t, failure)
-	f.HandOverClose(newCall(500*time.Millisecond), []byte(`{"event":"CLOSE"}`))
+	f.HandOverClose(newCall(3*time.Second), []byte(`{"event":"CLOSE"}`))
 	require.Empty(t, f.logs.Saying("did not answer CLOSE"))
 	stats, err := f.Pool.Workers()[0].Stats()
 	require.NoError(t, err)

@@ -146,11 +146,11 @@ func Run(t *testing.T, line Line) {
 	}
 }
 
-// worker is the command of a pool: this program, with the test's name and more in its environment.
+// worker is the command of a pool: this program, with more in its environment.
 func worker(t *testing.T, env ...string) func([]string) *exec.Cmd {
 	return func([]string) *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(append(os.Environ(), mode, "GORACE=atexit_sleep_ms=0", envTest+"="+t.Name()), env...)
+		cmd.Env = append(append(os.Environ(), mode, "GORACE=atexit_sleep_ms=0", mark(t)), env...)
 		return cmd
 	}
 }

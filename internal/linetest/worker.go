@@ -10,7 +10,6 @@ import (
 
 // What the environment tells a worker.
 const (
-	envTest = "RRTCP_TEST"      // the name of the test
 	envOnce = "RRTCP_TEST_ONCE" // a file that the first worker creates, which then can't be sent anything; later ones work
 	envBoot = "RRTCP_TEST_BOOT" // how long it takes to start: a duration, or a file to wait for
 	envDies = "RRTCP_TEST_DIES" // set: it ends when it has come up
