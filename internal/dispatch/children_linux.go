@@ -69,7 +69,7 @@ func parse(stat []byte) (s status) {
 	if len(fields) < 20 {
 		return s
 	}
-	s.state = fields[3-3][0]
+	s.state = fields[0][0]
 	s.parent, _ = strconv.Atoi(string(fields[4-3]))
 	s.group, _ = strconv.Atoi(string(fields[5-3]))
 	s.session, _ = strconv.Atoi(string(fields[6-3]))
