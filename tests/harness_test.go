@@ -26,7 +26,7 @@ const (
 	// grace is the grace period of hosts that have no section endure.
 	grace = 10 * time.Second
 
-	inParallel = "16" // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
+	inParallel = "8" // tests mostly wait: for workers to boot, for the server plugin, which sleeps for a second in Stop
 )
 
 // repository is the folder of the repository.

@@ -27,7 +27,7 @@ import (
 // patience bounds every wait for an event. It is long: the machine may be busy.
 const patience = 2 * time.Minute
 
-const inParallel = "16" // tests mostly wait
+const inParallel = "8" // tests mostly wait
 
 // mode is what the plugin sets in the environment of its workers.
 const mode = "RR_MODE=" + server.Name

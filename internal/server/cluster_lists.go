@@ -167,8 +167,7 @@ func errMissing(missing bool) error {
 // statsOfNodes is the sum of all nodes, and the parts of it.
 func (s *Server) statsOfNodes() Stats {
 	here := s.LocalStats()
-	sum := here
-	sum.Servers, sum.Traffic = maps.Clone(here.Servers), maps.Clone(here.Traffic)
+	sum := here.clone()
 	sum.Nodes = map[string]Stats{s.cluster.Node().String(): here}
 	var questions []cluster.Question
 	request := nodeRequest{Op: opStats}.encode()
@@ -185,6 +184,12 @@ func (s *Server) statsOfNodes() Stats {
 		sum.add(*a.Stats)
 	}
 	return sum
+}
+
+// clone can be added to.
+func (s Stats) clone() Stats {
+	s.Servers, s.Traffic = maps.Clone(s.Servers), maps.Clone(s.Traffic)
+	return s
 }
 
 func (s *Stats) add(more Stats) {

@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -106,14 +105,24 @@ func (p *plugin) answerOf(t testing.TB, request []byte) (answer nodeAnswer, refu
 
 func TestStatsOfNodesAddUp(t *testing.T) {
 	here := Stats{Servers: map[string]int{"a": 1}, Traffic: map[string]Traffic{"a": {Packets: 1, Exchanges: []uint64{1, 0}}}}
-	sum := here
-	sum.Servers, sum.Traffic = maps.Clone(here.Servers), maps.Clone(here.Traffic)
+	sum := here.clone()
 	more := Traffic{Packets: 2, Received: 3, Sent: 4, Exchanges: []uint64{1, 2}}
 	sum.add(Stats{Servers: map[string]int{"a": 1, "b": 2}, Traffic: map[string]Traffic{"a": more, "b": more}})
 	sum.add(Stats{}) // of an older version
 	require.Equal(t, map[string]int{"a": 2, "b": 2}, sum.Servers)
 	require.Equal(t, map[string]Traffic{"a": {Packets: 3, Received: 3, Sent: 4, Exchanges: []uint64{2, 2}}, "b": more}, sum.Traffic)
-	require.Equal(t, []uint64{1, 0}, here.Traffic["a"].Exchanges, "this node's part is its own")
+	require.Equal(t, Traffic{Packets: 1, Exchanges: []uint64{1, 0}}, here.Traffic["a"], "this node's part is its own")
+	require.Equal(t, map[string]int{"a": 1}, here.Servers)
+
+	sum = Stats{}
+	for range 2 {
+		sum.add(Stats{
+			Connections: 1, Tags: 2, ExchangesWaiting: 3, BufferedBytes: 4, MemoryLimit: 5, Pushes: PushCounts{Accepted: 6, Gone: 7, Full: 8},
+		})
+	}
+	require.Equal(t, Stats{
+		Connections: 2, Tags: 4, ExchangesWaiting: 6, BufferedBytes: 8, MemoryLimit: 10, Pushes: PushCounts{Accepted: 12, Gone: 14, Full: 16},
+	}, sum)
 }
 
 func TestServeNode(t *testing.T) {

@@ -32,7 +32,7 @@ type Line struct {
 	HostDestroysPool bool
 }
 
-const inParallel = "16" // tests mostly wait
+const inParallel = "4" // tests mostly wait, but not for long
 
 // leaks are the goroutines that RoadRunner never stops.
 var leaks = []goleak.Option{
