@@ -17,11 +17,12 @@ MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClo
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test checks fmt-check vet lint unit php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
+.PHONY: test checks fmt-check vet lint hosts host $(LINES:%=host-%) unit php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
 
-# Tests mostly wait, so they run side by side: the longest ones first.
+# Tests mostly wait, so they run side by side: the longest ones first. Those of hosts have deadlines, so they are among themselves.
 test:
 	$(MAKE) checks
+	$(MAKE) --jobs=2 --output-sync=target hosts
 	$(MAKE) --jobs=3 --output-sync=target unit matrix alone rr2025 next fuzz
 
 checks: fmt-check vet lint php newer-sdk tidy-check cross
@@ -39,8 +40,25 @@ lint:
 	cd rr2025/cmd/rr && GOWORK=off $(GOLANGCI_LINT) run
 	cd next && GOWORK=off $(GOLANGCI_LINT) run
 
+unit: MODULES := . tests tests/bench
 unit:
 	@$(call in-modules,test,go test -race -shuffle=on -timeout 30m ./...)
+
+# The program's own tests, with a RoadRunner of each line in their process.
+hosts: host $(LINES:%=host-%)
+
+host:
+	cd cmd/rr && go test -race -shuffle=on ./...
+
+$(LINES:%=host-%): host-%:
+	cd $(PROGRAM) && GOWORK=off go test -modfile=$(MOD) .
+
+host-v2023.3.12: PROGRAM = cmd/rr
+host-v2023.3.12: MOD = v2023.3.12.mod
+host-v2024.3.5: PROGRAM = rr2025/cmd/rr
+host-v2024.3.5: MOD = v2024.3.5.mod
+host-v2025.1.15: PROGRAM = rr2025/cmd/rr
+host-v2025.1.15: MOD = go.mod
 
 # The kit for PHP: its tests and its style. RRTCP_PHP_VENDOR says where the real Spiral packages are, if not the stand-ins.
 php:
@@ -72,19 +90,11 @@ rr2025:
 next:
 	cd next && GOWORK=off go vet ./... && GOWORK=off go test -race ./...
 
-# The program's own tests on each line, and MATRIX. Not under the race detector: that has run over the same code.
+# MATRIX on each line. Not under the race detector: that has run over the same code.
 matrix: $(LINES:%=matrix-%)
 
 $(LINES:%=matrix-%): matrix-%:
-	cd $(PROGRAM) && GOWORK=off go test -modfile=$(MOD) .
 	cd tests && RR=$* go test -timeout 30m -run "^Test($$(echo '$(MATRIX)' | tr ' ' '|'))\$$" .
-
-matrix-v2023.3.12: PROGRAM = cmd/rr
-matrix-v2023.3.12: MOD = v2023.3.12.mod
-matrix-v2024.3.5: PROGRAM = rr2025/cmd/rr
-matrix-v2024.3.5: MOD = v2024.3.5.mod
-matrix-v2025.1.15: PROGRAM = rr2025/cmd/rr
-matrix-v2025.1.15: MOD = go.mod
 
 # Every fuzz target of the plugin, for a few seconds each: so many inputs, since Go sometimes takes the end of a time given
 # for a failure ("context deadline exceeded"). Inputs are made shorter in 1000 steps at most: a minute each, which is the default,

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	stderrors "errors"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -13,7 +14,7 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	d.destroyed.Do(func() {
 		if d.HostDestroysPool {
 			d.settleStarts(ctx, within)
-			go d.reapUntilGone(within) // ends with the last worker, or then
+			go d.reapUntilGone(ctx, within) // ends with the last worker, or ctx
 			return
 		}
 		done := make(chan struct{}) // closed when the pool is gone
@@ -37,15 +38,20 @@ func (d *Dispatcher) settleStarts(ctx context.Context, within time.Duration) {
 	}
 }
 
-// reapUntilGone goes on after the plugin has stopped, which may be before the host destroys the pool.
-func (d *Dispatcher) reapUntilGone(within time.Duration) {
-	quiet := 0 // twice: a worker may be about to be replaced
-	for deadline := time.Now().Add(within); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
+func (d *Dispatcher) reapUntilGone(ctx context.Context, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for quiet := 0; quiet < 2 && ctx.Err() == nil; time.Sleep(reapInterval) { // twice: a worker may be about to be replaced
 		d.reapWorkers()
 		quiet++
 		if d.alive() > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
+	}
+	if stderrors.Is(ctx.Err(), context.Canceled) { // the host is done, or destroys the pool later
+		d.watchStarts()
+		d.gone.Store(true)
+		return
 	}
 	d.endStarts()
 }

@@ -32,7 +32,7 @@ type Line struct {
 	HostDestroysPool bool
 }
 
-const inParallel = "4" // tests mostly wait, but not for long
+const inParallel = "4" // tests mostly wait; more would take the processor from workers that have to start in time
 
 // leaks are the goroutines that RoadRunner never stops.
 var leaks = []goleak.Option{
