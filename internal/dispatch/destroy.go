@@ -14,7 +14,7 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	d.destroyed.Do(func() {
 		if d.HostDestroysPool {
 			d.settleStarts(ctx, within)
-			go d.reapUntilGone(ctx, within) // ends with the last worker, or ctx
+			go d.reapUntilGone(ctx, within) // ends with the last worker, or then
 			return
 		}
 		done := make(chan struct{}) // closed when the pool is gone
@@ -38,17 +38,17 @@ func (d *Dispatcher) settleStarts(ctx context.Context, within time.Duration) {
 	}
 }
 
+// reapUntilGone goes on when ctx, of the plugin's Stop, has ended: the host may destroy the pool later.
 func (d *Dispatcher) reapUntilGone(ctx context.Context, within time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	for quiet := 0; quiet < 2 && ctx.Err() == nil; time.Sleep(reapInterval) { // twice: a worker may be about to be replaced
+	quiet := 0 // twice: a worker may be about to be replaced
+	for deadline := time.Now().Add(within); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
 		d.reapWorkers()
 		quiet++
 		if d.alive() > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
 	}
-	if stderrors.Is(ctx.Err(), context.Canceled) { // the host is done, or destroys the pool later
+	if stderrors.Is(ctx.Err(), context.Canceled) { // the host is done, or waits for workers that are to be replaced
 		d.watchStarts()
 		d.gone.Store(true)
 		return
