@@ -17,13 +17,13 @@ MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClo
 
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test checks fmt-check vet lint hosts host $(LINES:%=host-%) unit php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
+.PHONY: test checks fmt-check vet lint hosts host $(LINES:%=host-%) unit black-box php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
 
 # Tests mostly wait, so they run side by side: the longest ones first. Those of hosts have deadlines, so they are among themselves.
 test:
 	$(MAKE) checks
 	$(MAKE) --jobs=2 --output-sync=target hosts
-	$(MAKE) --jobs=3 --output-sync=target unit matrix alone rr2025 next fuzz
+	$(MAKE) --jobs=3 --output-sync=target black-box matrix unit alone rr2025 next fuzz
 
 checks: fmt-check vet lint php newer-sdk tidy-check cross
 
@@ -40,9 +40,12 @@ lint:
 	cd rr2025/cmd/rr && GOWORK=off $(GOLANGCI_LINT) run
 	cd next && GOWORK=off $(GOLANGCI_LINT) run
 
-unit: MODULES := . tests tests/bench
+unit: MODULES := . tests/bench
 unit:
-	@$(call in-modules,test,go test -race -shuffle=on -timeout 30m ./...)
+	@$(call in-modules,test,go test -race -shuffle=on ./...)
+
+black-box:
+	cd tests && go test -race -shuffle=on -timeout 30m ./...
 
 # The program's own tests, with a RoadRunner of each line in their process.
 hosts: host $(LINES:%=host-%)
