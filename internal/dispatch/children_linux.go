@@ -15,9 +15,9 @@ import (
 const userHZ = 100
 
 // children returns the processes that this one has started with a variable in their environment, by pid, and those that may be: of other
-// users, whose environment may not be read, or about to become the program, which takes a while where disks are slow. It does not know them when there are no descriptors. What a worker has left behind is none of them, though
-// the first process of a container becomes its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each
-// worker a group.
+// users, whose environment may not be read, and those that are not the program yet, which takes a while where disks are slow. It does not
+// know them when there are no descriptors. What a worker has left behind is none of them, though the first process of a container becomes
+// its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each worker a group.
 func children(name, value string) (found map[int64]child, known bool) {
 	var now unix.Timespec
 	session, _ := unix.Getsid(0)
@@ -40,8 +40,11 @@ func children(name, value string) (found map[int64]child, known bool) {
 			continue
 		}
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if errors.Is(err, unix.EMFILE) {
+			return nil, false
+		}
 		ours := bytes.Contains(append(environ, 0), []byte(name+"="+value+"\x00"))
-		if ours || errors.Is(err, os.ErrPermission) || isBetweenForkAndExec(pid, environ) {
+		if ours || errors.Is(err, os.ErrPermission) || err == nil && isBetweenForkAndExec(pid, environ) {
 			found[pid] = child{age: time.Duration(now.Nano()) - p.started, ours: ours}
 		}
 	}

@@ -86,6 +86,7 @@ func (d *Dispatcher) KillOrphans() {
 	}
 }
 
+// killOrphans ends the workers that have come up since the host destroyed the pool.
 func (d *Dispatcher) killOrphans() {
 	// A Destroy of the host's that still runs waits for as many workers as there should be, and ends them itself.
 	for until := time.Now().Add(time.Second); d.alive() > 0 && time.Now().Before(until); {

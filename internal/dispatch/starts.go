@@ -19,7 +19,7 @@ const (
 	startVariable = "RR_TCP_POOL"
 
 	// lostLooks are the looks in a row that find no process, after which a start counts as lost: pools miss the error of a program that can't
-	// be run, now and then. They are no time, which a busy machine stretches.
+	// be run, now and then. It is no time: a busy machine takes longer to make a process, and to look.
 	lostLooks = 8
 
 	maxStartPause = 10 * time.Second

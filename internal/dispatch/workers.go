@@ -242,7 +242,8 @@ func (d *Dispatcher) AddWorker() error {
 	return <-added
 }
 
-// removeFree stops the worker that is one more than there are places in the queue, so free unless there is a reset.
+// removeFree stops the worker that is one more than there are places in the queue, so free unless there is a reset. There may be no pool
+// any more.
 func (d *Dispatcher) removeFree() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), d.Starts.timeout)
 	defer cancel()
