@@ -36,7 +36,7 @@ func children(name, value string) (found map[int64]child, known bool) {
 			return nil, false
 		}
 		p := parse(stat)
-		if p.parent != os.Getpid() || p.state == 'Z' || p.session != session || p.group != int(pid) && p.group != unix.Getpgrp() {
+		if p.parent != os.Getpid() || p.session != session || p.group != int(pid) && p.group != unix.Getpgrp() {
 			continue
 		}
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
@@ -44,7 +44,7 @@ func children(name, value string) (found map[int64]child, known bool) {
 			return nil, false
 		}
 		ours := bytes.Contains(append(environ, 0), []byte(name+"="+value+"\x00"))
-		if ours || errors.Is(err, os.ErrPermission) || err == nil && isBetweenForkAndExec(pid, environ) {
+		if ours || errors.Is(err, os.ErrPermission) || err == nil && isBetweenForkAndExec(pid, environ) { // an error: it has ended
 			found[pid] = child{age: time.Duration(now.Nano()) - p.started, ours: ours}
 		}
 	}
@@ -61,7 +61,6 @@ func isBetweenForkAndExec(pid int64, environ []byte) bool {
 
 // status is a part of /proc/PID/stat.
 type status struct {
-	state                  byte
 	parent, group, session int           // parent 0: the process is gone
 	started                time.Duration // after the boot
 }
@@ -72,7 +71,6 @@ func parse(stat []byte) (s status) {
 	if len(fields) < 20 {
 		return s
 	}
-	s.state = fields[0][0]
 	s.parent, _ = strconv.Atoi(string(fields[4-3]))
 	s.group, _ = strconv.Atoi(string(fields[5-3]))
 	s.session, _ = strconv.Atoi(string(fields[6-3]))

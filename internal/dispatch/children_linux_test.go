@@ -59,12 +59,15 @@ func TestChildBetweenForkAndExec(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, child.Start())
 	require.NoError(t, other.Start())
-	require.Eventually(t, func() bool {
+	only := func() bool {
 		killed, starting, known := NewStarts(time.Hour).kill(0, noWorkers)
 		return known && killed == 0 && starting == 1
-	}, time.Minute, time.Millisecond)
-	require.NoError(t, in.Close())
+	}
+	require.Eventually(t, only, time.Minute, time.Millisecond)
 	require.NoError(t, otherIn.Close())
+	require.Eventually(t, func() bool { return !isRunning(other.Process.Pid) }, time.Minute, time.Millisecond)
+	require.True(t, only(), "what has ended has no environment, either")
+	require.NoError(t, in.Close())
 	require.NoError(t, child.Wait())
 	require.NoError(t, other.Wait())
 }

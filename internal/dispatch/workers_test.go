@@ -332,11 +332,13 @@ func TestDestroyKills(t *testing.T) {
 	}
 }
 
-// Where the host destroys the pool, dead workers do not keep it waiting.
+// Where the host destroys the pool, dead workers do not keep it waiting, also when the plugin's Stop is over.
 func TestHostDestroys(t *testing.T) {
 	f := newFixture(t, 2, echoes)
 	f.HostDestroysPool = true
-	f.Destroy(context.Background(), time.Minute)
+	ctx, cancel := context.WithCancel(context.Background())
+	f.Destroy(ctx, time.Minute)
+	cancel()
 	require.NotContains(t, f.pool.Calls(), "destroy")
 	for _, w := range f.Pool.Workers() {
 		require.NoError(t, w.Kill())
@@ -350,6 +352,32 @@ func TestReapUntil(t *testing.T) {
 	require.NoError(t, f.Pool.Workers()[0].Kill())
 	await(t, func() bool { return len(f.Pool.Workers()) == 1 })
 	stop()
+}
+
+// lateWorkers is a pool whose new workers come up when come is closed.
+type lateWorkers struct {
+	*dispatchtest.Pool
+	come chan struct{}
+}
+
+func (p lateWorkers) AddWorker() error {
+	<-p.come
+	return p.Pool.AddWorker()
+}
+
+// A worker that was added may come up after the pool was destroyed.
+func TestAddedWorkerComesTooLate(t *testing.T) {
+	f := newFixture(t, 0, echoes)
+	late := lateWorkers{f.pool, make(chan struct{})}
+	f.Pool = late
+	f.HurryStarts()
+	require.Error(t, f.AddWorker())
+	f.pool.Fail("remove", errors.E(errors.WatcherStopped, errors.Str("x")))
+	close(late.come)
+	await(t, func() bool {
+		workers := f.Pool.Workers()
+		return len(workers) == 1 && workers[0].(*dispatchtest.Worker).Kills() > 0
+	})
 }
 
 // A reset may make workers after the host has destroyed the pool.
