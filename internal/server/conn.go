@@ -110,7 +110,7 @@ func (c *connection) run() {
 	for state := c.open(); state == wire.Reading; {
 		c.state.Store(uint32(wire.Reading))
 		packet, tail, err := c.reader.Next()
-		if err != nil && c.interruption() == wire.ReasonReset {
+		if err != nil && c.pushEnds(err) {
 			packet, tail, err = c.nextArrived()
 		}
 		if err != nil || c.isAborted() { // an abort ends the stream, too, but what is left is no packet

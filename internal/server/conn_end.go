@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/rrtcp/tcp/internal/framing"
@@ -66,6 +67,9 @@ func (c *connection) keepOpen(err error) error {
 
 // stoppedReading notes why there is no further packet.
 func (c *connection) stoppedReading(err error) {
+	if (errors.Is(err, io.EOF) || errors.Is(err, stream.ErrTruncated)) && isDead(c.conn) {
+		c.writer.TakeTurn() // the system tells why once: it may have told the push that is being written
+	}
 	if c.isAborted() {
 		c.end(c.interruption(), nil)
 		return
@@ -73,7 +77,7 @@ func (c *connection) stoppedReading(err error) {
 	switch {
 	case c.unwritable != nil:
 		err = c.unwritable // since then only what had arrived was read
-	case c.interruption() == wire.ReasonReset:
+	case c.pushEnds(err):
 		err = c.writer.PushErr()
 	case errors.Is(err, stream.ErrTruncated) && c.reader.Unfinished() == 0:
 		err = io.EOF // no packet was cut off
@@ -85,6 +89,12 @@ func (c *connection) stoppedReading(err error) {
 	if c.reason == wire.ReasonShutdown {
 		c.linger = min(c.linger, idleLinger)
 	}
+}
+
+// pushEnds reports whether a push that failed, since the client is gone, ends the connection: it does unless the system has told
+// the read, which failed with err, why.
+func (c *connection) pushEnds(err error) bool {
+	return c.interruption() == wire.ReasonReset && !errors.Is(err, syscall.ETIMEDOUT)
 }
 
 // goneTimeout bounds a read from a client that is gone: the system says so at once, but some other failure may look alike.

@@ -26,7 +26,7 @@ func (c *connection) flushPushes() {
 	c.writer.Release()
 	c.writer.TakeTurn()
 	if c.err == nil {
-		c.err = c.writer.PushErr()
+		c.err = explain(c.conn, c.writer.PushErr())
 	}
 	switch {
 	case c.hard:

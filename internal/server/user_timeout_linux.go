@@ -36,6 +36,20 @@ func explain(conn net.Conn, err error) error {
 	return fmt.Errorf("%w: %w", stream.ErrWriteTimeout, err)
 }
 
+// isDead reports whether the system has ended the connection. A read gets the end of file then, too, where a write has got the error.
+func isDead(conn net.Conn) bool {
+	const tcpClose = 7 // TCP_CLOSE of linux/tcp_states.h
+	c, ok := conn.(*net.TCPConn)
+	dead := false
+	if ok {
+		control(c, func(fd int) {
+			info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+			dead = err == nil && info.State == tcpClose
+		})
+	}
+	return dead
+}
+
 func control(conn *net.TCPConn, f func(fd int)) {
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { f(int(fd)) })

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"syscall"
@@ -29,6 +30,41 @@ func TestWriteTimeoutCoversWhatSystemHasTaken(t *testing.T) {
 	require.Equal(t, wire.ReasonSlow, c.reason)
 	require.ErrorIs(t, c.err, stream.ErrWriteTimeout)
 	require.GreaterOrEqual(t, time.Since(begin), second)
+}
+
+// A read and the write of a push wait when the system gives up, and it tells only one of them why. Which one is a matter of luck, so
+// there are many.
+func TestWriteTimeoutWhilePushed(t *testing.T) {
+	const connections = 100
+	for _, secure := range []bool{false, true} {
+		l := testListener(nil)
+		l.settings.WriteTimeout, l.settings.Disabled.Connected, l.settings.Disabled.Close = second, true, true
+		if secure {
+			l.useTLS(t)
+		}
+		var all []*connection
+		var ended []chan struct{}
+		for range connections {
+			server, client := tcpPair(t)
+			require.NoError(t, client.SetReadBuffer(4<<10))
+			require.NoError(t, server.(*net.TCPConn).SetWriteBuffer(200<<10))
+			l.setOptions(server)
+			c, end := l.serveConn(server)
+			if secure {
+				require.NoError(t, tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake())
+			}
+			requireEventually(t, func() bool { return c.state.Load() == uint32(wire.Reading) })
+			require.Equal(t, stream.PushAccepted, c.writer.Push(make([]byte, 100<<10), false)) // which the system takes
+			// Later, so that the system gives up before the writer does.
+			time.AfterFunc(second/2, func() { c.writer.Push(make([]byte, 500<<10), false) })
+			all, ended = append(all, c), append(ended, end)
+		}
+		for i, c := range all {
+			receive(t, ended[i])
+			require.Equal(t, wire.ReasonSlow, c.reason, c.err)
+			require.ErrorIs(t, c.err, stream.ErrWriteTimeout)
+		}
+	}
 }
 
 // Without anything on its way it is the client, or the network, that is gone.

@@ -11,3 +11,5 @@ import (
 func setUserTimeout(*net.TCPConn, time.Duration) {}
 
 func explain(_ net.Conn, err error) error { return err }
+
+func isDead(net.Conn) bool { return false }
