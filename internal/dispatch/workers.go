@@ -222,12 +222,12 @@ func (d *Dispatcher) AddWorker() error {
 	var settled atomic.Bool
 	added := make(chan error, 1) // receives once
 	go func() {                  // ends when the worker has come up, or with the process
-		defer d.adding.Store(false)
 		err := d.Pool.AddWorker()
 		isWanted := settled.CompareAndSwap(false, true)
 		if err == nil && (isWanted || !d.removeFree()) {
 			d.Queue.widen(1)
 		}
+		d.adding.Store(false) // before the caller can add another one
 		added <- err
 	}()
 	select {
