@@ -3,7 +3,6 @@ package hosttest
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/roadrunner-server/endure/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/cmd/rr/program"
 )
 
 // patience is the last resort of every wait: none is meant to take that long, on however busy a machine.
@@ -59,22 +60,18 @@ func startWith(t *testing.T, l Line, yaml string, grace time.Duration) *host {
 	return h
 }
 
-// newHost makes a host that is not initialized yet. Its workers are this program, see work.
+// newHost makes a host that is not initialized yet. Its workers are the program hostworker.
 func newHost(t *testing.T, l Line, yaml string, grace time.Duration) *host {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	command, err := json.Marshal([]string{self, "-test.v=false"}) // JSON is YAML
-	require.NoError(t, err)
 	dir, err := os.MkdirTemp("", "rrtcp")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 
 	const head = `version: "3"
 logs: {mode: production, level: debug, encoding: json, output: ["DIR/log"], err_output: ["DIR/log"]}
-server: {command: COMMAND, env: {RRTCP_HOST: DIR, GORACE: atexit_sleep_ms=0}}
+server: {command: ["WORKER"], env: {RRTCP_HOST: DIR}}
 `
-	whole := strings.ReplaceAll(strings.Replace(head, "COMMAND", string(command), 1)+yaml, "DIR", dir)
+	whole := strings.NewReplacer("WORKER", workerProgram, "DIR", dir).Replace(head + yaml)
 	h := &host{t: t, plugin: l.TCP().(Plugin), dir: dir, grace: grace}
 	h.container = endure.New(max(slog.LevelError, l.LogLevel), endure.GracefulShutdownTimeout(grace))
 	all := append([]any{l.Config(sourceOf(whole, grace))}, l.Plugins()...)
@@ -86,6 +83,10 @@ server: {command: COMMAND, env: {RRTCP_HOST: DIR, GORACE: atexit_sleep_ms=0}}
 		}
 	})
 	return h
+}
+
+func sourceOf(yaml string, grace time.Duration) program.Source {
+	return program.Source{YAML: []byte(yaml), Stop: grace}
 }
 
 func (h *host) serve() error {
@@ -156,6 +157,21 @@ func (h *host) sentences() map[string]string {
 func (h *host) awaitEvents(n int) {
 	h.t.Helper()
 	eventually(h.t, "the workers have the events", func() bool { return len(h.events()) >= n })
+}
+
+// gate is where workers that were told !gate wait, in turn, until the function that comes back is called.
+func (h *host) gate() (next func() (release func())) {
+	h.t.Helper()
+	l, err := net.Listen("unix", h.dir+"/gate")
+	require.NoError(h.t, err)
+	h.t.Cleanup(func() { _ = l.Close() })
+	return func() func() {
+		require.NoError(h.t, l.(*net.UnixListener).SetDeadline(time.Now().Add(patience)))
+		conn, err := l.Accept()
+		require.NoError(h.t, err, "no worker comes to the gate")
+		h.t.Cleanup(func() { _ = conn.Close() })
+		return func() { _ = conn.Close() }
+	}
 }
 
 // eventually polls where there is no event to wait for.

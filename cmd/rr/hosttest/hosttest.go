@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -47,18 +49,38 @@ var leaks = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/worker_watcher.(*WorkerWatcher).Allocate"),
 }
 
-// Main is the TestMain of a program: it is a worker where RoadRunner runs it as one, and fails if goroutines are left.
+// workerProgram is the path of hostworker, which Main builds.
+var workerProgram string
+
+// Main is the TestMain of a program: it fails if goroutines are left.
 func Main(m *testing.M) {
-	if os.Getenv("RR_MODE") == "tcp" {
-		os.Exit(work())
+	dir, err := buildWorker()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
 	}
 	_ = flag.Set("test.parallel", inParallel) // the command line, which is read later, may have another
 	code := m.Run()
+	_ = os.RemoveAll(dir)
 	if err := findLeaks(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// buildWorker returns the directory that has it.
+func buildWorker() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "rrtcp"); err != nil {
+		return "", err
+	}
+	workerProgram = filepath.Join(dir, "worker")
+	out, err := exec.Command("go", "build", "-o", workerProgram, "github.com/rrtcp/tcp/cmd/rr/hosttest/hostworker").CombinedOutput()
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return "", fmt.Errorf("the worker is not built: %w: %s", err, out)
+	}
+	return dir, nil
 }
 
 // findLeaks is an error where goroutines do not end. goleak waits for about a second; a pool whose workers had to be killed
