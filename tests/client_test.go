@@ -2,12 +2,10 @@ package tests
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,28 +120,9 @@ func (c *client) awaitRead() {
 // too, if the server has closed.
 func (c *client) isRead() bool {
 	c.t.Helper()
-	local, remote := procAddr(c.LocalAddr().(*net.TCPAddr)), procAddr(c.RemoteAddr().(*net.TCPAddr))
-	table, err := os.ReadFile("/proc/net/tcp")
-	require.NoError(c.t, err)
-	queues := func(from, to string) (unsent, unread string) { // st tx_queue:rx_queue …
-		_, row, _ := bytes.Cut(table, []byte(from+" "+to+" "))
-		fields := bytes.Fields(row[:min(len(row), 40)])
-		if len(fields) < 2 {
-			return "", ""
-		}
-		unsent, unread, _ = strings.Cut(string(fields[1]), ":")
-		return unsent, unread
-	}
-	const empty = "00000000"
-	unsent, _ := queues(local, remote)
-	_, unread := queues(remote, local)
-	return unsent == empty && unread == empty
-}
-
-// procAddr is an address as /proc/net/tcp has it.
-func procAddr(a *net.TCPAddr) string {
-	ip := a.IP.To4()
-	return fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], a.Port)
+	own, open := socketOf(c.t, c.LocalAddr(), c.RemoteAddr())
+	server, served := socketOf(c.t, c.RemoteAddr(), c.LocalAddr())
+	return open && served && own.unsent == 0 && server.unread == 0
 }
 
 // gate is where workers wait until the test lets them answer.

@@ -1,13 +1,16 @@
 package tests
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
-	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestReusePort(t *testing.T) {
@@ -54,18 +57,13 @@ tcp:
 // keepaliveOfServer is in how many seconds the server's end asks whether the client is there; 0: never.
 func (c *client) keepaliveOfServer() float64 {
 	c.t.Helper()
-	table, err := os.ReadFile("/proc/net/tcp")
-	require.NoError(c.t, err)
-	_, row, ok := strings.Cut(string(table), procAddr(c.RemoteAddr().(*net.TCPAddr))+" "+procAddr(c.LocalAddr().(*net.TCPAddr))+" ")
+	server, ok := socketOf(c.t, c.RemoteAddr(), c.LocalAddr())
 	require.True(c.t, ok)
-	fields := strings.Fields(row[:min(len(row), 60)]) // st tx_queue:rx_queue tr:tm->when …
-	var timer, ticks int
-	_, err = fmt.Sscanf(fields[2], "%x:%x", &timer, &ticks)
-	require.NoError(c.t, err)
-	if timer != 2 {
+	const keepalive = 2
+	if server.timer != keepalive {
 		return 0
 	}
-	return float64(ticks) / 100
+	return server.expires.Seconds()
 }
 
 func TestSlowReaderSocketDiscarded(t *testing.T) {
@@ -80,9 +78,53 @@ tcp:
 	require.NoError(t, c.Conn.(*net.TCPConn).SetReadBuffer(4096))
 	c.send("!bytes WRITE 16777216")
 	require.Equal(t, "slow", h.record.of(t, c).Reason)
-	table, err := os.ReadFile("/proc/net/tcp")
+	server, found := socketOf(t, c.RemoteAddr(), c.LocalAddr())
+	require.False(t, found, "the system keeps the answer: %+v", server)
+}
+
+// tcpSocket is what the system knows of one.
+type tcpSocket struct {
+	unread, unsent uint32 // bytes in its queues
+	timer          uint8
+	expires        time.Duration // of the timer
+}
+
+// socketOf asks the system with sock_diag(7): /proc/net/tcp takes a thousand times as long.
+func socketOf(t *testing.T, local, remote net.Addr) (s tcpSocket, found bool) {
+	t.Helper()
+	const header, request, byFamily, tcp = 16, 72, 20, 6
+	native, network := binary.NativeEndian, binary.BigEndian
+	ask := native.AppendUint32(nil, request) // struct nlmsghdr
+	ask = native.AppendUint16(ask, byFamily)
+	ask = native.AppendUint16(ask, unix.NLM_F_REQUEST)
+	ask = append(ask, make([]byte, 8)...)
+	ask = append(ask, unix.AF_INET, tcp, 0, 0) // struct inet_diag_req_v2
+	ask = native.AppendUint32(ask, math.MaxUint32)
+	ends := []*net.TCPAddr{local.(*net.TCPAddr), remote.(*net.TCPAddr)}
+	for _, end := range ends {
+		ask = network.AppendUint16(ask, uint16(end.Port))
+	}
+	for _, end := range ends {
+		ask = append(append(ask, end.IP.To4()...), make([]byte, 12)...)
+	}
+	ask = native.AppendUint32(ask, 0)              // on any interface
+	ask = native.AppendUint64(ask, math.MaxUint64) // without a cookie
+
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	require.NoError(t, err)
-	row := procAddr(c.RemoteAddr().(*net.TCPAddr)) + " " + procAddr(c.LocalAddr().(*net.TCPAddr)) + " "
-	_, row, found := strings.Cut(string(table), row)
-	require.False(t, found, "the system keeps the answer: %.40s", row)
+	defer func() { _ = unix.Close(fd) }()
+	require.NoError(t, unix.Sendto(fd, ask, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	answer := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	require.NoError(t, err)
+	if native.Uint16(answer[4:]) == unix.NLMSG_ERROR {
+		require.Equal(t, unix.ENOENT, unix.Errno(-native.Uint32(answer[header:])))
+		return tcpSocket{}, false
+	}
+	m := answer[header:n] // struct inet_diag_msg
+	const listens = 10
+	if m[1] == listens { // it is found in place of a connection that is gone
+		return tcpSocket{}, false
+	}
+	return tcpSocket{native.Uint32(m[56:]), native.Uint32(m[60:]), m[2], time.Duration(native.Uint32(m[52:])) * time.Millisecond}, true
 }
