@@ -14,7 +14,7 @@ import (
 )
 
 // bigAnswer is asked for by clients that do not read it.
-const bigAnswer = "!bytes WRITE 67108864"
+const bigAnswer = "!bytes WRITE 16777216"
 
 const noDelimiter = "no delimiter"
 
@@ -79,9 +79,9 @@ func (s *storm) attack(atMost time.Duration, f func(*net.TCPConn)) {
 // Each attack, by many at once, while others are served.
 func TestAttacks(t *testing.T) { // not beside others
 	const limit, others = 64 << 20, 16
-	attackers := 60
+	attackers, attempts := 60, 100
 	if len(buildFlags) > 0 {
-		attackers = 10 // a worker answers so many less
+		attackers, attempts = 10, 30 // a worker answers so many less
 	}
 	s := startStorm(t, `
 tcp:
@@ -99,7 +99,7 @@ tcp:
 			wg.Add(1)
 			go func() { // ends with the attack
 				defer wg.Done()
-				for n := 0; n < 100 && time.Now().Before(over); n++ {
+				for n := 0; n < attempts && time.Now().Before(over); n++ {
 					attack(s)
 				}
 			}()

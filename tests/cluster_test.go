@@ -93,7 +93,7 @@ func TestClusterOrder(t *testing.T) { // not in parallel: it takes all there is
 		t.Run(name, func(t *testing.T) {
 			pushes := 3000
 			if len(buildFlags) > 0 {
-				pushes = 1000 // under the race detector one takes so much longer
+				pushes = 400 // under the race detector one takes so much longer
 			}
 			nodes := startEngine(t, name).nodesOf(3)
 			clients, uuids := make([]*client, len(nodes)), make([]string, len(nodes))

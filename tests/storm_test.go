@@ -233,7 +233,7 @@ const (
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 4, allocate_timeout: 15s, reset_timeout: 15s, supervisor: {watch_tick: 1s, exec_ttl: 3s%s}%s}
 `
-	quick = 6 * time.Second
+	quick = 4 * time.Second
 )
 
 func TestWorkerFaultStorm(t *testing.T) { // not beside others: it leaves them no processor
