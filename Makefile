@@ -19,11 +19,10 @@ in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$modu
 
 .PHONY: test checks fmt-check vet lint hosts host $(LINES:%=host-%) unit black-box php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
 
-# Tests mostly wait, so they run side by side: the longest ones first. Those of hosts have deadlines, so they are among themselves.
+# Tests mostly wait, so they run side by side: the longest ones first.
 test:
-	$(MAKE) checks
-	$(MAKE) --jobs=2 --output-sync=target hosts
-	$(MAKE) --jobs=3 --output-sync=target black-box matrix unit alone rr2025 next fuzz
+	$(MAKE) --jobs=2 --output-sync=target checks
+	$(MAKE) --jobs=3 --output-sync=target black-box hosts matrix unit alone rr2025 next fuzz
 
 checks: fmt-check vet lint php newer-sdk tidy-check cross
 
