@@ -37,10 +37,14 @@ func TestUnansweredCloseShortensOthers(t *testing.T) {
 	require.Equal(t, []time.Duration{time.Minute, time.Second, 300 * time.Millisecond, 0}, limits(), "a tenth, a second at least")
 	require.Equal(t, 1, logs.Len(), "said once")
 
-	d.Pool = processes{Pool: resettable{}}
+	d.Pool = processes{Pool: resettable{during: func() { // an old worker does not answer either, while the reset waits for it
+		d.unanswered.Store(true)
+		d.closeWarned.Store(true)
+	}}}
 	d.ExchangeCtx = canceledContext
 	_ = d.Reset()
 	require.Equal(t, whole, limits(), "workers are new")
+	require.False(t, d.closeWarned.Load())
 }
 
 // A CLOSE that waits while others are not answered has less time, too: at a stop all connections that were open wait at once.
@@ -68,10 +72,13 @@ func TestUnansweredCloseShortensWaiting(t *testing.T) {
 	require.Equal(t, []time.Duration{10 * time.Minute, time.Minute, time.Minute, time.Minute}, limits)
 }
 
-// resettable is a pool whose Reset does nothing.
-type resettable struct{ Pool }
+// resettable is a pool whose Reset does nothing else.
+type resettable struct {
+	during func()
+	Pool
+}
 
-func (resettable) Reset(context.Context) error { return nil }
+func (p resettable) Reset(context.Context) error { p.during(); return nil }
 
 // An answer to CLOSE that is for a client is that to another event.
 func TestTextInAnswerToCloseReplacesWorker(t *testing.T) {

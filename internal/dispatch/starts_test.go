@@ -113,3 +113,24 @@ func TestStartingIsNotMissing(t *testing.T) {
 	require.Zero(t, look(2*missingAfter, 2))
 	require.Equal(t, 2, look(time.Minute+2*missingAfter, 2))
 }
+
+// addable is a pool with one worker, which takes others.
+type addable struct{ Pool }
+
+func (addable) AddWorker() error  { return nil }
+func (addable) Workers() []Worker { return []Worker{alive{}} }
+
+// alive is a worker.
+type alive struct{ Worker }
+
+func (alive) Pid() int64    { return 1 }
+func (alive) Is(int64) bool { return false }
+func (alive) Exists() bool  { return true }
+
+// After a reset all workers are there, though the last look was before it.
+func TestAddWorkerLooksAgain(t *testing.T) {
+	d := newDispatcher(nil)
+	d.Pool = addable{}
+	d.missing.number = 1
+	require.NoError(t, d.AddWorker())
+}

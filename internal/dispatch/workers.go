@@ -57,19 +57,14 @@ func (d *Dispatcher) Reset() error {
 	begin := time.Now()
 	d.Queue.pause()
 	defer func() {
+		d.forgetWorkers()
 		d.lastReset, d.resetDuration = time.Now(), time.Since(begin)
 		d.Queue.resume()
 	}()
-	d.unanswered.Store(false)
-	d.closeWarned.Store(false)
-	d.bulkAnswered.Store(false)
-	d.bulkSaid.Store(bulkUnsaid)
-	d.astrayWarned.Store(false)
-	d.aheadWarned.Store(false)
 	d.waitForHandoff()
 
 	wait := d.ExchangeCtx
-	if d.empty.Load() {
+	if d.empty.Load() && d.alive() == 0 {
 		wait = canceledContext // there are no workers to wait for
 	}
 	d.Starts.overdue.Store(false) // that was before
@@ -84,13 +79,28 @@ func (d *Dispatcher) Reset() error {
 	return err
 }
 
+// forgetWorkers forgets what was known of workers that are gone.
+func (d *Dispatcher) forgetWorkers() {
+	d.unanswered.Store(false)
+	d.closeWarned.Store(false)
+	d.bulkAnswered.Store(false)
+	d.bulkSaid.Store(bulkUnsaid)
+	d.astrayWarned.Store(false)
+	d.aheadWarned.Store(false)
+}
+
 // resetPool waits until all workers are free, or wait ends, or that is in vain, and replaces them.
 func (d *Dispatcher) resetPool(wait context.Context) error {
 	ctx, cancel := context.WithCancel(wait)
 	defer cancel()
+	inVain := 0 // looks in a row: between two exchanges a worker is idle for a moment
 	defer every(reapInterval, func() {
 		d.reapWorkers()
-		if d.isIncomplete() {
+		inVain++
+		if !d.isIncomplete() {
+			inVain = 0
+		}
+		if inVain == 2 {
 			cancel()
 		}
 	})()
@@ -213,6 +223,7 @@ func (d *Dispatcher) ReapUntil() (stop func()) {
 // AddWorker starts one more worker, unless one is missing. One that does not come up within allocate_timeout is an error, and stopped if it
 // comes up later: the pool tries on.
 func (d *Dispatcher) AddWorker() error {
+	d.watchStarts() // the last look may have been before a reset
 	if missing, cause := d.Missing(); missing > 0 {
 		return fmt.Errorf("workers are missing: %w", cause)
 	}

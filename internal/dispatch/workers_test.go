@@ -246,6 +246,28 @@ func TestResetFails(t *testing.T) {
 	require.Equal(t, calls, f.pool.Calls(), "there is nothing to do")
 }
 
+// A worker that comes up after a reset has failed has events, which the next reset must not cut off.
+func TestResetAfterFailedOneWaits(t *testing.T) {
+	busy, release := make(chan struct{}), make(chan struct{})
+	f := newFixture(t, 2, gated(busy, release))
+	f.pool.Fail("reset", errors.E(errors.WorkerAllocate, errors.Str("no such file")))
+	require.Error(t, f.Reset())
+	f.pool.Fail("reset", nil)
+	require.NoError(t, f.pool.AddWorker())
+	asked := make(chan error)
+	go func() { _, err := f.ask("x"); asked <- err }()
+	receive(t, busy)
+	reset := make(chan error)
+	go func() { reset <- f.Reset() }()
+	await(t, f.Queue.IsPaused)
+	time.Sleep(50 * time.Millisecond) // in which it would begin
+	meanwhile := f.pool.Calls()
+	close(release)
+	require.NoError(t, receive(t, asked))
+	require.NoError(t, receive(t, reset))
+	require.Equal(t, []string{"reset", "reset", "add"}, meanwhile, "it waits for the exchange")
+}
+
 // direct calls change at once: nobody else changes the workers.
 func (f *fixture) direct(change func(*dispatch.Dispatcher) error) error { return change(f.Dispatcher) }
 

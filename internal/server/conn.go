@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -110,6 +111,10 @@ func (c *connection) run() {
 	for state := c.open(); state == wire.Reading; {
 		c.state.Store(uint32(wire.Reading))
 		packet, tail, err := c.reader.Next()
+		if tail && c.isCutOff() {
+			c.stoppedReading(io.EOF)
+			return
+		}
 		if err != nil && c.pushEnds(err) {
 			packet, tail, err = c.nextArrived()
 		}
@@ -126,7 +131,7 @@ func (c *connection) awaitFirstByte() bool {
 	err := c.reader.Wait()
 	c.setWriteDeadline(time.Time{})
 	c.opening.Store(false)
-	if err != nil || c.isAborted() {
+	if err != nil || c.interruption() != wire.ReasonNone { // a drain may have found it opening
 		c.stoppedReading(err)
 	}
 	return c.reason == wire.ReasonNone

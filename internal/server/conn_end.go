@@ -91,6 +91,20 @@ func (c *connection) stoppedReading(err error) {
 	}
 }
 
+// isCutOff reports whether an end of file is none: the system has told the push that is being written that the client is gone.
+func (c *connection) isCutOff() bool {
+	if !isDead(c.conn) {
+		return false
+	}
+	c.writer.TakeTurn()
+	err := c.writer.PushErr()
+	if c.isAborted() || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ETIMEDOUT) { // EPIPE: it has ended its side before
+		return true
+	}
+	c.writer.Release()
+	return false
+}
+
 // pushEnds reports whether a push that failed, since the client is gone, ends the connection: it does unless the system has told
 // the read, which failed with err, why.
 func (c *connection) pushEnds(err error) bool {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -158,4 +159,37 @@ func hungUp(conn net.Conn) (yes bool) {
 		yes = fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return yes
+}
+
+// packetCounter counts the packets that workers get.
+type packetCounter struct{ packets atomic.Int64 }
+
+func (w *packetCounter) Exchange(*dispatch.Call, <-chan struct{}, []byte, []byte) (dispatch.Answer, error) {
+	w.packets.Add(1)
+	return reply("CONTINUE", ""), nil
+}
+
+func (*packetCounter) HandOverClose(*dispatch.Call, []byte) {}
+
+// The system tells the read or the write of a push that the client is gone, and the read of the other case an end of file. There are
+// many, since that is a matter of luck.
+func TestResetDuringPushIsNoEndOfFile(t *testing.T) {
+	w := new(packetCounter)
+	l := testListener(w)
+	l.settings.Disabled.Connected, l.settings.Disabled.Close = true, true
+	for range 300 {
+		server, client := tcpPair(t)
+		require.NoError(t, client.SetReadBuffer(4<<10))
+		require.NoError(t, server.(*net.TCPConn).SetWriteBuffer(8<<10))
+		c, ended := l.serveConn(server)
+		_, err := client.Write([]byte("cut off"))
+		require.NoError(t, err)
+		require.Equal(t, stream.PushAccepted, c.writer.Push(make([]byte, 500<<10), false))
+		requireEventually(t, func() bool { return c.writer.Total() > 0 && c.reader.Total() > 0 })
+		require.NoError(t, client.SetLinger(0))
+		client.Close()
+		receive(t, ended)
+		require.Equal(t, wire.ReasonReset, c.reason)
+	}
+	require.Zero(t, w.packets.Load(), "what was cut off is no packet")
 }

@@ -243,6 +243,20 @@ func TestUnfinishedTLSMessageIsSlow(t *testing.T) {
 	})
 }
 
+// What is pushed must not go out in plain text.
+func TestFailedHandshakeIsNeverPushedTo(t *testing.T) {
+	server, client := tcpPair(t)
+	l := testListener(&replies{})
+	l.useTLS(t)
+	c, ended := l.serveConn(server)
+	_, err := client.Write([]byte("this is no TLS"))
+	require.NoError(t, err)
+	receive(t, ended)
+	require.Equal(t, wire.ReasonHandshake, c.reason)
+	require.False(t, c.isVisible(""), "not even for a moment")
+	require.True(t, c.IsOpening())
+}
+
 func TestLargeHandshakeIsMemory(t *testing.T) {
 	server, client := tcpPair(t)
 	l := testListener(&replies{})

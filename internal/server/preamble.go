@@ -34,7 +34,9 @@ func (c *connection) preamble() bool {
 	refusal, err := c.readPreamble()
 	c.setReadDeadline(time.Time{})
 	c.setWriteDeadline(time.Time{})
-	c.opening.Store(c.settings.ConnectedOnFirstByte)
+	if err == nil { // else nothing may be pushed: it would go out in plain text
+		c.opening.Store(c.settings.ConnectedOnFirstByte)
+	}
 	if interrupted := c.interruption(); interrupted != wire.ReasonNone {
 		c.end(interrupted, nil)
 	} else if err != nil {

@@ -163,8 +163,11 @@ func (r *Reader) arrived(n int) {
 // handed over are passed.
 func (r *Reader) cut() ([]byte, error) {
 	for {
-		if r.isDropping() && !r.drop() {
-			return nil, nil
+		if r.isDropping() {
+			if !r.drop() {
+				return nil, nil
+			}
+			r.begun = time.Time{} // what follows is another packet
 		}
 		n, packet, err := r.first()
 		if r.OnTooLong != framing.TooLongCloses && errors.Is(err, framing.ErrTooLong) {
@@ -180,6 +183,7 @@ func (r *Reader) cut() ([]byte, error) {
 		rule := r.rule()
 		if rule.IsEmpty != nil && rule.IsEmpty(r.buffer.Bytes[r.start:r.end], n) {
 			r.skip(n)
+			r.begun = time.Time{}
 			continue
 		}
 		if rule.Batch > 0 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -64,7 +65,7 @@ func (s *SecureSocket) Read(p []byte) (int, error) {
 	}
 	switch {
 	case isTimeout(err): // EAGAIN too
-		if n > 0 {
+		if n > 0 && !errors.Is(err, syscall.ETIMEDOUT) {
 			err = nil // the record behind the one that was read has arrived in part
 		}
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrTruncated):
@@ -121,7 +122,7 @@ func (t *transport) Read(p []byte) (n int, err error) {
 		t.turn.end() // a handshake that waits for its client has none
 		n, err = t.Conn.Read(p)
 	case t.tryRead != nil:
-		if n, err = t.tryRead(p); isTimeout(err) && t.input.hasChanged() {
+		if n, err = t.tryRead(p); errors.Is(err, syscall.EAGAIN) && t.input.hasChanged() {
 			err = errChanged
 		}
 	case t.input.hasChanged():

@@ -104,13 +104,25 @@ func (s *rawSocket) tryFill(fd uintptr) (done bool) {
 	}
 }
 
-// readLimited calls readOnce, under the ReadLimiter where the packet is large.
+// readLimited calls readOnce, under the ReadLimiter where the packet is large. TLS may answer the client meanwhile, and wait for it: there
+// readRecords takes the ReadLimiter.
 func (s *rawSocket) readLimited() {
-	if s.reader.isLarge() && s.reader.Limiter != nil {
+	if s.isLimited() && !s.isTLS {
 		s.reader.Limiter.Do(s.readOnce)
 	} else {
 		s.readOnce()
 	}
+}
+
+func (s *rawSocket) isLimited() bool { return s.reader.isLarge() && s.reader.Limiter != nil }
+
+// readRecords is readDescriptor for TLS.
+func (s *rawSocket) readRecords(p []byte) (n int, err error) {
+	if !s.isLimited() {
+		return s.readDescriptor(p)
+	}
+	s.reader.Limiter.Do(func() { n, err = s.readDescriptor(p) })
+	return n, err
 }
 
 // readIntoSpace reads once and sets readErr and more.
@@ -198,7 +210,7 @@ func (s *rawSocket) untaken() (n int) {
 // overTLS makes s read through t, which reads the descriptor in turn: s still waits without a buffer, and for what TLS has
 // not seen. What t writes is written by this rawSocket below it.
 func (s *rawSocket) overTLS(t *SecureSocket) Socket {
-	t.below.tryRead = s.readDescriptor
+	t.below.tryRead = s.readRecords
 	s.read, s.isTLS = t.Read, true
 	return s
 }

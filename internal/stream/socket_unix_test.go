@@ -114,6 +114,27 @@ func TestReadsTakeLimiter(t *testing.T) {
 	<-sizes
 }
 
+// TLS sends an alert when what arrives is no TLS, and waits for a client that takes nothing: others must not wait for that.
+func TestTLSWaitsWithoutLimiter(t *testing.T) {
+	server, client := tcpPair(t)
+	s := handshaken(t, server, client, clientConfig())
+	s.Limiter = limiterOf(1)
+	written := make(chan error, 1)
+	go func() { written <- s.Write(make([]byte, 64<<20), 0) }()
+	sizes := packetsOf(s.Reader)
+	_, err := io.WriteString(s.client, x(2*firstSize))
+	require.NoError(t, err)
+	requireEventually(t, func() bool { return s.Reader.Total() == 2*firstSize })
+	_, err = client.Write([]byte("this is no TLS"))
+	require.NoError(t, err)
+	requireEventually(t, func() bool { return NewSocket(client).untaken() == 0 })
+	time.Sleep(100 * time.Millisecond) // so that the alert waits
+	requireFree(t, s.Limiter)
+	client.Close()
+	<-sizes
+	require.Error(t, <-written)
+}
+
 func TestSocketErrors(t *testing.T) {
 	t.Run("a reset while it waits", func(t *testing.T) {
 		server, client := tcpPair(t)

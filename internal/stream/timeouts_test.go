@@ -145,6 +145,31 @@ func TestPacketTimeoutWhileDropping(t *testing.T) {
 	})
 }
 
+// A packet that is dropped, or is empty, has ended: the one behind it has all its time, though it has begun in the same read.
+func TestPacketTimeoutBehindDropped(t *testing.T) {
+	for name, pieces := range map[string][]string{
+		"too long": {x(10), "\n" + x(10), "\n" + x(10), "\nok\n"},
+		"empty":    {"\r", "\n\r", "\n\r", "\nok\r\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r, _ := timedReader(t, 0, 10*second)
+			server, client := streamtest.Pair(100)
+			r.Socket, r.SetDeadline = NewSocket(server), func(at time.Time) { server.SetReadDeadline(at) }
+			r.MaxPacketSize, r.OnTooLong = 4, framing.TooLongDiscards
+			if name == "empty" {
+				p := framing.Packets{Delimiter: "\r\n", SkipEmpty: true}
+				require.Empty(t, p.Init("x", 0))
+				r.Framing = p.New(1<<20, 0)
+			}
+			background(t, func() { send(client, 6*second, pieces...) })
+			got, _, err := r.Next()
+			require.NoError(t, err, name)
+			require.Contains(t, string(got), "ok")
+			client.Close()
+		})
+	}
+}
+
 // The time of an exchange does not count for the packet that has arrived in part meanwhile.
 func TestPacketTimeoutPausesDuringExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
