@@ -21,8 +21,9 @@ type attempt struct {
 	ready    chan error // cap 1; receives the end of the wait, unless withdraw came first
 	arrived  time.Time
 	admitted time.Time
-	bulk     *bulk         // of those that the queue has admitted together with this one; nil: none
-	stop     chan struct{} // closed to end a streamed answer; never used again then
+	bulk     *bulk            // of those that the queue has admitted together with this one; nil: none
+	stop     chan struct{}    // closed to end a streamed answer; never used again then
+	deadline *deadlineContext // of limit; nil: none
 
 	// How the exchange ended: what is set before errAnswered goes to ready, or by perform.
 	answer Answer

@@ -15,21 +15,34 @@ type deadlineContext struct {
 	context.Context
 	cancel        context.CancelFunc
 	timer         *time.Timer // nil until a worker has the event
+	begin         time.Time   // when that was
 	limit         time.Duration
 	waiting       bool // the last context derived was to wait for a worker
+	answered      bool // the worker has begun to answer
 	workerPerExec bool
 }
 
-// newDeadlineContext returns a context that also ends with parent. stop releases it.
-func newDeadlineContext(parent context.Context, limit time.Duration, workerPerExec bool) (ctx *deadlineContext, stop func()) {
-	c := &deadlineContext{limit: limit, workerPerExec: workerPerExec}
+// newDeadlineContext returns a context that also ends with parent. stop must follow.
+func newDeadlineContext(parent context.Context, limit time.Duration, workerPerExec bool) *deadlineContext {
+	c := &deadlineContext{limit: limit, workerPerExec: workerPerExec, begin: time.Now()}
 	c.Context, c.cancel = context.WithCancel(parent)
-	return c, c.stop
+	return c
 }
 
+// stop releases c; nil: there is nothing to release.
 func (c *deadlineContext) stop() {
+	if c != nil {
+		c.stopTimer()
+		c.cancel()
+	}
+}
+
+// answer ends the limit: from now on the context ends with its parent only, or when it is released. It returns when the worker's
+// time is over.
+func (c *deadlineContext) answer() (deadline time.Time) {
 	c.stopTimer()
-	c.cancel()
+	c.answered = true
+	return c.begin.Add(c.limit)
 }
 
 func (c *deadlineContext) stopTimer() {
@@ -40,9 +53,13 @@ func (c *deadlineContext) stopTimer() {
 
 // Deadline notes that a context is derived, and starts the time where that one is for a worker that has the event.
 func (c *deadlineContext) Deadline() (time.Time, bool) {
+	if c.answered { // the context is for ending a streamed answer
+		return c.Context.Deadline()
+	}
 	c.stopTimer()
 	c.waiting = !c.waiting && !c.workerPerExec
 	if !c.waiting {
+		c.begin = time.Now()
 		c.timer = time.AfterFunc(c.limit, c.cancel)
 	}
 	return c.Context.Deadline()

@@ -16,8 +16,8 @@ func TestDeadlineStartsWithWorker(t *testing.T) {
 		return ctx
 	}
 
-	c, stop := newDeadlineContext(context.Background(), limit, false)
-	defer stop()
+	c := newDeadlineContext(context.Background(), limit, false)
+	defer c.stop()
 	derive(c)
 	for range 2 { // the pool begins anew when the worker that it got was no good
 		derive(c)
@@ -29,13 +29,13 @@ func TestDeadlineStartsWithWorker(t *testing.T) {
 	<-derive(c).Done()
 	require.GreaterOrEqual(t, time.Since(begin), limit)
 
-	c, stop = newDeadlineContext(context.Background(), limit, true)
-	defer stop()
+	c = newDeadlineContext(context.Background(), limit, true)
+	defer c.stop()
 	<-derive(c).Done() // a pool that makes a worker for each event does not wait for one
 
 	parent, kill := context.WithCancel(context.Background())
-	c, stop = newDeadlineContext(parent, time.Hour, false)
-	defer stop()
+	c = newDeadlineContext(parent, time.Hour, false)
+	defer c.stop()
 	kill()
 	<-derive(c).Done()
 }

@@ -140,6 +140,7 @@ func (d *Dispatcher) perform(a *attempt) {
 	if err == nil && first.Flags&wire.FlagStream != 0 {
 		rest = d.newFrames(a, results)
 	} else {
+		a.deadline.stop()
 		if err == nil && isAhead(a, first) {
 			d.replaceAhead(a)
 		}
@@ -173,9 +174,8 @@ func (d *Dispatcher) exec(a *attempt) (first *Payload, results Results, err erro
 		defer d.watchFirstBulk()()
 	}
 	if a.limit > 0 {
-		deadline, stop := newDeadlineContext(ctx, a.allowed(), d.WorkerPerExec)
-		defer stop()
-		ctx = deadline
+		a.deadline = newDeadlineContext(ctx, a.allowed(), d.WorkerPerExec)
+		ctx = a.deadline
 	}
 
 	results, err = d.Pool.Exec(ctx, request, a.stop)

@@ -32,19 +32,24 @@ type poolFrames struct {
 	begin      time.Time          // when the pool got the event
 	ctx        context.Context    // the worker is killed when it ends
 	release    context.CancelFunc // of ctx
+	deadline   *deadlineContext   // what the pool has; nil: the answer has no limit
 	results    Results
 	stop       chan struct{} // closed by End
 	isLast     bool          // the last frame was taken
 	ended      bool
 }
 
-// newFrames returns the rest of the answer to a. It takes over a's channel stop.
+// newFrames returns the rest of the answer to a. It takes over a's channel stop and its deadline.
 func (d *Dispatcher) newFrames(a *attempt, results Results) *poolFrames {
-	f := &poolFrames{dispatcher: d, begin: a.admitted, ctx: a.ctx, release: func() {}, results: results, stop: a.stop}
-	if a.limit > 0 && !d.WorkerPerExec { // else the worker is in no list
-		f.ctx, f.release = context.WithDeadline(a.ctx, a.admitted.Add(a.allowed()))
-	}
+	f := &poolFrames{dispatcher: d, begin: a.admitted, ctx: a.ctx, release: func() {}, deadline: a.deadline, results: results, stop: a.stop}
 	a.stop = make(chan struct{})
+	if f.deadline == nil {
+		return f
+	}
+	end := f.deadline.answer()
+	if !d.WorkerPerExec { // else the worker is in no list
+		f.ctx, f.release = context.WithDeadline(a.ctx, end)
+	}
 	return f
 }
 
@@ -73,6 +78,7 @@ func (f *poolFrames) End() {
 	d := f.dispatcher
 	defer d.Queue.leave()
 	defer func() { f.stats.Exchanged(f.event, time.Since(f.begin)) }()
+	defer f.deadline.stop()
 	defer f.release()
 	close(f.stop)
 	switch {

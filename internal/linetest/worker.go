@@ -72,6 +72,12 @@ func answer(context, body string) {
 	case strings.Contains(context, `"BULK"`): // silent after the first frame
 		send(0, streamMore, `{"replies":["CONTINUE"],"sizes":[0]}`, "")
 		hang()
+	case strings.Contains(context, `"stream"`):
+		for range 3 {
+			send(0, streamMore, "CONTINUE", "")
+			time.Sleep(100 * time.Millisecond) // the pool is asked to end the answer meanwhile
+		}
+		send(0, 0, "CONTINUE", "")
 	case strings.Contains(context, `"CONNECTED"`), strings.Contains(context, `"CLOSE"`):
 		send(0, 0, "CONTINUE", "")
 	case command == "until": // a file exists
