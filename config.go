@@ -48,8 +48,8 @@ type (
 // defaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.
 const defaultExecTTL = time.Hour
 
-// idleWatchTick is how often a supervisor looks at the workers that has nothing to look for: each look takes a descriptor of each
-// worker until the next garbage collection.
+// idleWatchTick is the watch_tick of a supervisor without limits to enforce: each look at the workers takes a descriptor of each worker
+// until the next garbage collection.
 const idleWatchTick = time.Hour
 
 // InitDefault fills in the defaults and checks everything. The error names every mistake by its key.

@@ -79,7 +79,7 @@ func (w workerProcess) Is(state int64) bool { return w.State().Compare(state) }
 
 func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
 
-func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } //nolint:gosec // it is UnixNano
+func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } // it is UnixNano
 
 func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
 

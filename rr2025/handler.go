@@ -64,7 +64,7 @@ func (w workerProcess) Execs() uint64 { return w.State().NumExecs() }
 
 func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
 
-func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } //nolint:gosec // it is UnixNano
+func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } // it is UnixNano
 
 func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
 

@@ -32,7 +32,7 @@ func get(t *testing.T, url string) (code int, body string) {
 	var answer *http.Response
 	eventually(t, "somebody answers at "+url, func() (ok bool) { // those plugins start when Serve is over
 		var err error
-		answer, err = client.Get(url) //nolint:noctx,bodyclose // it has a timeout, and is closed below
+		answer, err = client.Get(url) // it has a timeout, and is closed below
 		return err == nil
 	})
 	defer func() { _ = answer.Body.Close() }()

@@ -141,7 +141,7 @@ func (s *storm) try(method string) bool {
 
 // figures are zero where the process does not answer.
 func (s *storm) figures() (f figures) {
-	answer, err := http.Get(s.metrics) //nolint:gosec,noctx // its own metrics
+	answer, err := http.Get(s.metrics) // its own metrics
 	if err != nil {
 		return f
 	}

@@ -28,8 +28,8 @@ func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 	if len(questions) == 0 {
 		return nil
 	}
-	deadline := time.Now().Add(c.timeout)
-	asked := c.ask(body, questions, deadline)
+	begin := time.Now()
+	asked := c.ask(body, questions, begin.Add(c.timeout))
 	answers := make([]Answer, len(questions))
 	timer := time.NewTimer(c.timeout)
 	defer timer.Stop()
@@ -45,7 +45,7 @@ func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 		}
 		answers[i] = Answer{a.node, a.body, a.err}
 	}
-	c.Took(c.timeout - time.Until(deadline))
+	c.Took(time.Since(begin))
 	return answers
 }
 

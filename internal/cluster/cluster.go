@@ -32,7 +32,7 @@ type Options struct {
 	Serve func(request []byte, answer func([]byte))
 	// Describe returns what the other nodes are told.
 	Describe func() Info
-	// Took is told how long each question to another node has taken.
+	// Took is told how long the questions to other nodes that were asked together have taken.
 	Took func(time.Duration)
 }
 

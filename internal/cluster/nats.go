@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,15 +101,15 @@ func (e *natsEngine) start() error {
 		e.to.down(failure)
 		conn, err = nats.Connect(e.config.Addr, append(options, nats.RetryOnFailedConnect(true))...)
 	}
-	if err = firstError(err, failure); conn == nil {
+	if err = cmp.Or(err, failure); conn == nil {
 		return fmt.Errorf("nats: %w", err)
 	}
 	e.conn = conn
 	_, err = conn.Subscribe(e.nobody+"*", e.hearNobody)
 	for _, subject := range e.first {
 		sub, subErr := conn.Subscribe(e.prefix+subject, func(m *nats.Msg) { e.to.received(m.Data) })
-		if err = firstError(err, subErr); subErr == nil {
-			err = firstError(err, sub.SetPendingLimits(-1, natsPending))
+		if err = cmp.Or(err, subErr); subErr == nil {
+			err = cmp.Or(err, sub.SetPendingLimits(-1, natsPending))
 		}
 	}
 	if err != nil {
@@ -117,15 +118,6 @@ func (e *natsEngine) start() error {
 	}
 	go e.takeTags() // ends with close
 	go e.hearTags() // ends with close
-	return nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -14,9 +14,10 @@ import (
 // astrayInterval lies between two looks at the pipes, at least: each look costs a few system calls for each idle worker.
 const astrayInterval = 20 * time.Millisecond
 
-// idler is a worker of which it can be said for certain that it had nothing to do for a while.
-type idler interface {
-	Pid() int64
+// execCounter is a Worker of which it can be said for certain that it had nothing to do for a while. The pool of the next line
+// has none.
+type execCounter interface {
+	Worker
 	Execs() uint64 // grows with each event, before its answer is read
 }
 
@@ -28,10 +29,10 @@ func (d *Dispatcher) replaceAstray() {
 		return
 	}
 	for _, w := range d.Pool.Workers() {
-		if i, ok := w.(idler); ok && isAstray(w, i) {
+		if c, ok := w.(execCounter); ok && isAstray(c) {
 			_ = w.Kill()
 			w.Reap()
-			d.warnOfAstray(i)
+			d.warnOfAstray(w)
 		}
 	}
 }
@@ -39,17 +40,13 @@ func (d *Dispatcher) replaceAstray() {
 // isAstray reports whether w has written something nobody waits for. The order matters: had w got an event meanwhile, it would
 // not be ready, or have one more. One that has had none yet is left to its first exchange: what it prints when it starts would
 // make the pool start another one at once, and again.
-func isAstray(w Worker, i idler) bool {
-	execs := i.Execs()
-	return execs > 0 && w.Is(telemetry.WorkerReady) && hasWritten(i.Pid()) && w.Is(telemetry.WorkerReady) && i.Execs() == execs
+func isAstray(w execCounter) bool {
+	execs := w.Execs()
+	return execs > 0 && w.Is(telemetry.WorkerReady) && hasWritten(w.Pid()) && w.Is(telemetry.WorkerReady) && w.Execs() == execs
 }
 
-func (d *Dispatcher) warnOfAstray(i idler) {
-	level := slog.LevelDebug
-	if d.astrayWarned.CompareAndSwap(false, true) {
-		level = slog.LevelWarn
-	}
-	d.Log.LogAttrs(context.Background(), level, "a worker had written something without an event and was replaced: "+
+func (d *Dispatcher) warnOfAstray(w Worker) {
+	d.Log.LogAttrs(context.Background(), warnOnce(&d.astrayWarned), "a worker had written something without an event and was replaced: "+
 		"it answers an event twice, or prints behind an answer; answers may have gone to other clients "+
-		"(a warning once until the workers are reset)", slog.Int64("pid", i.Pid()))
+		"(a warning once until the workers are reset)", slog.Int64("pid", w.Pid()))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	stderrors "errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -79,27 +80,26 @@ func isAhead(a *attempt, answer *Payload) bool {
 // replaceAhead replaces the worker that has just answered a, if it can be told which one that was: the pool does not say. It is the
 // only one that got an event since.
 func (d *Dispatcher) replaceAhead(a *attempt) {
-	var found Worker
-	several := false
+	var maybe []Worker
 	for _, w := range d.Pool.Workers() {
 		if !w.LastUsed().Before(a.admitted) {
-			several = found != nil
-			found = w
-		}
-		if several {
-			break
+			maybe = append(maybe, w)
 		}
 	}
-	isReplaced := found != nil && !several && found.Is(telemetry.WorkerReady)
+	isReplaced := len(maybe) == 1 && maybe[0].Is(telemetry.WorkerReady)
 	if isReplaced {
-		_ = found.Kill()
-		found.Reap()
+		_ = maybe[0].Kill()
+		maybe[0].Reap()
 	}
-	level := slog.LevelDebug
-	if d.aheadWarned.CompareAndSwap(false, true) {
-		level = slog.LevelWarn
-	}
-	d.Log.LogAttrs(context.Background(), level, "a worker answered CLOSE with a text for its client: it most likely answers another event "+
+	d.Log.LogAttrs(context.Background(), warnOnce(&d.aheadWarned), "a worker answered CLOSE with a text for its client: it most likely answers another event "+
 		"twice, and answers go to other clients; answer each event once, and CLOSE with CONTINUE, in PHP $tcpWorker->read() "+
 		"(a warning once until the workers are reset)", slog.Bool("replaced", isReplaced))
+}
+
+// warnOnce returns the level of what is a warning the first time.
+func warnOnce(warned *atomic.Bool) slog.Level {
+	if warned.CompareAndSwap(false, true) {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }

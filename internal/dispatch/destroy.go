@@ -17,8 +17,8 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 			go d.reapUntilGone(ctx, within) // ends with the last worker, or then
 			return
 		}
-		done := make(chan struct{}) // closed when the pool is gone
-		go d.destroyPool(min(d.DestroyTimeout, within), done)
+		done := make(chan struct{})                           // closed when the pool is gone
+		go d.destroyPool(min(d.DestroyTimeout, within), done) // ends with the pool, or the process
 		select {
 		case <-done:
 		case <-ctx.Done():

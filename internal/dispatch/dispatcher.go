@@ -67,20 +67,17 @@ type Answer struct {
 // Exchange waits for a worker, hands it one event and waits for the answer. An event that certainly never reached a worker is
 // offered once more. Closing cancel ends the wait for a worker, but not the work of one. The error is a *Failure.
 func (d *Dispatcher) Exchange(c *Call, cancel <-chan struct{}, context, body []byte) (Answer, error) {
-	return d.exchange(c, cancel, Payload{Context: context, Body: body})
-}
-
-// Exec is Exchange for a payload of another plugin's.
-func (d *Dispatcher) Exec(p Payload) (Answer, error) {
-	return d.offer(d.ExchangeCtx, new(Call), d.ExchangeCtx.Done(), p, 0)
-}
-
-func (d *Dispatcher) exchange(c *Call, cancel <-chan struct{}, p Payload) (Answer, error) {
+	p := Payload{Context: context, Body: body}
 	a, err := d.offer(d.ExchangeCtx, c, cancel, p, 0)
 	if stderrors.Is(err, errNotSent) {
 		a, err = d.offer(d.ExchangeCtx, c, cancel, p, 0)
 	}
 	return a, err
+}
+
+// Exec is Exchange for a payload of another plugin's.
+func (d *Dispatcher) Exec(p Payload) (Answer, error) {
+	return d.offer(d.ExchangeCtx, new(Call), d.ExchangeCtx.Done(), p, 0)
 }
 
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.

@@ -134,12 +134,12 @@ func (q *Queue) limit() int {
 	return q.width
 }
 
-// widen changes how many exchanges may be admitted at once. Those that are admitted stay.
-func (q *Queue) widen(by int) {
+// widen admits one more exchange at once.
+func (q *Queue) widen() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.width != Unlimited {
-		q.width += by
+		q.width++
 	}
 	q.admit()
 }

@@ -109,7 +109,7 @@ func TestQueueWidth(t *testing.T) {
 	require.NoError(t, q.enter(newAttempt(), nil))
 	require.False(t, q.narrow(), "the last place stays")
 	ends := lineUp(t, q, 2, nil, false)
-	q.widen(1)
+	q.widen()
 	require.NoError(t, <-ends[0])
 	require.True(t, q.narrow())
 	requireWaiting(t, ends[1])
@@ -117,7 +117,7 @@ func TestQueueWidth(t *testing.T) {
 	require.NoError(t, <-ends[1])
 
 	q = testQueue(Unlimited)
-	q.widen(1)
+	q.widen()
 	require.False(t, q.narrow())
 	for range 100 {
 		require.NoError(t, q.enter(newAttempt(), nil))

@@ -167,7 +167,7 @@ func (s *Starts) end(timeout time.Duration, workers func() []Worker) (starting i
 }
 
 // kill kills the pool's processes that were started so long ago and are none of the workers, which have come up. The others are starting.
-// Not known says that there may be more.
+// Not known says that there may be more. workers is called when the processes are known: one that comes up meanwhile is among both.
 func (s *Starts) kill(age time.Duration, workers func() []Worker) (killed, starting int, known bool) {
 	processes, known := children(startVariable, s.pool)
 	for _, w := range workers() {

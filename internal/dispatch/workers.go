@@ -236,7 +236,7 @@ func (d *Dispatcher) AddWorker() error {
 		err := d.Pool.AddWorker()
 		isWanted := settled.CompareAndSwap(false, true)
 		if err == nil && (isWanted || !d.removeFree()) {
-			d.Queue.widen(1)
+			d.Queue.widen()
 		}
 		d.adding.Store(false) // before the caller can add another one
 		added <- err
@@ -299,7 +299,7 @@ func (d *Dispatcher) removeAdmitted(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, maxRemoveWait)
 	defer cancel()
 	if err := d.Pool.RemoveWorker(ctx); err != nil {
-		d.Queue.widen(1)
+		d.Queue.widen()
 		return err
 	}
 	return nil

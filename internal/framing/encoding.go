@@ -21,31 +21,15 @@ func binaryLength(size int, littleEndian bool, mask uint64) func([]byte) (uint64
 	}
 }
 
-// asciiLength reads a number of the given count of decimal digits, which must fit into 64 bits.
-func asciiLength(digits int) func([]byte) (uint64, int, error) {
-	return func(data []byte) (value uint64, size int, err error) {
-		for _, b := range data[:min(digits, len(data))] {
-			if b < '0' || b > '9' {
-				return 0, 0, ErrLength
-			}
-			value = 10*value + uint64(b-'0')
-		}
-		if len(data) < digits {
-			return 0, 0, nil
-		}
-		return value, digits, nil
-	}
-}
-
-// hexLength reads a number of the given count of hexadecimal digits, which must fit into 64 bits.
-func hexLength(digits int) func([]byte) (uint64, int, error) {
+// digitsLength reads a number of so many digits, which must fit into 64 bits.
+func digitsLength(digits int, base uint64) func([]byte) (uint64, int, error) {
 	return func(data []byte) (value uint64, size int, err error) {
 		for _, b := range data[:min(digits, len(data))] {
 			d := digit(b)
-			if d >= 16 {
+			if d >= base {
 				return 0, 0, ErrLength
 			}
-			value = 16*value + d
+			value = base*value + d
 		}
 		if len(data) < digits {
 			return 0, 0, nil

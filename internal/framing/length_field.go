@@ -108,10 +108,8 @@ func (l *Length) field() lengthField {
 		f.read = bcdLength(l.size())
 	case l.encoding() == encodingBinary:
 		f.read = binaryLength(l.size(), l.Endian == "little", l.mask())
-	case l.encoding() == encodingHex:
-		f.read = hexLength(l.size())
 	default:
-		f.read = asciiLength(l.size())
+		f.read = digitsLength(l.size(), base)
 	}
 	return f
 }

@@ -156,15 +156,9 @@ func testPluginWorkersFail(t *testing.T, line Line) {
 // A worker that can't be added is not waited for by resets.
 func testPluginWorkerMissing(t *testing.T, line Line) {
 	var missing atomic.Bool
-	command := worker(t)
 	tcp := oneServer("127.0.0.1:0")
 	tcp["pool"] = map[string]any{"num_workers": 2, "allocate_timeout": 3 * time.Second, "reset_timeout": time.Hour}
-	h, err := startHost(t, line, tcp, func(args []string) *exec.Cmd {
-		if missing.Load() {
-			return exec.Command("/nowhere")
-		}
-		return command(args)
-	})
+	h, err := startHost(t, line, tcp, unless(&missing, worker(t)))
 	require.NoError(t, err)
 	missing.Store(true)
 	require.Error(t, h.AddWorker())
@@ -220,9 +214,8 @@ func testPluginStopAnyTime(t *testing.T, line Line) {
 
 // Whenever Stop comes during a reset, no worker is left.
 func testPluginStopInReset(t *testing.T, line Line) {
-	done, booted := filepath.Join(t.TempDir(), "done"), filepath.Join(t.TempDir(), "booted")
-	touch(t, booted)
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t, envBoot+"="+booted))
+	done := filepath.Join(t.TempDir(), "done")
+	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t))
 	require.NoError(t, err)
 	conn := h.dial(t)
 	_, err = io.WriteString(conn, "until "+done+"\r\n")

@@ -17,7 +17,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// Errors that Read's are of.
+// Read's errors wrap one of these.
 var (
 	ErrNone = errors.New("the connection does not begin with a PROXY header")
 	ErrBad  = errors.New("the PROXY header can't be used")

@@ -110,6 +110,13 @@ type Node struct {
 	LastHeard   string `json:"last_heard" msgpack:"last_heard"` // RFC 3339, UTC
 }
 
+// add adds the pushes of more, not its nodes.
+func (n *PushCounts) add(more PushCounts) {
+	n.Accepted += more.Accepted
+	n.Gone += more.Gone
+	n.Full += more.Full
+}
+
 func (n *PushCounts) of(r PushResult) *int {
 	switch r {
 	case stream.PushAccepted:
@@ -141,5 +148,6 @@ func (n *pushCounters) load() (accepted, gone, full int64) {
 }
 
 func (n *pushCounters) counts() PushCounts {
-	return PushCounts{Accepted: int(n.accepted.Load()), Gone: int(n.gone.Load()), Full: int(n.full.Load())}
+	accepted, gone, full := n.load()
+	return PushCounts{Accepted: int(accepted), Gone: int(gone), Full: int(full)}
 }

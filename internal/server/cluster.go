@@ -90,7 +90,7 @@ func (s *Server) describeNode() cluster.Info {
 	}
 }
 
-// checkSize returns an error for a request that does not go to another node: what connects the nodes has a limit, too.
+// checkSize returns an error for a request that is too large to send to another node: what connects the nodes has a limit, too.
 func (s *Server) checkSize(op string, head, body []byte) error {
 	limit, room := s.cluster.MaxRequest(), roomFor(head)
 	switch {

@@ -30,21 +30,19 @@ func (s *Server) broadcastToNodes(to Selector, body []byte) (PushCounts, error) 
 		return n, err
 	}
 	n.Nodes = 1
-	n.add(s.cluster.Ask(body, there...), there)
+	n.addAnswers(s.cluster.Ask(body, there...), there)
 	return n, nil
 }
 
-// add adds what the other nodes answer.
-func (n *PushCounts) add(answers []cluster.Answer, to []cluster.Question) {
+// addAnswers adds what the other nodes answer.
+func (n *PushCounts) addAnswers(answers []cluster.Answer, to []cluster.Question) {
 	reached := make(map[cluster.NodeID]bool) // false: not by all of its questions
 	for i, answer := range answers {
 		a, err := decodeAnswer(answer)
 		before, isKnown := reached[answer.Node]
 		switch {
 		case err == nil && a.Counts != nil:
-			n.Accepted += a.Counts.Accepted
-			n.Gone += a.Counts.Gone
-			n.Full += a.Counts.Full
+			n.add(*a.Counts)
 			reached[answer.Node] = before || !isKnown
 		case errors.Is(err, cluster.ErrGone): // it does not have the tag, or it is no more
 			n.Gone += to[i].Connections
@@ -67,7 +65,6 @@ func (n *PushCounts) add(answers []cluster.Answer, to []cluster.Question) {
 // split returns what of a broadcast concerns this node, and what the others: request, with maxUUIDs at most.
 func (s *Server) split(to Selector, request nodeRequest, maxUUIDs int) (here Selector, there []cluster.Question, err error) {
 	here = to
-	here.Local = true
 	if to.UUIDs == nil {
 		encoded := request.encode()
 		for _, member := range s.cluster.Members() {
@@ -151,17 +148,13 @@ func (s *Server) connectionsOf(node cluster.NodeID, q ConnectionQuery) (Connecti
 		return s.connectionsHere(q), nil
 	}
 	a, err := s.ask(node, nodeRequest{Op: opConnections, Query: &q}, nil)
-	if err != nil || a.Page == nil {
-		return ConnectionPage{}, errors.Join(err, errMissing(a.Page == nil))
+	switch {
+	case err != nil:
+		return ConnectionPage{}, err
+	case a.Page == nil:
+		return ConnectionPage{}, errRequest
 	}
 	return *a.Page, nil
-}
-
-func errMissing(missing bool) error {
-	if missing {
-		return errRequest
-	}
-	return nil
 }
 
 // statsOfNodes is the sum of all nodes, and the parts of it.
@@ -204,9 +197,7 @@ func (s *Stats) add(more Stats) {
 	s.ExchangesWaiting += more.ExchangesWaiting
 	s.BufferedBytes += more.BufferedBytes
 	s.MemoryLimit += more.MemoryLimit
-	s.Pushes.Accepted += more.Pushes.Accepted
-	s.Pushes.Gone += more.Pushes.Gone
-	s.Pushes.Full += more.Pushes.Full
+	s.Pushes.add(more.Pushes)
 }
 
 func (t Traffic) plus(more Traffic) Traffic {

@@ -96,7 +96,7 @@ func (s *Server) serveNode(request []byte, answer func([]byte)) {
 		s.closeHere(id)
 		answer(nodeAnswer{Result: stream.PushAccepted}.encode())
 	case opBroadcast:
-		n, err := s.broadcastHere(Selector{Server: r.Server, UUIDs: r.UUIDs, Tag: r.Tag, Local: true}, body)
+		n, err := s.broadcastHere(Selector{Server: r.Server, UUIDs: r.UUIDs, Tag: r.Tag}, body)
 		answer(nodeAnswer{Counts: &n, Error: textOf(err)}.encode())
 	case opTag, opConnections, opStats:
 		s.serveSlow(r, answer)

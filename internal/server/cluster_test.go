@@ -220,7 +220,7 @@ func TestBroadcastIsSplitByNode(t *testing.T) {
 	ids = append(ids, own, stranger, "00000000-0002-8000-8000-000000000000", ids[0])
 	here, there, err := p.split(Selector{UUIDs: ids, Server: "a"}, nodeRequest{Op: opBroadcast}, p.maxUUIDs(nil, nil))
 	require.NoError(t, err)
-	require.Equal(t, Selector{UUIDs: []string{own, stranger}, Server: "a", Local: true}, here)
+	require.Equal(t, Selector{UUIDs: []string{own, stranger}, Server: "a"}, here)
 	asked := make(map[string]int)
 	for _, q := range there {
 		r, body, err := decodeRequest(append(q.Request, "body"...))

@@ -16,11 +16,16 @@ const maintainInterval = time.Second / 4
 
 var errStreamed = stderrors.New("the worker answered in several frames; answer with one")
 
+// currentDispatcher returns nil before Serve.
+func (s *Server) currentDispatcher() *dispatch.Dispatcher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dispatcher
+}
+
 // Workers lists the workers of s; none before Serve.
 func Workers(s *Server) (workers []*telemetry.Worker) {
-	s.mu.Lock()
-	d := s.dispatcher
-	s.mu.Unlock()
+	d := s.currentDispatcher()
 	if d == nil {
 		return nil
 	}
@@ -42,9 +47,7 @@ func HealthCode(ok bool) int {
 
 // IsAlive reports whether any worker of s is alive. One that a Reset replaces is.
 func IsAlive(s *Server) bool {
-	s.mu.Lock()
-	d := s.dispatcher
-	s.mu.Unlock()
+	d := s.currentDispatcher()
 	return d != nil && d.IsAlive()
 }
 
@@ -57,9 +60,7 @@ func IsReady(s *Server) bool {
 
 // missing returns how many workers can't be started; none before Serve.
 func missing(s *Server) int {
-	s.mu.Lock()
-	d := s.dispatcher
-	s.mu.Unlock()
+	d := s.currentDispatcher()
 	if d == nil {
 		return 0
 	}

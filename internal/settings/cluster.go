@@ -2,7 +2,6 @@ package settings
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -146,7 +145,9 @@ func (r *Redis) check() (errs []error) {
 			errs = append(errs, fmt.Errorf("%s.addrs.%d: is empty; want host:port", key, i))
 		}
 	}
-	errs = append(errs, checkNumber(key+".db", r.DB))
+	if r.DB < 0 {
+		errs = append(errs, fmt.Errorf("%s.db: %d is negative; want the number of a database, such as 0", key, r.DB))
+	}
 	return append(errs, r.TLS.check(key+".tls")...)
 }
 
@@ -157,12 +158,7 @@ func (t *ClientTLS) check(key string) []error {
 	}
 	r := newPEMReader()
 	t.config = &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.RootCA != "" {
-		t.config.RootCAs = x509.NewCertPool()
-		if b := r.read(key+".root_ca", t.RootCA); b != nil && !t.config.RootCAs.AppendCertsFromPEM(b) {
-			r.errs = append(r.errs, fmt.Errorf("%s.root_ca: %s holds no certificate in PEM", key, t.RootCA))
-		}
-	}
+	t.config.RootCAs = r.authorities(key+".root_ca", t.RootCA)
 	if t.Cert != "" || t.Key != "" {
 		if cert, ok := r.certificate(key, KeyPair{Cert: t.Cert, Key: t.Key}); ok {
 			t.config.Certificates = []tls.Certificate{cert}

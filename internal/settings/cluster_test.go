@@ -25,7 +25,7 @@ func TestCheckCluster(t *testing.T) {
 		`tcp.cluster.nats.nkey: ` + noFile.Error():                                                   {NATS: &NATS{NKey: missing}},
 		`tcp.cluster.nats.tls.root_ca: ` + noFile.Error():                                            {NATS: &NATS{TLS: &ClientTLS{RootCA: missing}}},
 		`tcp.cluster.redis.addrs.1: is empty; want host:port`:                                        {Redis: &Redis{Addrs: []string{"a:1", ""}}},
-		`tcp.cluster.redis.db: -1 is negative; want a number, or 0 for no limit`:                     {Redis: &Redis{DB: -1}},
+		`tcp.cluster.redis.db: -1 is negative; want the number of a database, such as 0`:             {Redis: &Redis{DB: -1}},
 	} {
 		cfg := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}}, Cluster: c}
 		err := errors.Join(cfg.Check()...)

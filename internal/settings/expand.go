@@ -18,7 +18,7 @@ func (c *Config) Expand() string {
 	b.WriteString("tcp:\n  servers:\n")
 	for _, name := range c.Names() {
 		s := c.Servers[name]
-		fmt.Fprintf(&b, "    %s:\n      addr: %s\n", flow(reflect.ValueOf(name)), flow(reflect.ValueOf(s.Addr)))
+		fmt.Fprintf(&b, "    %s:\n      addr: %s\n", quoted(name), quoted(s.Addr))
 		eachSet(reflect.ValueOf(s.Packets), func(key, value string) { fmt.Fprintf(&b, "      %s: %s\n", key, value) })
 	}
 	return b.String()

@@ -69,37 +69,37 @@ const (
 
 // limits are those in force for one server. Zero is none; sizes are in bytes.
 type limits struct {
-	packetSize       int
-	tooLong          framing.TooLong
-	pushQueue        int
-	streamBuffer     int
-	minRate          int // a second
-	connectionsPerIP int
-	idle             time.Duration
-	idleOn           string
-	packet           time.Duration
-	write            time.Duration
-	close            time.Duration
-	keepalive        time.Duration
-	reusePort        bool
+	MaxPacketSize       int
+	OnTooLong           framing.TooLong
+	PushQueue           int
+	StreamBuffer        int
+	MinRate             int // a second
+	MaxConnectionsPerIP int
+	IdleTimeout         time.Duration
+	IdleOn              string
+	PacketTimeout       time.Duration
+	WriteTimeout        time.Duration
+	CloseTimeout        time.Duration
+	Keepalive           time.Duration
+	ReusePort           bool
 }
 
 // resolve returns the limits in force where l is set for one server and general for all.
 func (l *Limits) resolve(general *Limits) limits {
 	return limits{
-		packetSize:       int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
-		tooLong:          tooLong[cmp.Or(l.OnTooLong, general.OnTooLong, "close")],
-		pushQueue:        int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
-		streamBuffer:     int(sizeOr(0, l.StreamBuffer, general.StreamBuffer)),
-		minRate:          int(sizeOr(0, l.MinRate, general.MinRate)),
-		connectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
-		idle:             firstSet(0, l.IdleTimeout, general.IdleTimeout),
-		idleOn:           cmp.Or(l.IdleOn, general.IdleOn, IdleOnReceived),
-		packet:           firstSet(0, l.PacketTimeout, general.PacketTimeout),
-		write:            firstSet(defaultWriteTimeout, l.WriteTimeout, general.WriteTimeout),
-		close:            firstSet(defaultCloseTimeout, l.CloseTimeout, general.CloseTimeout),
-		keepalive:        firstSet(defaultKeepalive, l.Keepalive, general.Keepalive),
-		reusePort:        firstSet(false, l.ReusePort, general.ReusePort),
+		MaxPacketSize:       int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
+		OnTooLong:           tooLong[cmp.Or(l.OnTooLong, general.OnTooLong, "close")],
+		PushQueue:           int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
+		StreamBuffer:        int(sizeOr(0, l.StreamBuffer, general.StreamBuffer)),
+		MinRate:             int(sizeOr(0, l.MinRate, general.MinRate)),
+		MaxConnectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
+		IdleTimeout:         firstSet(0, l.IdleTimeout, general.IdleTimeout),
+		IdleOn:              cmp.Or(l.IdleOn, general.IdleOn, IdleOnReceived),
+		PacketTimeout:       firstSet(0, l.PacketTimeout, general.PacketTimeout),
+		WriteTimeout:        firstSet(defaultWriteTimeout, l.WriteTimeout, general.WriteTimeout),
+		CloseTimeout:        firstSet(defaultCloseTimeout, l.CloseTimeout, general.CloseTimeout),
+		Keepalive:           firstSet(defaultKeepalive, l.Keepalive, general.Keepalive),
+		ReusePort:           firstSet(false, l.ReusePort, general.ReusePort),
 	}
 }
 

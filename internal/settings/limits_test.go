@@ -25,15 +25,15 @@ func TestServerLimitsOverrideGeneral(t *testing.T) {
 	}
 	require.Empty(t, c.Check())
 	require.Equal(t, limits{
-		packetSize: 1 << 20, pushQueue: 2 << 20, idle: time.Minute, idleOn: IdleOnAny, packet: time.Hour, connectionsPerIP: 5,
-		streamBuffer: 4 << 20, minRate: 16 << 10,
-		close: 10 * time.Second, keepalive: 15 * time.Second,
+		MaxPacketSize: 1 << 20, PushQueue: 2 << 20, IdleTimeout: time.Minute, IdleOn: IdleOnAny, PacketTimeout: time.Hour, MaxConnectionsPerIP: 5,
+		StreamBuffer: 4 << 20, MinRate: 16 << 10,
+		CloseTimeout: 10 * time.Second, Keepalive: 15 * time.Second,
 	}, c.Servers["a"].limits)
-	require.Equal(t, limits{packetSize: 64 << 10, idleOn: IdleOnAny, packet: time.Minute, write: time.Second, minRate: 1 << 10, reusePort: true}, c.Servers["b"].limits,
+	require.Equal(t, limits{MaxPacketSize: 64 << 10, IdleOn: IdleOnAny, PacketTimeout: time.Minute, WriteTimeout: time.Second, MinRate: 1 << 10, ReusePort: true}, c.Servers["b"].limits,
 		"zero is a value, not an unset one")
 
 	require.Equal(t, limits{
-		packetSize: 64 << 20, pushQueue: 1 << 20, idleOn: IdleOnReceived, write: time.Minute, close: 10 * time.Second, keepalive: 15 * time.Second,
+		MaxPacketSize: 64 << 20, PushQueue: 1 << 20, IdleOn: IdleOnReceived, WriteTimeout: time.Minute, CloseTimeout: 10 * time.Second, Keepalive: 15 * time.Second,
 	}, new(Limits).resolve(new(Limits)), "the defaults")
 }
 
@@ -73,8 +73,11 @@ func TestServerEffectiveSettings(t *testing.T) {
 	e.Framing = framing.Framing{} // functions can't be compared
 	require.Equal(t, Effective{
 		Network: "tcp4", Address: "127.0.0.1:7777", ReadSize: 2 << 20, Disabled: wire.DisabledEvents{Connected: true},
-		MaxPacketSize: 1 << 10, PushQueue: 2 << 10, StreamBuffer: 3 << 10, MinRate: 4 << 10, MaxConnectionsPerIP: 3, IdleTimeout: 4 * time.Second, IdleOn: "any", PacketTimeout: 5 * time.Second,
-		WriteTimeout: 6 * time.Second, CloseTimeout: 7 * time.Second, Keepalive: 8 * time.Second, ReusePort: true,
+		limits: limits{
+			MaxPacketSize: 1 << 10, PushQueue: 2 << 10, StreamBuffer: 3 << 10, MinRate: 4 << 10, MaxConnectionsPerIP: 3,
+			IdleTimeout: 4 * time.Second, IdleOn: "any", PacketTimeout: 5 * time.Second, WriteTimeout: 6 * time.Second,
+			CloseTimeout: 7 * time.Second, Keepalive: 8 * time.Second, ReusePort: true,
+		},
 	}, e)
 }
 

@@ -41,6 +41,18 @@ func readPEM(file string) ([]byte, error) {
 	return b, err
 }
 
+// authorities reads the certificates of a file; nil: none is named.
+func (r *pemReader) authorities(key, file string) *x509.CertPool {
+	if file == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if b := r.read(key, file); b != nil && !pool.AppendCertsFromPEM(b) {
+		r.errs = append(r.errs, fmt.Errorf("%s: %s holds no certificate in PEM", key, file))
+	}
+	return pool
+}
+
 // certificate reads a pair of files; ok is false where one of them can't be used.
 func (r *pemReader) certificate(key string, pair KeyPair) (cert tls.Certificate, ok bool) {
 	certPEM, keyPEM := r.read(key+".cert", pair.Cert), r.read(key+".key", pair.Key)

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/rrtcp/tcp/internal/framing"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -54,48 +53,23 @@ type Effective struct {
 	KeepHalfClosed       bool // half_close
 	Goodbye              map[wire.Reason][]byte
 
-	MaxPacketSize       int
-	OnTooLong           framing.TooLong
-	PushQueue           int
-	StreamBuffer        int
-	MinRate             int // bytes a second
-	MaxConnectionsPerIP int
-	IdleTimeout         time.Duration
-	IdleOn              string
-	PacketTimeout       time.Duration
-	WriteTimeout        time.Duration
-	CloseTimeout        time.Duration
-	Keepalive           time.Duration
-	ReusePort           bool
+	limits
 }
 
 // Effective returns what is in force. Check must have found no mistake.
 func (s *Server) Effective() Effective {
-	packets := &s.Packets
 	return Effective{
 		Network:  s.address.network,
 		Address:  s.address.address,
 		ReadSize: s.readSize,
 		Disabled: s.disabledEvents,
+		Framing:  s.Packets.New(s.readSize, s.limits.MaxPacketSize),
 
 		ConnectedOnFirstByte: s.ConnectedOn == "first_byte",
 		KeepHalfClosed:       s.HalfClose == "keep",
 		Goodbye:              s.Goodbye.bytes(),
 
-		Framing:             packets.New(s.readSize, s.limits.packetSize),
-		MaxPacketSize:       s.limits.packetSize,
-		OnTooLong:           s.limits.tooLong,
-		PushQueue:           s.limits.pushQueue,
-		StreamBuffer:        s.limits.streamBuffer,
-		MinRate:             s.limits.minRate,
-		MaxConnectionsPerIP: s.limits.connectionsPerIP,
-		IdleTimeout:         s.limits.idle,
-		IdleOn:              s.limits.idleOn,
-		PacketTimeout:       s.limits.packet,
-		WriteTimeout:        s.limits.write,
-		CloseTimeout:        s.limits.close,
-		Keepalive:           s.limits.keepalive,
-		ReusePort:           s.limits.reusePort,
+		limits: s.limits,
 	}
 }
 
@@ -121,11 +95,10 @@ func (s *Server) check(key string, c *Config) (errs []error) {
 	errs = append(errs, checkOneOf(key+".connected_on", &s.ConnectedOn, "accept", "first_byte"),
 		checkOneOf(key+".half_close", &s.HalfClose, "close", "keep"))
 	s.limits = s.resolve(&c.Limits)
-	if s.IdleOn != "" && s.limits.idle == 0 {
+	if s.IdleOn != "" && s.limits.IdleTimeout == 0 {
 		errs = append(errs, fmt.Errorf("%s.idle_on: there is no idle_timeout that it could be about; leave it out, or set one", key))
 	}
-	packets := &s.Packets
-	errs = append(errs, packets.Init(key, s.limits.packetSize)...)
+	errs = append(errs, s.Packets.Init(key, s.limits.MaxPacketSize)...)
 	if f := s.Framing; (f == "raw" || f == "fixed") && s.OnTooLong != "" {
 		errs = append(errs, fmt.Errorf("%s.on_too_long: no packet of framing %q is too long; leave it out", key, f))
 	}
@@ -166,7 +139,7 @@ func (s *Server) warn(key string, c *Config) {
 		c.warnOfOldTLS(key+".tls", s.TLS)
 	}
 	if s.MaxPacketSize != "" || c.MaxPacketSize != "" { // else it is the default, and memory_limit the one that was chosen
-		c.warnOfSize(key+".max_packet_size", s.limits.packetSize)
+		c.warnOfSize(key+".max_packet_size", s.limits.MaxPacketSize)
 	}
-	c.warnOfSize(key+".stream_buffer", s.limits.streamBuffer)
+	c.warnOfSize(key+".stream_buffer", s.limits.StreamBuffer)
 }

@@ -3,7 +3,6 @@ package settings
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"time"
 )
@@ -153,11 +152,6 @@ func (t *TLS) Load(key string) (*LoadedTLS, []error) {
 			config.Certificates = append(config.Certificates, cert)
 		}
 	}
-	if t.RootCA != "" {
-		config.ClientCAs = x509.NewCertPool()
-		if b := r.read(key+".root_ca", t.RootCA); b != nil && !config.ClientCAs.AppendCertsFromPEM(b) {
-			r.errs = append(r.errs, fmt.Errorf("%s.root_ca: %s holds no certificate in PEM", key, t.RootCA))
-		}
-	}
+	config.ClientCAs = r.authorities(key+".root_ca", t.RootCA)
 	return &LoadedTLS{config, [sha256.Size]byte(r.sum.Sum(nil))}, r.errs
 }

@@ -13,6 +13,6 @@ func CutHead(message []byte) (head, body []byte, ok bool) {
 	if n <= 0 || size > uint64(len(message)-n) {
 		return nil, nil, false
 	}
-	end := n + int(size) //nolint:gosec // it is less than len(message)
+	end := n + int(size) // it is less than len(message)
 	return message[n:end], message[end:], true
 }

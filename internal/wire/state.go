@@ -28,7 +28,7 @@ package wire
 // Closing (eof). The socket is closed before CLOSE is handed over.
 type State uint8
 
-// The states of a connection, in order.
+// The states of a connection, in order, and Securing, which may come between.
 const (
 	Opening State = iota
 	Reading

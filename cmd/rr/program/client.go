@@ -155,7 +155,7 @@ func (l Line) dial(file string) (*rpc.Client, error) {
 	}
 	network, address, ok := strings.Cut(listen, "://")
 	if !ok {
-		return nil, fmt.Errorf("rpc.listen: %w: is rr serve running?", errors.New("invalid socket DSN (tcp://:6001, unix://file.sock)"))
+		return nil, errors.New("rpc.listen: invalid socket DSN (tcp://:6001, unix://file.sock): is rr serve running?")
 	}
 	conn, err := net.Dial(network, address)
 	if err != nil {

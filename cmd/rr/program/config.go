@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"time"
 )
@@ -92,9 +91,6 @@ func (l Line) readOptions(c Config) (options, error) {
 	}
 
 	servers, _ := c.Get(tcpSection + ".servers").(map[string]any)
-	for name := range servers {
-		o.servers = append(o.servers, name)
-	}
-	slices.Sort(o.servers)
+	o.servers = sortedKeys(servers)
 	return o, errors.Join(errs...)
 }

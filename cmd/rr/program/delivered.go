@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -39,12 +38,7 @@ func compare(path string, file, delivered any) (found []string) {
 
 func compareSections(path string, file map[string]any, delivered any) (found []string) {
 	section, _ := delivered.(map[string]any)
-	names := make([]string, 0, len(file))
-	for name := range file {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range sortedKeys(file) {
 		value, ok := section[name]
 		if inner, isSection := file[name].(map[string]any); isSection && len(inner) == 0 && !ok && path == tcpSection+".servers" {
 			found = append(found, fmt.Sprintf("%s.%s: is empty, and RoadRunner leaves it out; name an addr", path, name))

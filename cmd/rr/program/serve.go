@@ -55,11 +55,11 @@ func (l Line) serve(file string) error {
 		case f := <-failed:
 			plugin := strings.TrimSuffix(strings.TrimPrefix(f.VertexID, "*"), ".Plugin")
 			err = errors.New(attribute(plugin, explain(f.Error)))
-			go exitOn(signals)
+			go exitOn(signals) // ends with the program
 			all.stop()
 			return errors.Join(err, h.stop(true))
 		case <-signals:
-			go exitOn(signals)
+			go exitOn(signals) // ends with the program
 			all.stop()
 			manager.send("STOPPING=1")
 			say("stopping, in %s at most", h.grace)

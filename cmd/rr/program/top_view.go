@@ -81,14 +81,6 @@ func writeWorkers(text *strings.Builder, before, now sample, seconds float64) {
 	_ = table.Flush()
 }
 
-func sortedKeys(counts map[string]int) (keys []string) {
-	for key := range counts {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // rate is how much a counter grew each second; 0 where it fell: its node has left, or begun anew.
 func rate[N int64 | uint64](before, now N, seconds float64) float64 {
 	if now <= before || seconds <= 0 {
@@ -138,3 +130,12 @@ func upTo(i int, bounds []float64) string {
 }
 
 func seconds(s float64) string { return time.Duration(s * float64(time.Second)).String() }
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

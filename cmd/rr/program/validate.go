@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"sort"
 	"strings"
 
 	"go.uber.org/zap"
@@ -92,12 +91,7 @@ func (l Line) inSections(c Config) (found []string) {
 		return lines(err)
 	}
 	known := l.sections()
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range sortedKeys(all) {
 		section, ok := known[name]
 		switch {
 		case ok:

@@ -46,9 +46,7 @@ var line = program.Line{
 	Version:  tcp.Version,
 	LogLevel: slog.LevelError, // Endure can not be told to log less
 	Config: func(from program.Source) program.Config {
-		c := &config.Plugin{Path: from.Path, Type: "yaml", ReadInCfg: from.YAML, Timeout: from.Stop, Version: "2025.1.15"}
-		c.Prefix = "rr" //nolint:staticcheck // deprecated, but v2023.3 does not start without
-		return c
+		return &config.Plugin{Path: from.Path, Type: "yaml", ReadInCfg: from.YAML, Timeout: from.Stop, Version: "2025.1.15"}
 	},
 	Plugins: func() []any {
 		return []any{
