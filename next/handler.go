@@ -77,6 +77,8 @@ type workerProcess struct {
 
 func (w workerProcess) Is(state int64) bool { return w.State().Compare(state) }
 
+func (w workerProcess) Execs() uint64 { return w.State().NumExecs() }
+
 func (w workerProcess) Retire() { w.State().Transition(telemetry.WorkerDestroyed) }
 
 func (w workerProcess) LastUsed() time.Time { return time.Unix(0, int64(w.State().LastUsed())) } // it is UnixNano

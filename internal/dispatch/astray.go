@@ -14,13 +14,6 @@ import (
 // astrayInterval lies between two looks at the pipes, at least: each look costs a few system calls for each idle worker.
 const astrayInterval = 20 * time.Millisecond
 
-// execCounter is a Worker of which it can be said for certain that it had nothing to do for a while. The pool of the next line
-// has none.
-type execCounter interface {
-	Worker
-	Execs() uint64 // grows with each event, before its answer is read
-}
-
 // replaceAstray replaces idle workers that have written something, unless it was looked a moment ago.
 func (d *Dispatcher) replaceAstray() {
 	now := time.Now().UnixNano()
@@ -29,7 +22,7 @@ func (d *Dispatcher) replaceAstray() {
 		return
 	}
 	for _, w := range d.Pool.Workers() {
-		if c, ok := w.(execCounter); ok && isAstray(c) {
+		if isAstray(w) {
 			_ = w.Kill()
 			w.Reap()
 			d.warnOfAstray(w)
@@ -40,7 +33,7 @@ func (d *Dispatcher) replaceAstray() {
 // isAstray reports whether w has written something nobody waits for. The order matters: had w got an event meanwhile, it would
 // not be ready, or have one more. One that has had none yet is left to its first exchange: what it prints when it starts would
 // make the pool start another one at once, and again.
-func isAstray(w execCounter) bool {
+func isAstray(w Worker) bool {
 	execs := w.Execs()
 	return execs > 0 && w.Is(telemetry.WorkerReady) && hasWritten(w.Pid()) && w.Is(telemetry.WorkerReady) && w.Execs() == execs
 }

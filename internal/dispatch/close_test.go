@@ -141,6 +141,7 @@ type timedWorker struct {
 }
 
 func (w *timedWorker) LastUsed() time.Time { return w.used }
+func (*timedWorker) Execs() uint64         { return 0 }
 func (*timedWorker) Is(state int64) bool   { return state == telemetry.WorkerReady }
 func (w *timedWorker) Kill() error         { w.killed = true; return nil }
 func (*timedWorker) Reap()                 {}

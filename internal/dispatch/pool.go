@@ -49,6 +49,8 @@ type Worker interface {
 	Pid() int64
 	// Exists is false for a worker that has ended and is still listed.
 	Exists() bool
+	// Execs counts the events that the worker got. It grows before their answers are read.
+	Execs() uint64
 	// LastUsed is when the worker got its last event.
 	LastUsed() time.Time
 	// Reap takes a dead worker out of the pool's list of idle ones.

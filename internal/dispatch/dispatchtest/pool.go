@@ -223,6 +223,9 @@ func (w *Worker) Pid() int64 { return w.pid }
 // Exists is of dispatch.Worker.
 func (w *Worker) Exists() bool { return true }
 
+// Execs is of dispatch.Worker. It counts none: the worker has no pipe to look into.
+func (*Worker) Execs() uint64 { return 0 }
+
 // Retire is of dispatch.Worker.
 func (w *Worker) Retire() {
 	w.pool.mu.Lock()
