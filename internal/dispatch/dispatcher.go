@@ -83,15 +83,16 @@ func (d *Dispatcher) Exec(p Payload) (Answer, error) {
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.
 // Without cancel the wait for a worker has no end.
 func (d *Dispatcher) offer(ctx context.Context, c *Call, cancel <-chan struct{}, p Payload, limit time.Duration) (Answer, error) {
-	for retried := false; ; {
-		pauses := d.Queue.pauses.Load()
+	renewals, retried := d.Queue.renewals.Load(), false
+	for {
 		answer, err := d.attempt(ctx, c, cancel, p, limit)
 		if stderrors.Is(err, errNoFree) {
 			// The pool counts the time of a Reset against an exchange that is between the queue and a worker.
-			if d.Queue.pauses.Load() != pauses {
+			if now := d.Queue.renewals.Load(); now != renewals {
+				renewals = now
 				continue
 			}
-			if d.RetryNoFree && !retried {
+			if (d.RetryNoFree || d.Queue.IsPaused()) && !retried {
 				retried = true
 				continue
 			}

@@ -123,7 +123,7 @@ func TestExchangeOvertakenByReset(t *testing.T) {
 	d = newDispatcher(func(context.Context, *Payload) (Results, error) {
 		if attempts++; attempts == 1 {
 			d.Queue.pause()
-			d.Queue.resume()
+			d.Queue.resume(true)
 			return nil, errors.E(errors.NoFreeWorkers, errors.Str("x"))
 		}
 		return &one{[]*Payload{{Context: []byte("WRITE")}}}, nil
@@ -132,6 +132,20 @@ func TestExchangeOvertakenByReset(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "WRITE", string(a.Context))
 	require.Zero(t, d.Queue.NoFreeWorkers())
+}
+
+func TestExchangeOvertakenByFailedResets(t *testing.T) {
+	attempts := 0
+	var d *Dispatcher
+	d = newDispatcher(func(context.Context, *Payload) (Results, error) {
+		attempts++
+		d.Queue.pause()
+		time.AfterFunc(time.Millisecond, func() { d.Queue.resume(false) })
+		return nil, errors.E(errors.NoFreeWorkers, errors.Str("x"))
+	})
+	_, err := d.Exchange(new(Call), nil, []byte("{}"), nil)
+	require.Equal(t, wire.ReasonOverload, FailureOf(err).Reason)
+	require.Equal(t, 2, attempts, "the first reset might have brought a worker")
 }
 
 func TestExchangeRetriedWherePoolStartsWorkersForOthers(t *testing.T) {

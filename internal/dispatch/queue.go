@@ -36,11 +36,11 @@ type Queue struct {
 	waiting  waitList
 	paused   bool        // nothing is admitted
 	closed   bool        // nothing is admitted or waits any more
-	resumed  time.Time   // when a pause ended last: waits are measured from there
+	renewed  time.Time   // when a pause ended last with new workers: waits are measured from there
 	timer    *time.Timer // calls expire when the first waiter's time is over, or earlier
 	timing   bool        // timer runs
 
-	pauses        atomic.Uint64        // how often the queue was paused
+	renewals      atomic.Uint64        // pauses that have ended with new workers
 	waits         telemetry.Histogram  // of the exchanges that were admitted
 	noFreeWorkers atomic.Int64         // exchanges that ended because no worker was free in time
 	events        prometheus.Histogram // how many events went to a worker at once; only where Bulk is set
@@ -162,14 +162,21 @@ func (q *Queue) pause() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.paused = true
-	q.pauses.Add(1)
 }
 
-func (q *Queue) resume() {
+// resume ends a pause. With new workers waits begin anew; else they have gone on meanwhile.
+func (q *Queue) resume(renewed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.paused, q.resumed = false, time.Now()
+	q.paused = false
+	if renewed {
+		q.renewed = time.Now()
+		q.renewals.Add(1)
+	}
 	q.admit()
+	if q.timing {
+		q.startTimer(0) // nothing has expired in the pause
+	}
 }
 
 // join admits a, or appends it to the wait list.
@@ -270,14 +277,14 @@ func (q *Queue) expire() {
 	}
 }
 
-// timeLeft returns how much longer a waits. A pause does not count. q.mu is held.
+// timeLeft returns how much longer a waits. A pause does not count if it ends with new workers. q.mu is held.
 func (q *Queue) timeLeft(a *attempt) time.Duration {
 	if q.paused {
 		return q.timeout
 	}
 	since := a.arrived
-	if q.resumed.After(since) {
-		since = q.resumed
+	if q.renewed.After(since) {
+		since = q.renewed
 	}
 	return q.timeout - time.Since(since)
 }

@@ -97,7 +97,7 @@ func TestQueuePause(t *testing.T) {
 	time.Sleep(3 * q.timeout)
 	requireWaiting(t, ends...)
 	resumed := time.Now()
-	q.resume()
+	q.resume(true)
 	require.NoError(t, <-ends[0])
 	require.NoError(t, <-ends[1])
 	require.ErrorIs(t, <-ends[2], errNoWorker, "the time runs again when the queue is open")

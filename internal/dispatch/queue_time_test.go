@@ -1,0 +1,31 @@
+//go:build go1.25
+
+//go:debug asynctimerchan=0
+package dispatch
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Where resets fail again and again, nobody waits for longer.
+func TestQueuePauseWithoutNewWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue(1)
+		require.NoError(t, q.enter(newAttempt(), nil))
+		begin := time.Now()
+		ended := make(chan error)
+		go func() { ended <- q.enter(newAttempt(), nil) }()
+		stop := every(8*time.Second, func() {
+			q.pause()
+			time.Sleep(time.Second)
+			q.resume(false)
+		})
+		require.ErrorIs(t, <-ended, errNoWorker)
+		require.WithinRange(t, time.Now(), begin.Add(q.timeout), begin.Add(q.timeout+time.Second))
+		stop()
+	})
+}
