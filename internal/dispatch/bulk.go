@@ -52,11 +52,10 @@ func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err e
 		d.bulkSaid.CompareAndSwap(bulkSlow, bulkUnsaid) // it was just slow
 	}
 	switch {
-	case err != nil:
+	case err != nil && rest == nil:
 		d.failBulk(b, err)
-		if rest != nil {
-			go rest.End() // ends with the worker's answer, or the worker
-		}
+	case err != nil:
+		go d.failRest(b, rest, err) // ends with the worker's answer, or the worker
 	case rest != nil:
 		go d.answerRest(b, rest) // ends with the worker's answer, or the worker
 	}
@@ -77,10 +76,17 @@ func (d *Dispatcher) answerRest(b *bulk, rest *poolFrames) {
 			err = rest.cutOff()
 		}
 		if err != nil {
-			d.failBulk(b, err)
+			d.failRest(b, rest, err)
 			return
 		}
 	}
+}
+
+// failRest is failBulk for a worker that may be still at it: no connection goes on before that has ended.
+func (d *Dispatcher) failRest(b *bulk, rest *poolFrames, err error) {
+	d.reportBulk(b, err)
+	rest.End()
+	d.failBulk(b, err)
 }
 
 // reply hands on the replies of one frame. With the last frame there must be one for each event.
@@ -153,12 +159,17 @@ func (d *Dispatcher) watchFirstBulk() (stop func()) {
 
 // failBulk ends the exchanges of all events that have no reply.
 func (d *Dispatcher) failBulk(b *bulk, err error) {
+	d.reportBulk(b, err)
+	for len(b.waiting) > 0 {
+		b.finish(Answer{}, err)
+	}
+}
+
+// reportBulk logs, once, that a worker did not answer a bulk rightly.
+func (d *Dispatcher) reportBulk(b *bulk, err error) {
 	f := FailureOf(err)
 	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkWrong) {
 		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: "+bulkNeeds,
 			slog.Int("events", len(b.waiting)), slog.Any("error", f))
-	}
-	for len(b.waiting) > 0 {
-		b.finish(Answer{}, err)
 	}
 }

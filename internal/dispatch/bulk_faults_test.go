@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -24,17 +25,23 @@ type listPool struct {
 
 func (p listPool) Workers() []Worker { return p.workers }
 
+// maxJobsReached is the state of a worker that is still at the last event it may have.
+const maxJobsReached = 7
+
 // fakeWorker is at work from its last event on, until it is killed.
 type fakeWorker struct {
 	Worker
+	state    int64 // 0: as one that works
 	lastUsed time.Time
 	killed   atomic.Int32
 	frames   chan *Payload // closed when it is killed; nil: not
 }
 
 func (w *fakeWorker) Is(state int64) bool {
-	return state == telemetry.WorkerWorking && w.killed.Load() == 0
+	return state == cmp.Or(w.state, telemetry.WorkerWorking) && w.killed.Load() == 0
 }
+
+func (w *fakeWorker) Execs() uint64 { return 0 }
 
 func (w *fakeWorker) LastUsed() time.Time { return w.lastUsed }
 
@@ -94,10 +101,10 @@ func TestStopEndsBulkBetweenFrames(t *testing.T) {
 
 // A worker that is silent between two frames of its answer to CLOSE is replaced in time, and no other one.
 func TestCloseTimeoutBetweenFrames(t *testing.T) {
-	for _, n := range []int{1, 3} {
+	for n, state := range map[int]int64{1: telemetry.WorkerWorking, 2: maxJobsReached, 3: telemetry.WorkerWorking} {
 		t.Run(fmt.Sprint(n, " connections"), func(t *testing.T) {
-			d, _ := newBulkDispatcher()
-			before, w, after := new(fakeWorker), new(fakeWorker), new(fakeWorker)
+			d, log := newBulkDispatcher()
+			before, w, after := new(fakeWorker), &fakeWorker{state: state}, new(fakeWorker)
 			d.Pool = listPool{workers: []Worker{after, before, w}}
 			before.lastUsed = time.Now()
 			const closeTimeout = 100 * time.Millisecond
@@ -111,6 +118,37 @@ func TestCloseTimeoutBetweenFrames(t *testing.T) {
 			require.GreaterOrEqual(t, time.Since(begin), time.Duration(n)*closeTimeout*9/10)
 			require.Equal(t, int32(1), w.killed.Load())
 			require.Zero(t, before.killed.Load()+after.killed.Load())
+			require.True(t, d.unanswered.Load())
+			require.Len(t, log.Saying("a worker did not answer CLOSE in time"), 1)
+		})
+	}
+}
+
+// A connection whose reply is wrong goes on, to its CLOSE, when the worker can't be at its event any more.
+func TestBulkFailsBehindItsWorker(t *testing.T) {
+	for name, wrong := range map[string]int{"first frame": 1, "second frame": 2} {
+		t.Run(name, func(t *testing.T) {
+			d, log := newBulkDispatcher()
+			var ended atomic.Bool
+			together(t, d, 3, func(context.Context, *Payload) (Results, error) {
+				frames := make(chan *Payload, 2)
+				for i := range wrong {
+					frames <- frame(wire.FlagStream, []string{`{"replies":["CONTINUE"],"sizes":[0]}`, `{"replies":["CONTINUE"],"sizes":[7]}`}[2-wrong+i], "")
+				}
+				go func() {
+					require.Eventually(t, func() bool { return log.Len() == 1 }, time.Minute, time.Millisecond)
+					time.Sleep(10 * time.Millisecond)
+					ended.Store(true)
+					close(frames)
+				}()
+				return cancelResults(frames), nil
+			}, func(i int) {
+				_, err := d.Exchange(&Call{Event: wire.Data, Shares: true}, nil, []byte("{}"), nil)
+				if i >= wrong-1 {
+					require.Equal(t, wire.ReasonReply, FailureOf(err).Reason)
+					require.True(t, ended.Load())
+				}
+			})
 		})
 	}
 }

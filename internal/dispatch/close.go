@@ -22,8 +22,10 @@ func (d *Dispatcher) HandOverClose(c *Call, context []byte) {
 	c.Event = wire.Close
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		a, err := d.offer(d.CloseCtx, c, nil, Payload{Context: context}, c.CloseTimeout)
-		if a.More != nil {
-			a.More.End()
+		if rest, isStreamed := a.More.(*poolFrames); isStreamed {
+			if rest.End(); rest.overdue {
+				err = rest.cutOff()
+			}
 		}
 
 		var f *Failure

@@ -29,7 +29,7 @@ type poolFrames struct {
 	dispatcher *Dispatcher
 	stats      *telemetry.Server // nil: nothing is counted
 	event      wire.Event
-	begin      time.Time          // when the pool got the event
+	begin      time.Time          // when the worker got the event, or, without a deadline, the pool
 	ctx        context.Context    // the worker is killed when it ends
 	release    context.CancelFunc // of ctx
 	deadline   *deadlineContext   // what the pool has; nil: the answer has no limit
@@ -37,6 +37,7 @@ type poolFrames struct {
 	stop       chan struct{} // closed by End
 	isLast     bool          // the last frame was taken
 	ended      bool
+	overdue    bool // the worker was killed because the answer took too long
 }
 
 // newFrames returns the rest of the answer to a. It takes over a's channel stop and its deadline.
@@ -46,8 +47,9 @@ func (d *Dispatcher) newFrames(a *attempt, results Results) *poolFrames {
 	if f.deadline == nil {
 		return f
 	}
+	f.begin = f.deadline.begin
 	end := f.deadline.answer()
-	if !d.WorkerPerExec { // else the worker is in no list
+	if !d.WorkerPerExec { // else it can't be killed
 		f.ctx, f.release = context.WithDeadline(a.ctx, end)
 	}
 	return f
@@ -85,10 +87,11 @@ func (f *poolFrames) End() {
 	case f.isLast: // then the worker is free at once, and no other one must suffer
 		f.drain(nil)
 	case f.drain(f.ctx.Done()):
-	case f.isOverdue():
-		f.killOverdue()
-	default:
-		f.killAll()
+	case !d.WorkerPerExec: // else the worker is in no list, and ends with RoadRunner
+		if f.overdue = f.isOverdue(); f.overdue {
+			d.unanswered.Store(true) // before the next one has its place
+		}
+		f.kill()
 	}
 }
 
@@ -103,36 +106,26 @@ func (f *poolFrames) cutOff() *Failure {
 	return &Failure{Reason: wire.ReasonShutdown, Reached: true, Err: f.ctx.Err()}
 }
 
-// killOverdue kills the worker of this answer. The pool does not tell which one that is: it is the one at work that got its
-// event first after this one was admitted. Where another one was quicker, and is as slow, the next attempt finds this one.
-func (f *poolFrames) killOverdue() {
+// kill kills the worker of this answer, and waits until its place is free. The pool does not tell which one that is: of those that are
+// not idle it is the one that got its event first after this one was handed over. Where another one was quicker, and is as slow, the
+// next attempt finds this one.
+func (f *poolFrames) kill() {
+	killed := make(map[Worker]bool)
 	for drained := false; !drained; {
 		var found Worker
 		for _, w := range f.dispatcher.Pool.Workers() {
-			maybe := w.Is(telemetry.WorkerWorking) && !w.LastUsed().Before(f.begin)
+			maybe := !w.Is(telemetry.WorkerReady) && !w.LastUsed().Before(f.begin) && !killed[w]
 			if maybe && (found == nil || w.LastUsed().Before(found.LastUsed())) {
 				found = w
 			}
 		}
 		if found != nil {
 			_ = found.Kill()
+			killed[found] = true
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), killInterval)
 		drained = f.drain(ctx.Done())
 		cancel()
-	}
-}
-
-// killAll is for the end of all exchanges. A worker may be silent for as long as exec_ttl, and between frames the pool heeds no
-// context: all at work are killed.
-func (f *poolFrames) killAll() {
-	for _, w := range f.dispatcher.Pool.Workers() {
-		if !w.Is(telemetry.WorkerReady) {
-			_ = w.Kill()
-		}
-	}
-	if !f.dispatcher.WorkerPerExec { // else its worker is in no list and ends with RoadRunner
-		f.drain(nil)
 	}
 }
 
