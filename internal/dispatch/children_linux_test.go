@@ -42,7 +42,7 @@ func TestWhatAWorkersScriptHasStartedIsKilled(t *testing.T) {
 	shell, line := startShell(t, s, "sleep 1000 & echo $!; wait")
 	worker, err := strconv.Atoi(line)
 	require.NoError(t, err)
-	killed, _, known := s.kill(0, noWorkers)
+	killed, _, known := s.kill(0, nobody)
 	require.True(t, known)
 	require.Equal(t, 1, killed)
 	require.ErrorContains(t, shell.Wait(), "killed")
@@ -60,7 +60,7 @@ func TestChildBetweenForkAndExec(t *testing.T) {
 	require.NoError(t, child.Start())
 	require.NoError(t, other.Start())
 	only := func() bool {
-		killed, starting, known := NewStarts(time.Hour).kill(0, noWorkers)
+		killed, starting, known := NewStarts(time.Hour).kill(0, nobody)
 		return known && killed == 0 && starting == 1
 	}
 	require.Eventually(t, only, time.Minute, time.Millisecond)
@@ -104,7 +104,7 @@ func TestWhatWorkersLeaveBehindIsNotKilled(t *testing.T) {
 				stat, _ := os.ReadFile("/proc/" + line + "/stat")
 				return string(program) == "sleep\n" && parse(stat).parent == os.Getpid()
 			}, time.Minute, time.Millisecond, "it has its program and its new parent")
-			killed, starting, known := s.kill(0, noWorkers)
+			killed, starting, known := s.kill(0, nobody)
 			require.True(t, known)
 			require.Zero(t, killed+starting)
 		})

@@ -34,7 +34,7 @@ func (d *Dispatcher) settleStarts(ctx context.Context, within time.Duration) {
 	}
 	if missing, _ := d.Missing(); missing > 0 || d.Starts.underWay() {
 		d.Starts.stop()
-		d.Starts.kill(0, d.Pool.Workers)
+		d.Starts.kill(0, d.haveComeUp)
 	}
 }
 

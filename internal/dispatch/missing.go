@@ -27,6 +27,7 @@ var errNotStarted = errors.New("they can't be run, end before they answer, or do
 type missingWorkers struct {
 	mu     sync.Mutex
 	known  map[int64]bool // pids
+	comeUp map[int64]bool // pids of all that have come up and have not ended
 	since  time.Time      // the last one came up, or there were enough
 	number int
 	logged bool
@@ -58,6 +59,26 @@ func (m *missingWorkers) look(workers []Worker, starting, want int, timeout time
 	return time.Time{}
 }
 
+// haveComeUp returns the pids of workers that have come up and have not ended. Some pools list none any more that they have told to end.
+func (m *missingWorkers) haveComeUp(workers []Worker) map[int64]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[int64]bool, len(workers))
+	for pid := range m.comeUp {
+		if Exists(pid) {
+			all[pid] = true
+		}
+	}
+	for _, w := range workers {
+		all[w.Pid()] = true
+	}
+	m.comeUp = all
+	return all
+}
+
+// haveComeUp returns the pids of the pool's workers that are no starts any more.
+func (d *Dispatcher) haveComeUp() map[int64]bool { return d.missing.haveComeUp(d.Pool.Workers()) }
+
 // WatchStarts ends starts that take too long, and notices that workers are missing, until Destroy has ended the workers.
 func (d *Dispatcher) WatchStarts() {
 	for !d.gone.Load() {
@@ -71,8 +92,9 @@ func (d *Dispatcher) watchStarts() {
 	if want == Unlimited {
 		return // the pool bounds the starts of workers for exchanges
 	}
+	d.haveComeUp()
 	if d.Starts.underWay() || d.alive() < want {
-		starting = d.Starts.end(d.startTimeout(), d.Pool.Workers)
+		starting = d.Starts.end(d.startTimeout(), d.haveComeUp)
 	}
 	since := d.missing.look(d.Pool.Workers(), starting, want, d.Starts.timeout)
 	d.Starts.missingSince.Store(&since)
@@ -86,7 +108,7 @@ func (d *Dispatcher) endStarts() {
 		quiet++
 		late := d.alive()
 		kill(d.Pool.Workers()...)
-		if killed, _, _ := d.Starts.kill(0, noWorkers); killed+late > 0 || d.Starts.underWay() {
+		if killed, _, _ := d.Starts.kill(0, nobody); killed+late > 0 || d.Starts.underWay() {
 			quiet = 0
 		}
 	}

@@ -143,13 +143,14 @@ func (s *Starts) Env(mode, name string) map[string]string {
 
 // Make calls a function that makes the pool, and ends starts that take too long meanwhile.
 func (s *Starts) Make(newPool func(*Starts) (Pool, error)) (Pool, error) {
-	stop := every(watchInterval, func() { s.end(s.timeout, noWorkers) })
+	stop := every(watchInterval, func() { s.end(s.timeout, nobody) })
 	p, err := newPool(s)
 	stop()
 	return p, s.explain(err)
 }
 
-func noWorkers() []Worker { return nil }
+// nobody has come up.
+func nobody() map[int64]bool { return nil }
 
 // explain returns err, or why starts have failed with it.
 func (s *Starts) explain(err error) error {
@@ -160,18 +161,18 @@ func (s *Starts) explain(err error) error {
 }
 
 // end ends the starts that take longer than that, and those that are lost. It returns how many processes are starting.
-func (s *Starts) end(timeout time.Duration, workers func() []Worker) (starting int) {
-	killed, starting, known := s.kill(timeout, workers)
+func (s *Starts) end(timeout time.Duration, comeUp func() map[int64]bool) (starting int) {
+	killed, starting, known := s.kill(timeout, comeUp)
 	s.expire(timeout, known && killed+starting == 0)
 	return starting
 }
 
-// kill kills the pool's processes that were started so long ago and are none of the workers, which have come up. The others are starting.
-// Not known says that there may be more. workers is called when the processes are known: one that comes up meanwhile is among both.
-func (s *Starts) kill(age time.Duration, workers func() []Worker) (killed, starting int, known bool) {
+// kill kills the pool's processes that were started so long ago and have not come up. The others are starting. Not known says that
+// there may be more. comeUp is called when the processes are known: one that comes up meanwhile is among both.
+func (s *Starts) kill(age time.Duration, comeUp func() map[int64]bool) (killed, starting int, known bool) {
 	processes, known := children(startVariable, s.pool)
-	for _, w := range workers() {
-		delete(processes, w.Pid())
+	for pid := range comeUp() {
+		delete(processes, pid)
 	}
 	for pid, p := range processes {
 		if !p.ours || p.age < age {

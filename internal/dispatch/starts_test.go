@@ -50,13 +50,13 @@ func TestLostStartsEnd(t *testing.T) {
 	ctx, _ := derive(t, s)
 	for range lostLooks {
 		require.NoError(t, ctx.Err())
-		require.Zero(t, s.end(time.Hour, noWorkers))
+		require.Zero(t, s.end(time.Hour, nobody))
 	}
 	require.Error(t, ctx.Err())
 
 	ctx, _ = derive(t, s)
 	for range lostLooks - 1 {
-		require.Zero(t, s.end(time.Hour, noWorkers))
+		require.Zero(t, s.end(time.Hour, nobody))
 	}
 	worker := exec.Command("sleep", "1000")
 	for name, value := range s.Env("RR_MODE", "tcp") {
@@ -64,10 +64,10 @@ func TestLostStartsEnd(t *testing.T) {
 	}
 	require.NoError(t, worker.Start())
 	for range lostLooks {
-		require.Equal(t, 1, s.end(time.Hour, noWorkers))
+		require.Equal(t, 1, s.end(time.Hour, nobody))
 	}
 	require.NoError(t, ctx.Err(), "this one has a process")
-	require.Zero(t, s.end(0, noWorkers))
+	require.Zero(t, s.end(0, nobody))
 	require.Error(t, ctx.Err())
 	require.ErrorContains(t, worker.Wait(), "killed")
 	require.ErrorContains(t, s.explain(context.Canceled), "did not answer within allocate_timeout")

@@ -52,14 +52,14 @@ func (d *Dispatcher) workersIn(state int64) (found []Worker) {
 }
 
 // Reset replaces the workers. Exchanges wait meanwhile. An error says that there are none: Maintain starts them.
-func (d *Dispatcher) Reset() error {
+func (d *Dispatcher) Reset() (err error) {
 	d.resetBackoff()
 	begin := time.Now()
 	d.Queue.pause()
 	defer func() {
 		d.forgetWorkers()
 		d.lastReset, d.resetDuration = time.Now(), time.Since(begin)
-		d.Queue.resume()
+		d.Queue.resume(err == nil)
 	}()
 	d.waitForHandoff()
 
@@ -70,7 +70,7 @@ func (d *Dispatcher) Reset() error {
 	d.Starts.overdue.Store(false) // that was before
 	d.Starts.resetting.Store(true)
 	defer d.Starts.resetting.Store(false)
-	err := d.resetPool(wait)
+	err = d.resetPool(wait)
 	if err != nil && !d.Starts.overdue.Load() { // one did not start, and the pool has ended the others
 		err = d.resetPool(canceledContext)
 	}
@@ -144,7 +144,7 @@ func (d *Dispatcher) Maintain() error {
 		return d.Reset()
 	case d.excess() > 0:
 		d.Queue.pause()
-		defer d.Queue.resume()
+		defer d.Queue.resume(true)
 		d.waitForHandoff()
 		d.removeExcess()
 	}
@@ -292,7 +292,8 @@ func (d *Dispatcher) removeAdmitted(ctx context.Context) error {
 			return err
 		}
 	}
-	if !d.Queue.narrow() {
+	missing, _ := d.Missing()
+	if missing > 0 && d.alive() <= 1 || !d.Queue.narrow() {
 		d.Queue.leave()
 		return errLastWorker
 	}

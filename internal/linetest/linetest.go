@@ -119,6 +119,8 @@ func Run(t *testing.T, line Line) {
 		"reset":                 testReset,
 		"reset long":            testResetLong,
 		"reset dead worker":     testResetDeadWorker,
+		"reset lets them end":   testResetLetsWorkersEnd,
+		"astray worker":         testAstrayWorker,
 		"workers":               testWorkers,
 		"remove while starting": testRemoveWhileStarting,
 		"remove not serving":    testRemoveNotServing,

@@ -30,6 +30,9 @@ func testMissingWorkers(t *testing.T, line Line) {
 		require.Len(t, f.pids(), 2-lost)
 		time.Sleep(time.Until(begin.Add(allocateTimeout + 2*time.Second))) // the pool would have given them up by then
 		require.Error(t, f.AddWorker())
+		if lost == 1 {
+			require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "the last worker can't be removed")
+		}
 		missing.Store(false)
 		await(t, "both are there again", func() bool { return f.count(telemetry.WorkerReady) == 2 })
 		f.awaitMissing(t, 0)

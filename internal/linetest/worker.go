@@ -13,6 +13,7 @@ const (
 	envOnce = "RRTCP_TEST_ONCE" // a file that the first worker creates, which then can't be sent anything; later ones work
 	envBoot = "RRTCP_TEST_BOOT" // how long it takes to start: a duration, or a file to wait for
 	envDies = "RRTCP_TEST_DIES" // set: it ends when it has come up
+	envEnds = "RRTCP_TEST_ENDS" // a file that it creates, after a second, when it is told to end
 )
 
 // work answers DATA with its own packet, unless that says what to do instead, and everything else with CONTINUE.
@@ -23,6 +24,7 @@ func work() {
 		f, err := receiveFrame(in)
 		switch {
 		case err != nil, f.flags&flagControl != 0 && strings.Contains(f.body, "stop"):
+			end()
 			return
 		case f.flags&flagControl != 0:
 			send(flagControl|flagJSON, 0, "", fmt.Sprintf(`{"pid":%d}`, os.Getpid()))
@@ -59,6 +61,13 @@ func closeOnce() {
 		_ = os.Stdin.Close()
 		_ = os.WriteFile(once+".closed", nil, 0o600)
 		hang()
+	}
+}
+
+func end() {
+	if name := os.Getenv(envEnds); name != "" {
+		time.Sleep(time.Second)
+		_ = os.WriteFile(name, nil, 0o600)
 	}
 }
 
@@ -102,6 +111,9 @@ func answer(context, body string) {
 	case command == "silent": // after the first frame
 		send(0, streamMore, "WRITE", body)
 		hang()
+	case command == "twice":
+		send(0, 0, "WRITE", body)
+		send(0, 0, "WRITE", body)
 	case command == "break":
 		send(0, streamMore, "WRITE", body)
 		os.Exit(3)

@@ -94,6 +94,33 @@ func testWorkers(t *testing.T, line Line) {
 	require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "the last worker can't be removed")
 }
 
+// A worker that a reset replaces has ten seconds for its end, however short allocate_timeout is.
+func testResetLetsWorkersEnd(t *testing.T, line Line) {
+	ended := filepath.Join(t.TempDir(), "ended")
+	f := newFixture(t, line, PoolConfig{NumWorkers: 1, AllocateTimeout: 3 * time.Second, ResetTimeout: time.Hour}, 0, envEnds+"="+ended)
+	f.requireEcho(t)
+	time.Sleep(4 * time.Second) // it is older than that
+	require.NoError(t, f.Reset())
+	await(t, "the worker has ended by itself", func() bool {
+		_, err := os.Stat(ended)
+		return err == nil
+	})
+}
+
+// A worker that answers an event twice is replaced before the second answer goes to another client.
+func testAstrayWorker(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 1}, 0)
+	pids := f.pids()
+	_, failure := f.ask("twice")
+	require.Nil(t, failure)
+	await(t, "the worker is replaced", func() bool {
+		require.NoError(t, f.Maintain())
+		now := f.pids()
+		return len(now) == 1 && now[0] != pids[0]
+	})
+	f.requireEcho(t)
+}
+
 func testRemoveWhileStarting(t *testing.T, line Line) {
 	dir := t.TempDir()
 	booted := filepath.Join(dir, "booted")
