@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/rpc"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -66,7 +67,7 @@ func (l Line) connections(file, server string, out io.Writer) error {
 		for _, c := range page.Connections {
 			connected, _ := time.Parse(time.RFC3339, c.ConnectedAt)
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", c.UUID, c.Server, c.RemoteAddr,
-				time.Since(connected).Round(time.Second), c.State, c.Packets, c.Bytes, c.BytesWritten, strings.Join(c.Tags, ","))
+				time.Since(connected).Round(time.Second), c.State, c.Packets, c.Bytes, c.BytesWritten, tagList(c.Tags))
 		}
 		missing = max(missing, page.Unreachable)
 		if query.After = page.Next; query.After == "" {
@@ -77,6 +78,17 @@ func (l Line) connections(file, server string, out io.Writer) error {
 		return err
 	}
 	return fmt.Errorf("nodes that did not answer: %d; their connections are missing", missing)
+}
+
+// tagList separates tags by commas. Some are what a client has sent, so those with line breaks or control characters are quoted.
+func tagList(tags []string) string {
+	list := slices.Clone(tags)
+	for i, tag := range list {
+		if quoted := strconv.Quote(tag); quoted != `"`+tag+`"` {
+			list[i] = quoted
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // nodes prints the nodes of the running rr's cluster.
