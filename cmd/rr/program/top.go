@@ -55,28 +55,38 @@ func refresh(ticks <-chan time.Time, times int, take func() (sample, error), sho
 func topScreen(screen tcell.Screen, ticks <-chan time.Time, take func() (sample, error)) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { _ = screen.PostEvent(tcell.NewEventInterrupt(nil)) })()
+	events := make(chan tcell.Event)
+	go screen.ChannelEvents(events, ctx.Done())
+	frames, failed := make(chan []string, 1), make(chan error, 1)
 	go func() { // ends with the program, or the connection to rr
-		err := refresh(ticks, 0, take, func(lines []string) error { return screen.PostEvent(tcell.NewEventInterrupt(lines)) })
-		_ = screen.PostEvent(tcell.NewEventInterrupt(err))
+		failed <- refresh(ticks, 0, take, func(lines []string) error {
+			select {
+			case <-frames: // a terminal that takes no output for a while misses frames
+			default:
+			}
+			frames <- lines
+			return nil
+		})
 	}()
 	var lines []string
 	for {
-		switch event := screen.PollEvent().(type) {
-		case *tcell.EventKey:
-			if event.Rune() == 'q' || event.Key() == tcell.KeyCtrlC || event.Key() == tcell.KeyEscape {
-				return nil
-			}
-		case *tcell.EventResize:
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case lines = <-frames:
 			draw(screen, lines)
-			screen.Sync()
-		case *tcell.EventInterrupt:
-			var ok bool
-			if lines, ok = event.Data().([]string); !ok {
-				err, _ := event.Data().(error)
-				return err
+		case event := <-events:
+			switch event := event.(type) {
+			case *tcell.EventKey:
+				if event.Rune() == 'q' || event.Key() == tcell.KeyCtrlC || event.Key() == tcell.KeyEscape {
+					return nil
+				}
+			case *tcell.EventResize:
+				draw(screen, lines)
+				screen.Sync()
 			}
-			draw(screen, lines)
 		}
 	}
 }

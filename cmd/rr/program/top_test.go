@@ -62,13 +62,13 @@ func row(screen tcell.SimulationScreen, y int) string {
 }
 
 func TestTopScreen(t *testing.T) {
-	screen := tcell.NewSimulationScreen("UTF-8")
+	screen := slowScreen{tcell.NewSimulationScreen("UTF-8"), make(chan string)}
 	require.NoError(t, screen.Init())
 	defer screen.Fini()
 	screen.SetSize(40, 8)
 	ticks := make(chan time.Time, 3)
 	before, now := samples()
-	taken := make(chan struct{})
+	left := make(chan struct{})
 	n := 0
 	take := func() (sample, error) { // of the goroutine that refreshes
 		switch n++; n {
@@ -79,18 +79,19 @@ func TestTopScreen(t *testing.T) {
 			ticks <- time.Time{}
 			return now, nil
 		}
+		<-screen.shown
 		screen.InjectKey(tcell.KeyRune, 'x', 0)
 		screen.InjectKey(tcell.KeyRune, 'q', 0)
-		close(taken)
+		<-left
 		return now, errors.New("after q")
 	}
 	require.NoError(t, topScreen(screen, ticks, take))
-	<-taken
+	close(left)
 	want := topLines(before, now)
 	for y := range 7 { // as much as fits
-		require.Equal(t, strings.TrimRight(want[y][:min(len(want[y]), 40)], " "), row(screen, y))
+		require.Equal(t, strings.TrimRight(want[y][:min(len(want[y]), 40)], " "), row(screen.SimulationScreen, y))
 	}
-	require.Equal(t, "q: quit", row(screen, 7))
+	require.Equal(t, "q: quit", row(screen.SimulationScreen, 7))
 }
 
 func TestTopScreenEndsWithRR(t *testing.T) {
@@ -101,5 +102,52 @@ func TestTopScreenEndsWithRR(t *testing.T) {
 		gone := errors.New("gone")
 		require.ErrorIs(t, topScreen(screen, nil, func() (sample, error) { return sample{}, gone }), gone)
 		screen.Fini()
+	}
+}
+
+// slowScreen is of a terminal that takes no output until somebody has read the first line of what it shows.
+type slowScreen struct {
+	tcell.SimulationScreen
+	shown chan string
+}
+
+func (s slowScreen) Show() {
+	s.SimulationScreen.Show()
+	s.shown <- row(s.SimulationScreen, 0)
+}
+
+func TestTopScreenOutlivesTerminalThatTakesNothing(t *testing.T) {
+	screen := slowScreen{tcell.NewSimulationScreen("UTF-8"), make(chan string)}
+	require.NoError(t, screen.Init())
+	defer screen.Fini()
+	const frames = 50 // more than any queue has room for
+	ticks := make(chan time.Time)
+	gone := errors.New("gone")
+	taken := 0
+	take := func() (sample, error) { // of the goroutine that refreshes
+		if taken++; taken > 2*frames {
+			return sample{}, gone
+		}
+		return sample{stats: stats{Connections: taken}}, nil
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- topScreen(screen, ticks, take) }() // ends with gone
+
+	for range frames - 1 {
+		ticks <- time.Time{}
+	}
+	for line := ""; !strings.Contains(line, "connections: 50 "); { // the newest one is shown when the terminal takes output again
+		line = <-screen.shown
+	}
+	for range frames + 1 { // rr ends while the terminal takes nothing
+		ticks <- time.Time{}
+	}
+	for {
+		select {
+		case <-screen.shown:
+		case err := <-ended:
+			require.ErrorIs(t, err, gone)
+			return
+		}
 	}
 }
