@@ -233,7 +233,7 @@ type stats struct {
 	Servers                                    map[string]int
 	Traffic                                    map[string]traffic
 	ExchangeBounds                             []float64
-	Nodes                                      map[string]struct{ Connections int }
+	Nodes                                      map[string]stats
 }
 
 type traffic struct {

@@ -1,6 +1,8 @@
 package program
 
 import (
+	"bytes"
+	"encoding/gob"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +10,8 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/server"
 )
 
 // samples are of a second in which two servers of three nodes did something.
@@ -47,8 +51,68 @@ workers: 2  ready: 1  working: 1  memory: 50.0 MB
    11  working        1  30.0 MB  90.5%   2s
    10    ready        2  20.0 MB   1.0%   2s`, strings.Join(topLines(samples()), "\n"))
 	_, alone := samples()
-	alone.stats.Nodes, alone.stats.Unreachable = map[string]struct{ Connections int }{"a": {1}}, 2
+	alone.stats.Nodes, alone.stats.Unreachable = map[string]stats{"a": alone.stats}, 2
 	require.Contains(t, topLines(alone, alone)[1], "  nodes: 1  that do not answer: 2")
+}
+
+// Counters begin with their node: what nodes have done that are missing in one of the samples was not done between them.
+func TestTopLinesOfCluster(t *testing.T) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	cluster := func(packets map[string]int64) (s sample) {
+		s.stats = stats{
+			ExchangeBounds: []float64{0.001, 0.01}, Servers: map[string]int{"smtp": 1}, Nodes: make(map[string]stats),
+			Traffic: make(map[string]traffic),
+		}
+		var sum traffic
+		for node, n := range packets {
+			of := traffic{Packets: n, Received: 10 * n, Sent: 20 * n, Exchanges: []uint64{uint64(n), 0, 0}}
+			if node == "slow" {
+				of.Exchanges = []uint64{0, uint64(n), 0}
+			}
+			s.stats.Nodes[node] = stats{Traffic: map[string]traffic{"smtp": of}}
+			sum = sum.plus(of)
+		}
+		s.stats.Traffic["smtp"] = sum
+		return s
+	}
+	tests := []struct {
+		name        string
+		before, now map[string]int64
+		first, smtp string
+	}{
+		{
+			"all answer", map[string]int64{"a": 100, "slow": 5000}, map[string]int64{"a": 107, "slow": 5002},
+			"packets/s: 9 ", "smtp 1 9 90 B 180 B <1ms <10ms",
+		},
+		{
+			"one does not", map[string]int64{"a": 100, "slow": 5000}, map[string]int64{"a": 107},
+			"packets/s: 7 ", "smtp 1 7 70 B 140 B <1ms <1ms",
+		},
+		{
+			"it does again", map[string]int64{"a": 100}, map[string]int64{"a": 107, "slow": 5002},
+			"packets/s: 7 ", "smtp 1 7 70 B 140 B <1ms <1ms",
+		},
+		{"one takes the place of another", map[string]int64{"b": 100}, map[string]int64{"a": 107}, "packets/s: 0 ", "smtp 1 0 0 B 0 B - -"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before, now := cluster(tt.before), cluster(tt.now)
+			before.at, now.at = at, at.Add(time.Second)
+			lines := topLines(before, now)
+			require.Contains(t, lines[0], tt.first)
+			require.Equal(t, tt.smtp, strings.Join(strings.Fields(lines[5]), " "))
+		})
+	}
+}
+
+// What the plugin answers is what is read of it: gob matches the names.
+func TestStatsOfNodes(t *testing.T) {
+	one := server.Traffic{Packets: 1, Received: 2, Sent: 3, Exchanges: []uint64{4}}
+	var answer bytes.Buffer
+	require.NoError(t, gob.NewEncoder(&answer).Encode(server.Stats{Nodes: map[string]server.Stats{"a": {Traffic: map[string]server.Traffic{"smtp": one}}}}))
+	var got stats
+	require.NoError(t, gob.NewDecoder(&answer).Decode(&got))
+	require.Equal(t, traffic{Packets: 1, Received: 2, Sent: 3, Exchanges: []uint64{4}}, got.Nodes["a"].Traffic["smtp"])
 }
 
 // row is a line of the screen without the blanks behind it.

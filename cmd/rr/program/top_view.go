@@ -16,12 +16,13 @@ const topWorkers = 10
 func topLines(before, now sample) []string {
 	seconds := now.at.Sub(before.at).Seconds()
 	var text strings.Builder
-	var packets float64
-	for name, t := range now.stats.Traffic {
-		packets += rate(before.stats.Traffic[name].Packets, t.Packets, seconds)
+	between := trafficBetween(before.stats, now.stats)
+	var packets int64
+	for _, t := range between {
+		packets += t.Packets
 	}
 	fmt.Fprintf(&text, "%s  connections: %d  packets/s: %.0f  waiting for a worker: %d\n",
-		now.at.Format(time.TimeOnly), now.stats.Connections, packets, now.stats.ExchangesWaiting)
+		now.at.Format(time.TimeOnly), now.stats.Connections, rate(packets, seconds), now.stats.ExchangesWaiting)
 	text.WriteString("buffered: " + size(float64(now.stats.BufferedBytes)))
 	if now.stats.MemoryLimit > 0 {
 		text.WriteString(" of " + size(float64(now.stats.MemoryLimit)))
@@ -30,7 +31,7 @@ func topLines(before, now sample) []string {
 		fmt.Fprintf(&text, "  nodes: %d  that do not answer: %d", len(now.stats.Nodes), now.stats.Unreachable)
 	}
 	text.WriteString("\n" + workerLine(now.workers) + "\n\n")
-	writeServers(&text, before.stats, now.stats, seconds)
+	writeServers(&text, now.stats, between, seconds)
 	text.WriteString("\n")
 	writeWorkers(&text, before, now, seconds)
 	return strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
@@ -51,14 +52,61 @@ func workerLine(workers []workerState) string {
 	return line + "  memory: " + size(float64(memory))
 }
 
-func writeServers(text *strings.Builder, before, now stats, seconds float64) {
+// trafficBetween is what the servers have done between two samples. Of a cluster it is the sum of the nodes that are in both: another
+// one's counters have what it did before, too.
+func trafficBetween(before, now stats) map[string]traffic {
+	nodesBefore, sum := before.nodes(), make(map[string]traffic)
+	for id, node := range now.nodes() {
+		if was, ok := nodesBefore[id]; ok {
+			for name, t := range node.Traffic {
+				sum[name] = sum[name].plus(t.since(was.Traffic[name]))
+			}
+		}
+	}
+	return sum
+}
+
+// nodes are those of the cluster, or this one alone.
+func (s stats) nodes() map[string]stats {
+	if len(s.Nodes) == 0 {
+		return map[string]stats{"": s}
+	}
+	return s.Nodes
+}
+
+func (t traffic) since(before traffic) traffic {
+	t.Packets = growth(before.Packets, t.Packets)
+	t.Received = growth(before.Received, t.Received)
+	t.Sent = growth(before.Sent, t.Sent)
+	t.Exchanges = slices.Clone(t.Exchanges)
+	for i, n := range before.Exchanges[:min(len(before.Exchanges), len(t.Exchanges))] {
+		t.Exchanges[i] = growth(n, t.Exchanges[i])
+	}
+	return t
+}
+
+func (t traffic) plus(more traffic) traffic {
+	t.Packets += more.Packets
+	t.Received += more.Received
+	t.Sent += more.Sent
+	t.Exchanges = slices.Clone(t.Exchanges)
+	for i, n := range more.Exchanges {
+		if i == len(t.Exchanges) {
+			t.Exchanges = append(t.Exchanges, 0)
+		}
+		t.Exchanges[i] += n
+	}
+	return t
+}
+
+func writeServers(text *strings.Builder, now stats, between map[string]traffic, seconds float64) {
 	table := tabwriter.NewWriter(text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "SERVER\tCONNECTIONS\tPACKETS/S\tRECEIVED/S\tSENT/S\tMEDIAN\tSLOWEST\t")
 	for _, name := range sortedKeys(now.Servers) {
-		b, n := before.Traffic[name], now.Traffic[name]
-		median, slowest := durations(b.Exchanges, n.Exchanges, now.ExchangeBounds)
-		fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t\n", name, now.Servers[name], rate(b.Packets, n.Packets, seconds),
-			size(rate(b.Received, n.Received, seconds)), size(rate(b.Sent, n.Sent, seconds)), median, slowest)
+		t := between[name]
+		median, slowest := durations(t.Exchanges, now.ExchangeBounds)
+		fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t\n", name, now.Servers[name], rate(t.Packets, seconds),
+			size(rate(t.Received, seconds)), size(rate(t.Sent, seconds)), median, slowest)
 	}
 	_ = table.Flush()
 }
@@ -75,18 +123,20 @@ func writeWorkers(text *strings.Builder, before, now sample, seconds float64) {
 	table := tabwriter.NewWriter(text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "PID\tSTATUS\tEXECS/S\tMEMORY\tCPU\tAGE\t")
 	for _, w := range workers[:min(len(workers), topWorkers)] {
-		fmt.Fprintf(table, "%d\t%s\t%.0f\t%s\t%.1f%%\t%s\t\n", w.Pid, w.StatusStr, rate(execs[w.Pid], w.NumExecs, seconds),
+		fmt.Fprintf(table, "%d\t%s\t%.0f\t%s\t%.1f%%\t%s\t\n", w.Pid, w.StatusStr, rate(growth(execs[w.Pid], w.NumExecs), seconds),
 			size(float64(w.MemoryUsage)), w.CPUPercent, now.at.Sub(time.Unix(0, w.Created)).Round(time.Second))
 	}
 	_ = table.Flush()
 }
 
-// rate is how much a counter grew each second; 0 where it fell: its node has left, or begun anew.
-func rate[N int64 | uint64](before, now N, seconds float64) float64 {
-	if now <= before || seconds <= 0 {
+// growth is what a counter grew by; 0 where it fell: it has begun anew.
+func growth[N int64 | uint64](before, now N) N { return max(now, before) - before }
+
+func rate[N int64 | uint64](n N, seconds float64) float64 {
+	if seconds <= 0 {
 		return 0
 	}
-	return float64(now-before) / seconds
+	return float64(n) / seconds
 }
 
 func size(bytes float64) string {
@@ -99,15 +149,11 @@ func size(bytes float64) string {
 	return fmt.Sprintf("%.1f MB", bytes/1e6)
 }
 
-// durations says below which bound half of the exchanges were that ended between two samples, and all; "-" where none did.
-func durations(before, now []uint64, bounds []float64) (median, slowest string) {
-	counts := slices.Clone(now)
+// durations says below which bound half of the exchanges were, and all; "-" where there were none.
+func durations(counts []uint64, bounds []float64) (median, slowest string) {
 	var total, sum uint64
-	for i := range counts {
-		if i < len(before) {
-			counts[i] -= min(before[i], counts[i])
-		}
-		total += counts[i]
+	for _, n := range counts {
+		total += n
 	}
 	median, slowest = "-", "-"
 	for i, n := range counts {
