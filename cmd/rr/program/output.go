@@ -1,6 +1,7 @@
 package program
 
 import (
+	"bytes"
 	"os"
 	"sync"
 	"time"
@@ -39,19 +40,20 @@ func newOutput(to *os.File) (*output, error) {
 func (o *output) enqueue(from *os.File) {
 	defer close(o.queue)
 	defer func() { _ = from.Close() }()
+	buffer := make([]byte, outputChunk)
 	for {
-		chunk := make([]byte, outputChunk)
-		n, err := from.Read(chunk)
+		n, err := from.Read(buffer)
 		if err != nil {
 			return
 		}
+		chunk := bytes.Clone(buffer[:n])
 		select {
-		case o.queue <- chunk[:n]:
+		case o.queue <- chunk:
 			continue
 		default:
 		}
 		select {
-		case o.queue <- chunk[:n]:
+		case o.queue <- chunk:
 		case <-o.stopping:
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +43,25 @@ func TestOutputNeverWaitsWhenItStops(t *testing.T) {
 	_, err = o.pipe.Write(make([]byte, 10<<20)) // more than the pipe and the queue hold
 	require.NoError(t, err)
 	require.False(t, o.close())
+}
+
+func TestOutputTakesMemoryForWhatIsWritten(t *testing.T) {
+	r, w := pipe(t)
+	o, err := newOutput(w)
+	require.NoError(t, err)
+	const lines = 1000
+	line, got := []byte("a line of a log\n"), make([]byte, 64)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range lines {
+		_, err = o.pipe.Write(line)
+		require.NoError(t, err)
+		n, err := io.ReadFull(r, got[:len(line)])
+		require.NoError(t, err)
+		require.Equal(t, line, got[:n])
+	}
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(lines*1024))
+	require.NoError(t, o.pipe.Close())
+	<-o.written
 }
