@@ -1,11 +1,11 @@
 package tests
 
 import (
-	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +19,7 @@ func TestClusterExample(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "composer install -d examples/php\nexamples/cluster/run.sh nats   # or redis\nnc 127.0.0.1 7000              # in two terminals\n",
 		shown(t, "docs/cluster.md", "sh", 0))
-	for _, engine := range []string{"nats", "redis"} {
+	for engine, stop := range map[string]syscall.Signal{"nats": syscall.SIGINT, "redis": syscall.SIGTERM} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			installed(t, engine+"-server")
@@ -55,18 +55,21 @@ func TestClusterExample(t *testing.T) {
 			log, err := os.Create(dir + "/out")
 			require.NoError(t, err)
 			cmd.Stdout, cmd.Stderr = log, log
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			require.NoError(t, cmd.Start())
 			ended := make(chan struct{}) // closed when the script has ended
 			go func() { _ = cmd.Wait(); close(ended) }()
 			t.Cleanup(func() {
-				_ = cmd.Process.Signal(syscall.SIGTERM)
+				_ = syscall.Kill(-cmd.Process.Pid, stop) // the whole group of the script, as Ctrl-C does
 				select {
 				case <-ended:
 				case <-time.After(patience):
 				}
-				err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-				require.True(t, errors.Is(err, syscall.ESRCH) || t.Failed(), "something is left: %v", err)
+				left := session(cmd.Process.Pid)
+				for _, pid := range left {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+				require.True(t, len(left) == 0 || t.Failed(), "something is left: %v", left)
 				if raw, _ := os.ReadFile(log.Name()); t.Failed() {
 					t.Logf("%s", raw)
 				}
@@ -134,4 +137,18 @@ func nodeOf(list, address string) string {
 		}
 	}
 	return ""
+}
+
+// session are the processes of the session that the process with that id has begun, in whatever group.
+func session(id int) (found []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		stat, _ := os.ReadFile(path)
+		_, behindName, _ := strings.Cut(string(stat), ") ")
+		if fields := strings.Fields(behindName); len(fields) > 3 && fields[3] == strconv.Itoa(id) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			found = append(found, pid)
+		}
+	}
+	return found
 }

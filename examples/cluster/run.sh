@@ -7,6 +7,7 @@ engine=${1:-nats}
 export FRONT=${FRONT:-127.0.0.1:7000} NODE1=${NODE1:-127.0.0.1:7001} NODE2=${NODE2:-127.0.0.1:7002}
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 trap 'exit 0' INT TERM
+set -m # a process group for each program: Ctrl-C is this script's alone, and a second signal would cut off the stop of a node
 
 case $engine in
 nats)
