@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -248,6 +249,27 @@ func TestVeloxDockerfile(t *testing.T) {
 	files, err := filepath.Glob(repository + "/examples/velox/*.toml")
 	require.NoError(t, err)
 	require.ElementsMatch(t, files, named)
+}
+
+// README says which velox reads which configuration, and which module that has.
+func TestREADMEVelox(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(repository + "/README.md")
+	require.NoError(t, err)
+	files, err := filepath.Glob(repository + "/examples/velox/*.toml")
+	require.NoError(t, err)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var config veloxConfig
+		require.NoError(t, toml.Unmarshal(raw, &config))
+		p := config.GitHub.Plugins["tcp"]
+		module := cmp.Or(config.Plugins["tcp"].Module, path.Join("github.com", p.Owner, p.Repository, p.Folder))
+		velox := regexp.MustCompile(`^# RoadRunner.*, for velox (?:of )?([^:,]+)[:,]`).FindSubmatch(raw)
+		require.NotNil(t, velox, file)
+		name := filepath.Base(file)
+		require.Contains(t, string(content), fmt.Sprintf("| `%s` | %s | [%s](examples/velox/%s) |\n", module, velox[1], name, name))
+	}
 }
 
 // The other plugins of RoadRunner's next major can't be had yet. What the plugin needs, the file's replaces give.
