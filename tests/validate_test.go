@@ -182,3 +182,20 @@ func TestValidateExpands(t *testing.T) {
 	require.NotContains(t, got.stdout, "framing: ")
 	require.Equal(t, 2, runProgram(t, "", "version", "--expand").code, "it belongs to validate")
 }
+
+// docs/operations.md names keys that only later RoadRunners know.
+func TestValidateKnowsKeysOfItsRoadRunner(t *testing.T) {
+	t.Parallel()
+	path, got := validate(t, fmt.Sprintf(`version: "3"
+server: {command: [%q, worker, echo], on_init: {command: "true", exit_on_error: true}}
+tcp: {servers: {echo: {addr: "127.0.0.1:0"}}, pool: {num_workers: 2, dynamic_allocator: {max_workers: 3}}}
+`, buildProgram(t)))
+	if thisLine().dynamic {
+		require.Equal(t, result{stdout: path + ": nothing to correct\n"}, got)
+		return
+	}
+	lines := strings.Split(strings.TrimSuffix(got.stdout, "\n"), "\n")
+	require.Len(t, lines, 2, got.stdout)
+	require.Equal(t, "server.on_init.exit_on_error: unknown key, ignored", lines[0])
+	require.Contains(t, lines[1], "tcp.pool.dynamic_allocator: unknown key, ignored")
+}
