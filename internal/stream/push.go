@@ -26,6 +26,8 @@ type Owner interface {
 	DrainForPush()
 	// PushFailed ends the connection after a push that was not written, or in part only.
 	PushFailed(err error)
+	// FrameFailed is told of a frame that waited and was not written, or in part only. It must not call the Writer.
+	FrameFailed(err error)
 	// CloseWrite tells the client that nothing more comes: the last push is out. The connection's goroutine may be in an
 	// exchange meanwhile.
 	CloseWrite()
@@ -52,6 +54,7 @@ type pushQueue struct {
 	pushed bool          // there were pushes
 	queue  []push        // what waits, without the one that is being written
 	bytes  int           // of the bodies of queue and of the one that is being written
+	count  int           // of these pushes
 	answer chan struct{} // closed when the answer that waits gets the turn; nil: none waits
 	before int           // the number of pushes in queue that were accepted before that answer
 	err    error         // what made a push fail
@@ -68,7 +71,7 @@ func (w *Writer) Push(body []byte, last bool) PushResult {
 		return PushGone
 	case len(body) == 0 && !last:
 		return PushAccepted
-	case w.PushQueue > 0 && q.bytes+len(body) > w.PushQueue, !w.Memory.Take(p.cost(), q.bytes):
+	case w.PushQueue > 0 && q.bytes+len(body) > w.PushQueue, !w.Memory.Take(p.cost(), q.bytes+q.count*pushOverhead):
 		return PushFull
 	}
 
@@ -77,6 +80,7 @@ func (w *Writer) Push(body []byte, last bool) PushResult {
 	}
 	q.closed, q.pushed = last, true
 	q.bytes += len(body)
+	q.count++
 	q.queue = append(q.queue, p)
 	if !q.taken {
 		q.taken = true
@@ -118,7 +122,7 @@ func (q *pushQueue) next() (push, bool) {
 	return p, true
 }
 
-// writePush writes p, or drops it where the connection is aborted.
+// writePush writes p, or drops it where the connection is aborted, or a push before it has failed: the system says once why.
 func (w *Writer) writePush(p push) {
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -126,7 +130,7 @@ func (w *Writer) writePush(p push) {
 		}
 	}()
 	defer w.pushDone(p)
-	if w.Owner.IsAborted() {
+	if w.Owner.IsAborted() || w.PushErr() != nil {
 		return
 	}
 	err := w.writeAll(p.body)
@@ -141,6 +145,7 @@ func (w *Writer) writePush(p push) {
 func (w *Writer) pushDone(p push) {
 	w.pushes.mu.Lock()
 	w.pushes.bytes -= len(p.body)
+	w.pushes.count--
 	w.pushes.mu.Unlock()
 	w.Memory.Give(p.cost())
 }
@@ -237,6 +242,7 @@ func (w *Writer) ClosePushes(drop bool) (pending, pushed bool) {
 	if drop {
 		for _, p := range q.queue {
 			q.bytes -= len(p.body)
+			q.count--
 			w.Memory.Give(p.cost())
 		}
 		q.queue = nil

@@ -37,6 +37,7 @@ func (o *pushOwner) DrainForPush() {
 	}
 }
 func (o *pushOwner) PushFailed(err error) { o.aborted.Store(true); o.failed <- err }
+func (o *pushOwner) FrameFailed(error)    {}
 func (o *pushOwner) CloseWrite()          { close(o.closed) }
 func (o *pushOwner) WritePanicked(p any)  { o.aborted.Store(true); o.panicked <- p }
 
@@ -207,6 +208,17 @@ func TestPushCountsMemory(t *testing.T) {
 	require.Equal(t, PushFull, push1(w, x(40_000)), "one connection holds half at most")
 	readString(t, client, 40_000)
 	requireEventually(t, func() bool { return w.Memory.Used() == 0 })
+}
+
+// However small pushes are, a connection holds no more than is promised it where memory is used up.
+func TestSmallPushesCountMemory(t *testing.T) {
+	server, _ := net.Pipe()
+	w, _ := pushWriter(t, server)
+	w.Memory = NewMemory(1)
+	for push1(w, "x") == PushAccepted {
+	}
+	require.LessOrEqual(t, w.Memory.Used(), int64(guaranteedSize))
+	require.Greater(t, w.Memory.Used(), int64(guaranteedSize-2*pushOverhead))
 }
 
 func TestPushGone(t *testing.T) {
