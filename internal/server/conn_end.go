@@ -150,7 +150,9 @@ func (c *connection) interruption() wire.Reason { return wire.Reason(c.interrupt
 
 // drain lets the connection end as soon as no reply is owed. Any goroutine may call it.
 func (c *connection) drain(why wire.Reason) {
-	c.interrupted.CompareAndSwap(uint32(wire.ReasonNone), uint32(why))
+	if !c.interrupted.CompareAndSwap(uint32(wire.ReasonNone), uint32(why)) && why != wire.ReasonReset {
+		c.interrupted.CompareAndSwap(uint32(wire.ReasonReset), uint32(why)) // for which packets that have arrived go on
+	}
 	_ = c.conn.SetReadDeadline(aLongTimeAgo)
 	if c.opening.Load() {
 		_ = c.conn.SetWriteDeadline(aLongTimeAgo)

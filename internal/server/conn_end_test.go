@@ -71,6 +71,26 @@ func TestFirstAbortGivesReason(t *testing.T) {
 	})
 }
 
+// Where a push has failed, since the client is gone, the packets that have arrived are handed over, but not when RoadRunner stops.
+func TestStopBehindFailedPush(t *testing.T) {
+	for _, why := range []wire.Reason{wire.ReasonReset, wire.ReasonShutdown} {
+		synctest.Test(t, func(t *testing.T) {
+			server, client := streamtest.Pair(100)
+			io.WriteString(client, "1\r\n2\r\n3\r\n")
+			w := &replies{delay: second}
+			c, ended := serveTimed(t, limits{}, w, server)
+			time.Sleep(1500 * time.Millisecond)
+			c.drain(wire.ReasonReset)
+			c.drain(why)
+			c.drain(wire.ReasonReset)
+			<-ended
+			require.Equal(t, why.String(), w.reason)
+			require.Len(t, w.events, map[wire.Reason]int{wire.ReasonReset: 4, wire.ReasonShutdown: 2}[why], "CONNECTED and packets: %q", w.events)
+			client.Close()
+		})
+	}
+}
+
 func TestInterruptionKeepsDeadline(t *testing.T) {
 	server, _ := net.Pipe()
 	c := testListener(answers{}).newConnection(server)

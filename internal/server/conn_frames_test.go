@@ -12,27 +12,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
+	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
 	"github.com/rrtcp/tcp/internal/wire"
 )
 
 // framesAtOnce is the rest of a streamed answer that its worker has at once.
 type framesAtOnce struct {
-	left  []dispatch.Answer
-	err   error // behind them; nil: the last one is the end
-	freed time.Time
+	left   []dispatch.Answer
+	err    error         // behind them; nil: the last one is the end
+	silent bool          // it never comes
+	ending time.Duration // that End takes
+	freed  time.Time
 }
 
-func (f *framesAtOnce) Next(<-chan struct{}) (frame dispatch.Answer, last bool, err error) {
-	if len(f.left) == 0 {
+func (f *framesAtOnce) Next(cancel <-chan struct{}) (frame dispatch.Answer, last bool, err error) {
+	switch {
+	case len(f.left) > 0:
+	case f.silent:
+		<-cancel
+		return dispatch.Answer{}, false, dispatch.ErrCanceled
+	default:
 		return dispatch.Answer{}, false, f.err
 	}
 	frame, f.left = f.left[0], f.left[1:]
-	return frame, len(f.left) == 0 && f.err == nil, nil
+	return frame, len(f.left) == 0 && f.err == nil && !f.silent, nil
 }
 
 func (f *framesAtOnce) End() {
 	if f.freed.IsZero() {
+		time.Sleep(f.ending)
 		f.freed = time.Now()
 	}
 }
@@ -48,7 +57,7 @@ type streamed struct {
 }
 
 // serveStreamed serves a connection with a buffer whose first answer has four frames of answerSize. Its system takes 10 bytes.
-func serveStreamed(t *testing.T, l limits, last string, err error) *streamed {
+func serveStreamed(t *testing.T, l limits, last string, err error, prepare ...func(*streamed)) *streamed {
 	server, client := streamtest.Pair(10)
 	first := replyOf("WRITE", answerSize)
 	frames := &framesAtOnce{left: []dispatch.Answer{replyOf("", answerSize), replyOf("", answerSize), replyOf(last, answerSize)}, err: err}
@@ -59,6 +68,9 @@ func serveStreamed(t *testing.T, l limits, last string, err error) *streamed {
 	listening.settings.StreamBuffer = 1 << 10
 	c, ended := listening.newConnection(server), make(chan time.Duration, 1)
 	s := &streamed{c, client, w, frames, ended, time.Now()}
+	for _, f := range prepare {
+		f(s)
+	}
 	go func() {
 		c.serve(func() {})
 		ended <- time.Since(s.begin)
@@ -124,4 +136,47 @@ func TestStreamBufferAtTheEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A limit holds while the worker is silent between two frames, and the socket is closed before the worker is free.
+func TestStreamBufferOfSilentWorker(t *testing.T) {
+	for name, l := range map[string]limits{"write_timeout": {write: 10 * second}, "min_rate": {rate: 10}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serveStreamed(t, l, "WRITE", nil, func(s *streamed) { s.frames.silent, s.frames.ending = true, time.Minute })
+				got, _ := io.ReadAll(&afterwards{s.client, 30 * second})
+				require.Len(t, got, 10)
+				require.Equal(t, 30*second, time.Since(s.begin), "the socket was closed")
+				<-s.ended
+				require.Equal(t, "slow", s.w.reason)
+			})
+		})
+	}
+}
+
+// afterwards reads after a while.
+type afterwards struct {
+	io.Reader
+	pause time.Duration
+}
+
+func (a *afterwards) Read(b []byte) (int, error) {
+	time.Sleep(a.pause)
+	a.pause = 0
+	return a.Reader.Read(b)
+}
+
+// Where memory is used up the socket is closed before the worker is free.
+func TestStreamBufferWithoutMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serveStreamed(t, limits{}, "WRITE", nil, func(s *streamed) {
+			s.c.writer.Memory, s.frames.ending = stream.NewMemory(20<<10), time.Minute
+			s.frames.left[2].Body = make([]byte, 1<<20)
+		})
+		got, _ := io.ReadAll(s.client)
+		require.Len(t, got, 3*answerSize)
+		require.Zero(t, time.Since(s.begin), "the socket was closed")
+		<-s.ended
+		require.Equal(t, "memory", s.w.reason)
+	})
 }

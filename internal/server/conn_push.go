@@ -59,6 +59,15 @@ func (c *connection) PushFailed(err error) {
 	c.abort(why)
 }
 
+// FrameFailed ends the connection where the client has not taken a frame in time: its worker may be silent for long. That a client is
+// gone, the next frame finds.
+func (c *connection) FrameFailed(err error) {
+	if err = explain(c.conn, err); isUntaken(err) {
+		c.dropUnsent(err)
+		c.abort(reasonOf(err))
+	}
+}
+
 // CloseWrite tells the client that nothing more comes. The connection's goroutine may be in an exchange.
 func (c *connection) CloseWrite() {
 	if c.secure != nil {

@@ -80,7 +80,7 @@ func (c *connection) flush() error {
 	if !c.writer.IsBuffering() {
 		return nil
 	}
-	if !c.isAborted() {
+	if !c.isAborted() && !c.hard { // else the socket is closed first
 		c.endFrames()
 	}
 	dropped, err := c.writer.Flush()

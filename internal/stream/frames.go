@@ -91,6 +91,7 @@ func (w *Writer) writeBuffered(b *frameBuffer) {
 		b.mu.Lock()
 		if err != nil {
 			w.dropFrames(b, err)
+			w.Owner.FrameFailed(err)
 			break
 		}
 		b.frames[0] = nil // which the array would keep
