@@ -80,10 +80,14 @@ func TestStopEndsBulkBetweenFrames(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	d.ExchangeCtx = ctx
-	w := new(fakeWorker)
-	d.Pool = listPool{workers: []Worker{w}}
+	w, atClose := new(fakeWorker), new(fakeWorker) // of which one got its event after the cut
+	d.Pool = listPool{workers: []Worker{atClose, w}}
 	ends := make([]ended, 3)
-	together(t, d, 3, func(context.Context, *Payload) (Results, error) { return w.silentAfterFirst(), nil }, func(i int) {
+	together(t, d, 3, func(context.Context, *Payload) (Results, error) {
+		results := w.silentAfterFirst()
+		atClose.lastUsed = w.lastUsed.Add(1)
+		return results, nil
+	}, func(i int) {
 		ends[i].answer, ends[i].err = d.Exchange(&Call{Event: wire.Data, Shares: true}, nil, []byte("{}"), nil)
 		if i == 0 {
 			stop()
@@ -96,6 +100,7 @@ func TestStopEndsBulkBetweenFrames(t *testing.T) {
 		require.True(t, f.Reached)
 	}
 	require.Equal(t, int32(1), w.killed.Load())
+	require.Zero(t, atClose.killed.Load())
 	require.Zero(t, log.Len())
 }
 

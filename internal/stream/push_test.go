@@ -215,7 +215,8 @@ func TestSmallPushesCountMemory(t *testing.T) {
 	server, _ := net.Pipe()
 	w, _ := pushWriter(t, server)
 	w.Memory = NewMemory(1)
-	for push1(w, "x") == PushAccepted {
+	for result := PushAccepted; result == PushAccepted; {
+		result = push1(w, "x")
 	}
 	require.LessOrEqual(t, w.Memory.Used(), int64(guaranteedSize))
 	require.Greater(t, w.Memory.Used(), int64(guaranteedSize-2*pushOverhead))
