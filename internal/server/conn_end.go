@@ -30,7 +30,7 @@ func (c *connection) end(why wire.Reason, err error) wire.State {
 // endedBy notes that a read or a write failed. An interruption that made it fail has the reason, but a limit that is reached
 // while a drained connection waits for the end of an answer is the reason all the same.
 func (c *connection) endedBy(err error) wire.State {
-	err = explain(c.conn, err)
+	err = stream.ExplainTimeout(c.conn, err)
 	why := reasonOf(err)
 	wokenUp := c.isAborted() || errors.Is(err, stream.ErrIdle) || errors.Is(err, stream.ErrPacketTimeout) || !why.IsLimit()
 	if interrupted := c.interruption(); interrupted != wire.ReasonNone && wokenUp {
@@ -67,7 +67,7 @@ func (c *connection) keepOpen(err error) error {
 
 // stoppedReading notes why there is no further packet.
 func (c *connection) stoppedReading(err error) {
-	if (errors.Is(err, io.EOF) || errors.Is(err, stream.ErrTruncated)) && isDead(c.conn) {
+	if (errors.Is(err, io.EOF) || errors.Is(err, stream.ErrTruncated)) && stream.IsDead(c.conn) {
 		c.writer.TakeTurn() // the system tells why once: it may have told the push that is being written
 	}
 	if c.isAborted() {
@@ -93,7 +93,7 @@ func (c *connection) stoppedReading(err error) {
 
 // isCutOff reports whether an end of file is none: the system has told the push that is being written that the client is gone.
 func (c *connection) isCutOff() bool {
-	if !isDead(c.conn) {
+	if !stream.IsDead(c.conn) {
 		return false
 	}
 	c.writer.TakeTurn()

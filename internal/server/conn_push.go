@@ -26,7 +26,7 @@ func (c *connection) flushPushes() {
 	c.writer.Release()
 	c.writer.TakeTurn()
 	if c.err == nil {
-		c.err = explain(c.conn, c.writer.PushErr())
+		c.err = stream.ExplainTimeout(c.conn, c.writer.PushErr())
 	}
 	switch {
 	case c.hard:
@@ -49,7 +49,7 @@ func (c *connection) DrainForPush() { c.drain(wire.ReasonRPC) }
 // PushFailed ends the connection: a push is written whole, or nothing is written after it. Where the client is gone it ends
 // behind the packets that have arrived.
 func (c *connection) PushFailed(err error) {
-	err = explain(c.conn, err)
+	err = stream.ExplainTimeout(c.conn, err)
 	why := reasonOf(err)
 	if why == wire.ReasonReset {
 		c.drain(why)
@@ -62,7 +62,7 @@ func (c *connection) PushFailed(err error) {
 // FrameFailed ends the connection where the client has not taken a frame in time: its worker may be silent for long. That a client is
 // gone, the next frame finds.
 func (c *connection) FrameFailed(err error) {
-	if err = explain(c.conn, err); isUntaken(err) {
+	if err = stream.ExplainTimeout(c.conn, err); isUntaken(err) {
 		c.dropUnsent(err)
 		c.abort(reasonOf(err))
 	}

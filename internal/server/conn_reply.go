@@ -66,7 +66,7 @@ func (c *connection) write(body []byte) error {
 
 // isGone reports whether err, of a write, says that the client is gone, and notes it.
 func (c *connection) isGone(err error) bool {
-	err = explain(c.conn, err)
+	err = stream.ExplainTimeout(c.conn, err)
 	if reasonOf(err) != wire.ReasonReset || c.isAborted() {
 		return false
 	}

@@ -183,7 +183,7 @@ func (l *listener) setOptions(conn net.Conn) {
 		_ = c.SetKeepAlivePeriod(l.settings.Keepalive)
 	}
 	if l.settings.WriteTimeout > 0 {
-		setUserTimeout(c, l.settings.WriteTimeout)
+		stream.SetUserTimeout(c, l.settings.WriteTimeout)
 	}
 }
 

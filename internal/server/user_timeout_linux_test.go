@@ -70,11 +70,11 @@ func TestWriteTimeoutWhilePushed(t *testing.T) {
 // Without anything on its way it is the client, or the network, that is gone.
 func TestExplainLeavesOtherTimeouts(t *testing.T) {
 	server, _ := tcpPair(t)
-	require.Equal(t, syscall.ETIMEDOUT, explain(server, syscall.ETIMEDOUT))
+	require.Equal(t, syscall.ETIMEDOUT, stream.ExplainTimeout(server, syscall.ETIMEDOUT))
 	other := errors.New("of a test")
-	require.Equal(t, other, explain(server, other))
+	require.Equal(t, other, stream.ExplainTimeout(server, other))
 	pipe, _ := net.Pipe()
-	require.Equal(t, syscall.ETIMEDOUT, explain(pipe, syscall.ETIMEDOUT))
+	require.Equal(t, syscall.ETIMEDOUT, stream.ExplainTimeout(pipe, syscall.ETIMEDOUT))
 }
 
 func TestKeepalive(t *testing.T) {
