@@ -127,7 +127,7 @@ func (p *Packets) checkDelimiterWait(fail Failer) {
 	case *p.DelimiterWait < 0:
 		fail("delimiter_wait", "%s is negative; want a duration such as \"20ms\", or 0 for none", *p.DelimiterWait)
 	case !p.waits():
-		fail("delimiter_wait", "is for delimiters of which one begins with another, such as [\"\\r\\n\", \"\\r\"]; leave it out")
+		fail("delimiter_wait", "is for delimiters of which one begins with another or has it inside, such as [\"\\r\\n\", \"\\r\"]; leave it out")
 	}
 }
 
@@ -138,7 +138,7 @@ func (p *Packets) waits() bool {
 			return true
 		}
 	}
-	return p.Framing == framingDelimiter && beginAlike(p.delimiters())
+	return p.Framing == framingDelimiter && mayWait(p.delimiters())
 }
 
 func checkPacketSize(fail Failer, size, maxPacketSize int) {

@@ -91,6 +91,7 @@ func TestInitReportsAllMistakes(t *testing.T) {
 func TestInitAcceptsAllFramings(t *testing.T) {
 	for _, p := range []framing.Packets{
 		{}, {Framing: "delimiter", Strip: true, SkipEmpty: true}, {Delimiters: []string{"\n", "\n\n"}, DelimiterWait: new(time.Duration)}, {Delimiters: []string{"\r\n", "\n"}, Strip: true},
+		{Delimiters: []string{"\r\n\r\n", "\n"}, DelimiterWait: new(time.Duration)},
 		{Framing: "fixed", PacketSize: 1024, Batch: true}, {Framing: "raw"},
 		withLength(framing.Length{Bytes: 8, Endian: "little", Offset: 3, Adjust: -3, Strip: 2}),
 		{Framing: "length", Length: &framing.Length{ASCII: 18}, Batch: true},

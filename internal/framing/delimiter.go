@@ -47,7 +47,7 @@ func overlapsItself(delimiter []byte) bool {
 }
 
 // newDelimiters is newDelimiter with several delimiters: the one that begins first ends the packet, of those that begin there the
-// longest. Where a longer one may still come, the shorter one waits.
+// longest. Where a longer one may still come, the one within it waits.
 func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing {
 	if len(delimiters) == 1 {
 		return newDelimiter(delimiters[0], strip)
@@ -58,7 +58,7 @@ func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing 
 	}
 	longestFirst := slices.Clone(delimiters)
 	slices.SortFunc(longestFirst, func(a, b []byte) int { return len(b) - len(a) })
-	waits := wait > 0 && beginAlike(delimiters)
+	waits := wait > 0 && mayWait(delimiters)
 	f := Framing{
 		Overlap: len(longestFirst[0]) - 1,
 		Split: func(data []byte, atEOF bool) (int, []byte, error) {
@@ -67,7 +67,7 @@ func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing 
 					continue
 				}
 				n, mayGrow := matchPrefix(data[i:], longestFirst)
-				switch isDecided := !mayGrow || atEOF || n > 0 && !waits; {
+				switch isDecided := !mayGrow || atEOF || !waits; {
 				case n > 0 && isDecided && strip:
 					return i + n, data[:i], nil
 				case n > 0 && isDecided:
@@ -85,11 +85,12 @@ func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing 
 	return f
 }
 
-// beginAlike reports whether one of the delimiters begins with another.
-func beginAlike(delimiters [][]byte) bool {
-	for i, a := range delimiters {
-		for j, b := range delimiters {
-			if i != j && len(b) > 0 && bytes.HasPrefix(a, b) {
+// mayWait reports whether one of the delimiters can be complete while another, which has begun no later, may still come: that one
+// begins with it, or has it inside.
+func mayWait(delimiters [][]byte) bool {
+	for _, a := range delimiters {
+		for _, b := range delimiters {
+			if len(b) > 0 && len(b) < len(a) && bytes.Contains(a[:len(a)-1], b) {
 				return true
 			}
 		}

@@ -212,7 +212,12 @@ func TestUndecidedDelimiter(t *testing.T) {
 		{[]string{"\r\n", "\n", "\r"}, nil, "ab\rc", 20 * time.Millisecond, 3, 3},
 		{[]string{"\r\n", "\n", "\r"}, nil, "ab\n", 20 * time.Millisecond, 3, 3},
 		{[]string{"\r\n", "\n"}, nil, "ab\r", 0, 0, 0},
-		{[]string{"abc", "b"}, nil, "xab", 0, 0, 3},
+		{[]string{"abc", "b"}, nil, "xab", 20 * time.Millisecond, 0, 3},
+		{[]string{"abc", "b"}, &none, "xab", 0, 3, 3},
+		{[]string{"\r\n\r\n", "\n"}, nil, "foo\r\n", 20 * time.Millisecond, 0, 5},
+		{[]string{"\r\n\r\n", "\n"}, &none, "foo\r\n", 0, 5, 5},
+		{[]string{"\r\n\r\n", "\n"}, &none, "foo\r", 0, 0, 0},
+		{[]string{"\r\n\r\n", "\n"}, &none, "foo\r\n\r\n", 0, 7, 7},
 	} {
 		p := framing.Packets{Delimiters: c.delimiters, DelimiterWait: c.wait}
 		require.Empty(t, p.Init("x", 0))

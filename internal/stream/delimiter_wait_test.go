@@ -53,6 +53,22 @@ func TestDelimiterWait(t *testing.T) {
 	}
 }
 
+// The rest of a longer delimiter may hold a shorter one.
+func TestDelimiterWaitInsideAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := timedReader(t, 0, 0)
+		p := framing.Packets{Delimiters: []string{"\r\n\r\n", "\n"}}
+		require.Empty(t, p.Init("x", 0))
+		r.Framing = p.New(1<<20, 0)
+		io.WriteString(client, "a\r\n")
+		begin := time.Now()
+		requireNext(t, r, "a\r\n")
+		require.Equal(t, 20*time.Millisecond, time.Since(begin))
+		background(t, func() { send(client, 0, "b\r\n"); send(client, time.Millisecond, "\r\n"); client.Close() })
+		requireNext(t, r, "b\r\n\r\n")
+	})
+}
+
 // A packet without an end is not ended by what its bytes might have been, and is waited for as ever.
 func TestDelimiterWaitEndsNoOtherWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
