@@ -52,6 +52,17 @@ func RunConfig[C any, P Config[C]](t *testing.T, load func(P, settings.Configure
 		pool.FieldByName("NumWorkers").SetZero() // the number of CPUs
 		schema.RequireSection(t, "pool", pool.Addr().Interface())
 	})
+	t.Run("empty sections of the pool are sections", func(t *testing.T) {
+		c, pool := withServer()
+		require.NoError(t, load(c, undecoded{"pool": map[string]any{}}))
+		require.False(t, pool.FieldByName("Supervisor").IsNil())
+		if allocator := pool.FieldByName("DynamicAllocatorOpts"); allocator.IsValid() {
+			require.True(t, allocator.IsNil())
+			c, pool = withServer()
+			require.NoError(t, load(c, undecoded{"pool": map[string]any{"dynamic_allocator": map[string]any{}}}))
+			require.EqualValues(t, 10, pool.FieldByName("DynamicAllocatorOpts").Elem().FieldByName("MaxWorkers").Interface())
+		}
+	})
 	t.Run("keys of the pool are checked", func(t *testing.T) {
 		c, pool := withServer()
 		pool.FieldByName("AllocateTimeout").Set(reflect.ValueOf(-time.Second))
@@ -75,7 +86,14 @@ func RunConfig[C any, P Config[C]](t *testing.T, load func(P, settings.Configure
 type undecoded map[string]any
 
 // Has is the plugin's Configurer.
-func (undecoded) Has(name string) bool { return name == "tcp" }
+func (u undecoded) Has(name string) bool {
+	at := any(map[string]any{"tcp": map[string]any(u)})
+	for _, key := range strings.Split(name, ".") {
+		section, _ := at.(map[string]any)
+		at = section[key]
+	}
+	return at != nil
+}
 
 // UnmarshalKey is the plugin's Configurer.
 func (u undecoded) UnmarshalKey(_ string, out any) error {

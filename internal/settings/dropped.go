@@ -1,13 +1,18 @@
 package settings
 
-import "reflect"
+import (
+	"reflect"
+	"strings"
+)
 
 // RoadRunner's config plugin expands variables by setting each leaf of the file again, and what it has set hides the file. Sections
-// and lists without anything in them have no leaf: UnmarshalKey leaves them out, but Has still knows them.
+// and lists without anything in them have no leaf: UnmarshalKey leaves them out, and the sections around them that have nothing
+// else, but Has still knows them.
 
-// restoreSections makes sections of the file that are empty, as in `proxy_protocol: {}`, empty structs.
-func (c *Config) restoreSections(from Configurer) {
-	restoreSections(from, sectionName, reflect.ValueOf(c).Elem())
+// restoreSections makes sections of the file that are empty, as in `proxy_protocol: {}`, empty structs. section points to the struct
+// of the RoadRunner line.
+func (c *Config) restoreSections(from Configurer, section any) {
+	restoreSections(from, sectionName, reflect.ValueOf(section).Elem())
 	for name, server := range c.Servers {
 		if server != nil {
 			restoreSections(from, "tcp.servers."+name, reflect.ValueOf(server).Elem())
@@ -23,10 +28,10 @@ func restoreSections(from Configurer, path string, section reflect.Value) {
 		case !field.IsExported():
 		case field.Anonymous:
 			restoreSections(from, path, value)
-		case !isSection(field.Type):
-		case value.IsNil() && from.Has(key):
-			value.Set(reflect.New(field.Type.Elem()))
-		case !value.IsNil():
+		case isSection(field.Type) && (!value.IsNil() || from.Has(key)):
+			if value.IsNil() {
+				value.Set(reflect.New(field.Type.Elem()))
+			}
 			restoreSections(from, key, value.Elem())
 		}
 	}
@@ -42,7 +47,7 @@ func (v *validator) dropped(from Configurer, path string, section map[string]any
 		inner, _ := value.(map[string]any)
 		switch {
 		case isSection(field):
-			if inner != nil {
+			if inner != nil || from.Has(full) && !strings.HasPrefix(full, poolKey) { // old files may have an empty command there
 				v.dropped(from, full, inner, field.Elem())
 			}
 		case isSet || field.Kind() == reflect.Map || !isEmpty(from, full):

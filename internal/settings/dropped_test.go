@@ -2,6 +2,7 @@ package settings
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -20,6 +21,29 @@ func TestEmptySectionsAreSet(t *testing.T) {
 	c := new(lineConfig)
 	require.NoError(t, c.load(sections{"tcp": m{"servers": m{"a": m{"addr": "unix:///a", "proxy_protocol": m{}}}}}))
 	require.NotNil(t, c.Servers["a"].ProxyProtocol, "the clients of a unix socket are trusted, so nothing is missing")
+}
+
+// So are those in a section that has nothing else, which the configuration library drops with them.
+func TestEmptySectionsInSections(t *testing.T) {
+	c := new(lineConfig)
+	require.NoError(t, c.load(sections{"tcp": with("cluster", m{"timeout": 2 * time.Second, "redis": m{"tls": m{}}})}))
+	require.NotNil(t, c.Cluster.Redis.TLS.Config(), "plain text is not what the file says")
+
+	c = new(lineConfig)
+	require.NoError(t, c.load(sections{"tcp": with("cluster", m{"nats": m{"tls": m{}}})}))
+	require.NotNil(t, c.Cluster.NATS.TLS.Config())
+
+	for _, pool := range []m{{"num_workers": 4, "dynamic_allocator": m{}}, {"dynamic_allocator": m{}}} {
+		c = new(lineConfig)
+		require.NoError(t, c.load(sections{"tcp": with("pool", pool)}))
+		require.NotNil(t, c.Pool.DynamicAllocator, "the section of the RoadRunner line, too")
+	}
+
+	lines, _ := load(with("cluster", m{"redis": m{"addrs": []any{}}}))
+	require.Len(t, lines, 1, "%v", lines)
+	require.Contains(t, lines[0], "tcp.cluster.redis.addrs: is empty; want a list of at least one item")
+	lines, _ = load(with("pool", m{"command": []any{}}))
+	require.Empty(t, lines, "old files must still start")
 }
 
 func TestEmptyListsAreRefused(t *testing.T) {

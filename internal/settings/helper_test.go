@@ -76,16 +76,18 @@ func (s sections) get(name string) any {
 	return at
 }
 
-// withoutEmpty is what RoadRunner's config plugin leaves of a section.
+// withoutEmpty is what RoadRunner's config plugin leaves of a section: without a key that has a value there is nothing of it.
 func withoutEmpty(section m) m {
 	left := make(m)
 	for key, value := range section {
 		inner, isMap := value.(m)
 		list, isList := value.([]any)
 		switch {
-		case isMap && len(inner) > 0:
-			left[key] = withoutEmpty(inner)
-		case !isMap && (!isList || len(list) > 0):
+		case isMap:
+			if inner = withoutEmpty(inner); len(inner) > 0 {
+				left[key] = inner
+			}
+		case !isList || len(list) > 0:
 			left[key] = value
 		}
 	}

@@ -25,7 +25,7 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 		return errors.New("tcp: is no section; want keys of its own below it, servers among them")
 	}
 	decodeErr := from.UnmarshalKey(sectionName, section) // decodes what it can
-	c.restoreSections(from)
+	c.restoreSections(from, section)
 	c.markSet(raw)
 	found := validateKeys(raw, reflect.TypeOf(section).Elem())
 	found.dropped(from, sectionName, raw, reflect.TypeOf(section).Elem())

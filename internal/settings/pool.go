@@ -11,7 +11,7 @@ import (
 // CheckPool returns the durations of the pool's section that are negative: a pool would take them for over already. pool is
 // a pointer to the section of any RoadRunner line.
 func CheckPool(pool any) []error {
-	errs := checkDurations("tcp.pool", reflect.ValueOf(pool))
+	errs := checkDurations(poolKey, reflect.ValueOf(pool))
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errs
 }

@@ -111,7 +111,7 @@ func (v *validator) isDuration(path string, value any) bool {
 		return false
 	case isDuration || number == 0:
 		return true
-	case strings.HasPrefix(path, "tcp.pool."):
+	case strings.HasPrefix(path, poolKey+"."):
 		v.warnings = append(v.warnings, fmt.Sprintf(
 			"%s: %v without a unit is a number of nanoseconds; write a duration such as \"10s\"", path, value))
 		return true

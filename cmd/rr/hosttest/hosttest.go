@@ -103,6 +103,7 @@ func Run(t *testing.T, l Line) {
 		{"TracedExchanges", testTraces}, // first, and not parallel: it sets the provider of the whole process
 		{"MissingSection", testMissingSection},
 		{"EmptySections", testEmptySections},
+		{"DroppedSections", testDroppedSections},
 		{"BeforeServe", testBeforeServe},
 		{"StopBeforeServe", testStopBeforeServe},
 		{"StopTwice", testStopTwice},
