@@ -32,6 +32,9 @@ func DecodeNext(raw []byte, readSize, maxPacketSize int) (f Framing, once bool, 
 	if n == nil {
 		return Framing{}, false, errors.New("next: is null; want an object, or leave it out")
 	}
+	if err := n.checkRules(raw); err != nil {
+		return Framing{}, false, err
+	}
 	n.MarkSet(n.keys(raw))
 	if err := n.init(maxPacketSize); err != nil {
 		return Framing{}, false, err
@@ -73,13 +76,42 @@ func decodeError(err error) error {
 	return fmt.Errorf("%s: a %s can't be read; docs/worker.md has what can", key, wrong.Value)
 }
 
-func (n *next) init(maxPacketSize int) error {
+// checkEmpty finds delimiters of an object that are set, but empty.
+func checkEmpty(key string, delimiter, delimiterHex *string) error {
 	switch {
-	case n.Delimiter != nil && *n.Delimiter == "":
-		return errors.New(`next.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`)
-	case n.DelimiterHex != nil && *n.DelimiterHex == "":
-		return errors.New(`next.delimiter_hex: is empty; want the bytes that end a packet, such as "0d0a"`)
-	case n.Once && n.Batch:
+	case delimiter != nil && *delimiter == "":
+		return fmt.Errorf(`%s.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`, key)
+	case delimiterHex != nil && *delimiterHex == "":
+		return fmt.Errorf(`%s.delimiter_hex: is empty; want the bytes that end a packet, such as "0d0a"`, key)
+	}
+	return nil
+}
+
+// checkRules is checkEmpty for all rules: in a Rule an empty delimiter could not be told from one that is not set.
+func (n *next) checkRules(raw []byte) error {
+	if n.Rules == nil {
+		return nil
+	}
+	var set struct {
+		Rules []struct {
+			Delimiter    *string
+			DelimiterHex *string `json:"delimiter_hex"`
+		}
+	}
+	_ = json.Unmarshal(raw, &set) // which DecodeNext has done
+	for i, r := range set.Rules {
+		if err := checkEmpty(fmt.Sprintf("next.rules.%d", i), r.Delimiter, r.DelimiterHex); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *next) init(maxPacketSize int) error {
+	if err := checkEmpty("next", n.Delimiter, n.DelimiterHex); err != nil {
+		return err
+	}
+	if n.Once && n.Batch {
 		return errors.New("next.batch: stands beside once, which is one packet; leave one of them out")
 	}
 	if n.Delimiter != nil {

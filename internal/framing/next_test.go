@@ -40,6 +40,8 @@ func TestDecodeNextRefusesMistakes(t *testing.T) {
 		`{"rules":[]}`:                                     `next.rules: is missing`,
 		`{"rules":[{"starts":1}]}`:                         `next.rules.starts: a number can't be read`,
 		`{"rules":[{},{}]}`:                                `next.rules.0.starts: is missing, so the rules behind it are never met`,
+		`{"rules":[{"starts":"x","delimiter":""}]}`:        `next.rules.0.delimiter: is empty; want the bytes that end a packet`,
+		`{"rules":[{"starts":"x"},{"delimiter_hex":""}]}`:  `next.rules.1.delimiter_hex: is empty; want the bytes`,
 		`{"rules":[{"rules":[]}]}`:                         `unknown field "rules"`,
 		`{"delimiters":["a","b","a"]}`:                     `next.delimiters: holds "a" twice`,
 		`{"delimiters":["a","ab"],"delimiter_wait":20}`:    `next.delimiter_wait: a number can't be read`,
