@@ -124,6 +124,17 @@ func TestBadConfigurations(t *testing.T) {
 			"tcp: {servers: {a: {addr: ':0'}}, pool: {allocate_timeout: soon}}",
 			[][]string{{"tcp.pool.allocate_timeout", `"soon"`, `"10s"`}},
 		},
+		"sections without a value": {
+			"tcp: {servers: {a: {addr: ':0', tls: }}, bulk: , cluster: {nats: {tls: }}}",
+			[][]string{{"tcp.servers.a.tls", "keys"}, {"tcp.bulk", "keys"}, {"tcp.cluster.nats.tls", "keys"}},
+		},
+		"an empty delimiter of a rule": {
+			`tcp: {servers: {a: {addr: ':0', rules: [{starts: "<", delimiter: ""}, {delimiter: }]}}}`,
+			[][]string{{"tcp.servers.a.rules.0.delimiter", "empty"}, {"tcp.servers.a.rules.1.delimiter", "empty"}},
+		},
+		"an empty list in a section that has nothing else": {
+			"tcp: {servers: {a: {addr: ':0'}}, cluster: {redis: {addrs: []}}}", [][]string{{"tcp.cluster.redis.addrs", "at least one"}},
+		},
 		"servers that are a list": {
 			"tcp: {servers: [':0']}", [][]string{{"tcp.servers", "keys"}},
 		},
@@ -188,6 +199,10 @@ func TestConfigurationWarnings(t *testing.T) {
 		"an unknown key of the pool": {
 			"tcp: {servers: {a: {addr: '127.0.0.1:0'}}, pool: {workers_num: 1}}",
 			[]string{"tcp.pool.workers_num", "unknown", "num_workers"},
+		},
+		"an unknown section of a server": {
+			"tcp: {servers: {a: {addr: '127.0.0.1:0', proxy_protocols: {trusted: [10.0.0.0/8]}}}}",
+			[]string{"tcp.servers.a.proxy_protocols", "unknown", "proxy_protocol"},
 		},
 		"read_buf_size in bytes": {
 			"tcp: {servers: {a: {addr: '127.0.0.1:0'}}, read_buf_size: 50485760}",

@@ -22,7 +22,9 @@ func (v *validator) bytes(path, key string, value any, like reflect.Type) bool {
 	}
 	text, isText := value.(string)
 	switch isList := strings.HasPrefix(key, "delimiters"); {
-	case value == "" && key != "delimiter":
+	case key == "delimiter" && (value == "" || value == nil): // decoded it could not be told from one that is not set
+		v.fail(path, `is empty; want the bytes that end a packet, such as "\r\n"`)
+	case value == "":
 		v.fail(path, "is empty; want bytes, or leave it out")
 	case isList && isText && strings.Contains(text, ","):
 		v.fail(path, "is a text, which is split at its commas; want a list, such as %s", listExample(isHex))

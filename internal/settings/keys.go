@@ -21,25 +21,7 @@ type validator struct {
 func validateKeys(section map[string]any, like reflect.Type) *validator {
 	v := new(validator)
 	v.section(sectionName, section, like)
-
-	servers, _ := section["servers"].(map[string]any)
-	for _, name := range sortedKeys(servers) {
-		server, _ := servers[name].(map[string]any)
-		v.emptyKeys("tcp.servers."+name, server)
-	}
 	return v
-}
-
-// emptyKeys finds keys of a server that are set, but empty: decoded they could not be told from keys that are not set.
-func (v *validator) emptyKeys(path string, server map[string]any) {
-	if delimiter, ok := server["delimiter"]; ok && (delimiter == "" || delimiter == nil) {
-		v.fail(path+".delimiter", `is empty; want the bytes that end a packet, such as "\r\n"`)
-	}
-	for _, key := range []string{"tls", "proxy_protocol", "goodbye"} {
-		if inner, ok := server[key]; ok && inner == nil {
-			v.fail(path+"."+key, "is empty; want keys of its own below it, or leave it out")
-		}
-	}
 }
 
 func (v *validator) fail(key, format string, args ...any) {
@@ -59,24 +41,34 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 		section = v.dottedNames(path, section, known)
 	}
 	for _, key := range sortedKeys(section) {
-		if field, ok := known[strings.ToLower(key)]; ok {
-			if !hasBytes || !v.bytes(path+"."+key, strings.ToLower(key), section[key], like) {
-				v.value(path+"."+key, section[key], field)
-			}
-			continue
+		full, name := path+"."+key, strings.ToLower(key)
+		field, ok := known[name]
+		switch {
+		case !ok:
+			v.warnings = append(v.warnings, fmt.Sprintf("%s: unknown key, ignored; the nearest known one is %s", full, nearest(name, known)))
+		case section[key] == nil && isSection(field) && !canBeNull(full):
+			v.fail(full, "is empty; want keys of its own below it, or leave it out")
+		case hasBytes && v.bytes(full, name, section[key], like):
+		default:
+			v.value(full, section[key], field)
 		}
-		v.warnings = append(v.warnings, fmt.Sprintf("%s.%s: unknown key, ignored; the nearest known one is %s",
-			path, key, nearest(strings.ToLower(key), known)))
 	}
 }
 
-// dottedNames finds servers inside of a server: the configuration library takes a dot in a name for one more level of keys,
-// and few keys of a server have keys below them. It returns the other keys.
+// canBeNull reports whether a section without a value is as good as none. Old files may have such a pool, or sections of it; a length
+// that is missing is a mistake of its own.
+func canBeNull(key string) bool {
+	return strings.HasPrefix(key, poolKey) || strings.HasSuffix(strings.ToLower(key), ".length")
+}
+
+// dottedNames finds servers inside of a server: the configuration library takes a dot in a name for one more level of keys. Other
+// sections that are not known are misspelt where the server has an address of its own. It returns the other keys.
 func (v *validator) dottedNames(path string, server map[string]any, known map[string]reflect.Type) map[string]any {
 	rest := make(map[string]any)
+	_, isServer := server["addr"]
 	for _, key := range sortedKeys(server) {
 		inner, ok := server[key].(map[string]any)
-		if field := known[strings.ToLower(key)]; ok && !isSection(field) && (field == nil || hasAddr(inner)) {
+		if field := known[strings.ToLower(key)]; ok && !isSection(field) && (field == nil && !isServer || hasAddr(inner)) {
 			full := path + "." + key + pathToServer(inner, known)
 			v.fail(full, "%s", dotInName(strings.TrimPrefix(full, "tcp.servers.")))
 			continue

@@ -53,6 +53,9 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 		{withServer("delimiters_hex", "0d,0a"), `tcp.servers.a.delimiters_hex: is a text, which is split at its commas; want a list, such as ["0d0a", "0a"]`},
 		{withServer("rules", []any{m{"starts": 78}}), `tcp.servers.a.rules.0.starts: 78 is a number; for the byte 0x4e write starts_hex: "4e", for its digits`},
 		{withServer("rules", []any{m{"starts_hex": 7878, "delimiter": "\n"}}), `tcp.servers.a.rules.0.starts_hex: 7878 is a number`},
+		{withServer("rules", []any{m{"delimiter": ""}}), `tcp.servers.a.rules.0.delimiter: is empty; want the bytes that end a packet, such as "\r\n"`},
+		{withServer("rules", []any{m{"starts": "x", "delimiter": nil}, m{}}), `tcp.servers.a.rules.0.delimiter: is empty; want the bytes`},
+		{withServer("delimiter", nil), `tcp.servers.a.delimiter: is empty; want the bytes that end a packet`},
 		{withServer("rules", []any{m{"starts": ""}}), `tcp.servers.a.rules.0.starts: is empty; want bytes, or leave it out`},
 		{withServer("rules", m{"starts": "x"}), `tcp.servers.a.rules: "map[starts:x]" can't be read; want a list`},
 		{withServer("rules", []any{"x"}), `tcp.servers.a.rules: "[x]" can't be read; want a list, with keys of its own in each of its items`},
@@ -131,6 +134,34 @@ func TestDottedServerNames(t *testing.T) {
 		require.Contains(t, lines[0], "tcp.servers."+want)
 		require.Empty(t, warnings)
 	}
+}
+
+func TestMisspeltSectionsWarn(t *testing.T) {
+	lines, warnings := load(withServer("proxy_protocols", m{"trusted": []any{"10.0.0.0/8"}}))
+	require.Empty(t, lines, "old files must still start")
+	require.Equal(t, []string{"tcp.servers.a.proxy_protocols: unknown key, ignored; the nearest known one is proxy_protocol"}, warnings)
+}
+
+func TestSectionsWithoutAValue(t *testing.T) {
+	const want = ": is empty; want keys of its own below it, or leave it out"
+	for key, section := range map[string]m{
+		"tcp.bulk":              with("bulk", nil),
+		"tcp.cluster":           with("cluster", nil),
+		"tcp.cluster.redis":     with("cluster", m{"nats": m{"addr": "x"}, "redis": nil}),
+		"tcp.cluster.nats.tls":  with("cluster", m{"nats": m{"tls": nil}}),
+		"tcp.servers.a.tls":     withServer("tls", nil),
+		"tcp.servers.a.goodbye": withServer("goodbye", nil),
+	} {
+		lines, _ := load(section)
+		require.Equal(t, []string{key + want}, lines)
+	}
+	for _, section := range []m{with("pool", nil), with("pool", m{"supervisor": nil, "dynamic_allocator": nil}), withServer("length", nil)} {
+		lines, _ := load(section)
+		require.Empty(t, lines, "old files must still start")
+	}
+	lines, _ := load(m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": nil}}})
+	require.Len(t, lines, 1)
+	require.Contains(t, lines[0], "tcp.servers.a.length: is missing; framing length wants")
 }
 
 func TestEditDistance(t *testing.T) {
