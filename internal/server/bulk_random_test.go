@@ -238,8 +238,8 @@ func TestBulksOfRandomWorkers(t *testing.T) {
 	const workers, clients = 3, 200
 	for run := range 6 {
 		config := servers("a")
-		config.Bulk = &settings.Bulk{MaxEvents: 2 + rand.IntN(63)}
-		closeTimeout := 50 * time.Millisecond
+		maxEvents, closeTimeout := 2+rand.IntN(63), 50*time.Millisecond
+		config.Bulk = &settings.Bulk{MaxEvents: &maxEvents}
 		config.CloseTimeout, config.MaxPacketSize = &closeTimeout, "100"
 		w := newBulkWorkers()
 		p := newPluginWith(t, config, workers, w.work)

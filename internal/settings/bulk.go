@@ -5,7 +5,7 @@ import "fmt"
 // Bulk is the section bulk: events that wait for a worker go together, as one exchange. Workers have to know the event BULK.
 type Bulk struct {
 	// MaxEvents bounds how many events a worker gets at once; 64 by default.
-	MaxEvents int `mapstructure:"max_events"`
+	MaxEvents *int `mapstructure:"max_events"`
 	// MaxBytes bounds how large they are together; 256 KB by default. A larger event goes alone.
 	MaxBytes Size `mapstructure:"max_bytes"`
 }
@@ -20,14 +20,20 @@ func (b *Bulk) check() []error {
 	if b == nil {
 		return nil
 	}
-	if b.MaxEvents == 0 {
-		b.MaxEvents = defaultBulkEvents
+	if b.MaxEvents == nil {
+		b.MaxEvents = new(int)
+		*b.MaxEvents = defaultBulkEvents
 	}
+	const orNone = "or no section bulk to send each event alone"
 	var events error
-	if b.MaxEvents < 2 {
-		events = fmt.Errorf("tcp.bulk.max_events: is %d; want 2 or more, or no section bulk to send each event alone", b.MaxEvents)
+	if n := *b.MaxEvents; n < 2 {
+		events = fmt.Errorf("tcp.bulk.max_events: is %d; want 2 or more, %s", n, orNone)
 	}
-	return []error{events, checkSize("tcp.bulk.max_bytes", b.MaxBytes)}
+	size := checkSize("tcp.bulk.max_bytes", b.MaxBytes)
+	if size == nil && sizeOr(defaultBulkBytes, b.MaxBytes) == 0 {
+		size = fmt.Errorf("tcp.bulk.max_bytes: is 0; want a size, such as \"256KB\", %s", orNone)
+	}
+	return []error{events, size}
 }
 
 // BulkLimits returns how many events, and how many bytes of them, go to a worker at once; zero events: each goes alone.
@@ -35,5 +41,5 @@ func (c *Config) BulkLimits() (events, bytes int) {
 	if c.Bulk == nil {
 		return 0, 0
 	}
-	return c.Bulk.MaxEvents, int(sizeOr(defaultBulkBytes, c.Bulk.MaxBytes))
+	return *c.Bulk.MaxEvents, int(sizeOr(defaultBulkBytes, c.Bulk.MaxBytes))
 }

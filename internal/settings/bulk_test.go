@@ -13,7 +13,7 @@ func TestBulkLimits(t *testing.T) {
 	}{
 		"no section":        {nil, 0, 0},
 		"an empty section":  {&Bulk{}, 64, 256 << 10},
-		"values of its own": {&Bulk{MaxEvents: 3, MaxBytes: "1KB"}, 3, 1024},
+		"values of its own": {&Bulk{MaxEvents: ptr(3), MaxBytes: "1KB"}, 3, 1024},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}}, Bulk: c.bulk}
@@ -21,6 +21,16 @@ func TestBulkLimits(t *testing.T) {
 			events, bytes := cfg.BulkLimits()
 			require.Equal(t, []int{c.events, c.bytes}, []int{events, bytes})
 		})
+	}
+}
+
+// Zero turns other limits off; without events, or bytes of them, there would be no bulk.
+func TestBulkOfNothingIsRefused(t *testing.T) {
+	for key, value := range map[string]any{"max_events": 0, "max_bytes": "0"} {
+		lines, _ := load(with("bulk", m{key: value}))
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], "tcp.bulk."+key+": is 0; want ")
+		require.Contains(t, lines[0], ", or no section bulk to send each event alone")
 	}
 }
 

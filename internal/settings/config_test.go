@@ -109,7 +109,7 @@ func TestUnreachablePacketSizeWarns(t *testing.T) {
 func TestCheckReportsEveryMistake(t *testing.T) {
 	c := &lineConfig{
 		Config: Config{
-			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MaxHandshakes: ptr(-4), MemoryLimit: "much", Bulk: &Bulk{MaxEvents: 1, MaxBytes: "x"},
+			Dialect: "modern", ReadBufferSize: -5, MaxConnections: -1, MaxHandshakes: ptr(-4), MemoryLimit: "much", Bulk: &Bulk{MaxEvents: ptr(1), MaxBytes: "x"},
 			Cluster: &Cluster{},
 			Limits: Limits{CloseTimeout: ptr(time.Duration(-1)), MaxPacketSize: "-4", PushQueue: "a lot", StreamBuffer: "some", MinRate: "3",
 				MaxConnectionsPerIP: ptr(-2)},

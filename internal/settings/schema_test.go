@@ -35,7 +35,7 @@ func TestSchemaHasTheDefaults(t *testing.T) {
 		"read_buf_size":                    c.ReadBufferSize,
 		"dialect":                          c.Dialect,
 		"max_connections":                  c.MaxConnections,
-		"bulk.max_events":                  c.Bulk.MaxEvents,
+		"bulk.max_events":                  *c.Bulk.MaxEvents,
 		"cluster.name":                     c.Cluster.Name,
 		"cluster.timeout":                  *c.Cluster.Timeout,
 		"cluster.required":                 c.Cluster.Required,
