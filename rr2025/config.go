@@ -48,6 +48,9 @@ type (
 // defaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.
 const defaultExecTTL = time.Hour
 
+// maxWorkers is the most that num_workers can be: more are an error of the pool.
+const maxWorkers = 500
+
 // idleWatchTick is the watch_tick of a supervisor without limits to enforce: each look at the workers takes a descriptor of each worker
 // until the next garbage collection.
 const idleWatchTick = time.Hour
@@ -61,7 +64,7 @@ func (c *Config) check() []error {
 	if c.Pool == nil {
 		c.Pool = &pool.Config{}
 	}
-	c.Pool.InitDefaults()
+	errs := c.InitPool(c.Pool, maxWorkers)
 	if c.Pool.Supervisor == nil {
 		c.Pool.Supervisor = &pool.SupervisorConfig{}
 		c.Pool.Supervisor.InitDefaults()
@@ -69,7 +72,7 @@ func (c *Config) check() []error {
 	if c.Pool.Supervisor.ExecTTL == 0 {
 		c.Pool.Supervisor.ExecTTL = defaultExecTTL
 	}
-	return append(c.Check(), settings.CheckPool(c.Pool)...)
+	return append(c.Check(), errs...)
 }
 
 // options are those of RoadRunner v2024.3 and v2025.1, where a pool belongs to the plugin that asked for it.

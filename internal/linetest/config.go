@@ -63,6 +63,36 @@ func RunConfig[C any, P Config[C]](t *testing.T, load func(P, settings.Configure
 			require.EqualValues(t, 10, pool.FieldByName("DynamicAllocatorOpts").Elem().FieldByName("MaxWorkers").Interface())
 		}
 	})
+	t.Run("what the pool changes or refuses", func(t *testing.T) {
+		c, pool := withServer()
+		pool.FieldByName("NumWorkers").SetUint(501)
+		allocator := pool.FieldByName("DynamicAllocatorOpts")
+		if !allocator.IsValid() {
+			require.NoError(t, c.InitDefault(), "this line's pool starts any number")
+			return
+		}
+		require.EqualError(t, c.InitDefault(), "tcp.pool.num_workers: 501 is over 500, the most that this RoadRunner starts; want fewer")
+
+		c, pool = withServer()
+		allocator = pool.FieldByName("DynamicAllocatorOpts")
+		allocator.Set(reflect.New(allocator.Type().Elem()))
+		set := func(maxWorkers, spawnRate uint64, idleTimeout time.Duration) {
+			allocator.Elem().FieldByName("MaxWorkers").SetUint(maxWorkers)
+			allocator.Elem().FieldByName("SpawnRate").SetUint(spawnRate)
+			allocator.Elem().FieldByName("IdleTimeout").Set(reflect.ValueOf(idleTimeout))
+		}
+		set(100, 100, time.Second)
+		require.NoError(t, c.InitDefault())
+		require.Empty(t, c.Warnings())
+		set(5000, 101, time.Second-1)
+		require.NoError(t, c.InitDefault(), "old files must still start")
+		require.Len(t, c.Warnings(), 3)
+		for i, says := range []string{"idle_timeout: 999.999999ms", "max_workers: 5000", "spawn_rate: 101"} {
+			require.Contains(t, c.Warnings()[i], "tcp.pool.dynamic_allocator."+says+" is out of range, and the pool takes ")
+		}
+		set(1, 1, -time.Minute)
+		require.EqualError(t, c.InitDefault(), `tcp.pool.dynamic_allocator.idle_timeout: -1m0s is negative; want a duration such as "60s"`)
+	})
 	t.Run("keys of the pool are checked", func(t *testing.T) {
 		c, pool := withServer()
 		pool.FieldByName("AllocateTimeout").Set(reflect.ValueOf(-time.Second))

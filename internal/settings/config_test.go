@@ -164,14 +164,17 @@ func TestCheckReportsEveryMistake(t *testing.T) {
 	require.ErrorContains(t, errors.Join(new(Config).Check()...), "tcp.servers: is empty; name at least one server with an addr")
 }
 
-func TestCheckPoolOfEitherLine(t *testing.T) {
-	require.Empty(t, CheckPool((*poolConfig)(nil)))
-	require.Empty(t, CheckPool(&poolConfig{AllocateTimeout: time.Second}))
+func TestInitPoolOfEitherLine(t *testing.T) {
+	c := new(Config)
+	require.Empty(t, c.InitPool(new(poolConfig), 1))
+	require.Empty(t, c.InitPool(&poolConfig{AllocateTimeout: time.Second, NumWorkers: 500}, 500))
+	require.Empty(t, c.InitPool(&poolConfig{NumWorkers: 501}, 0), "no limit")
+	require.Empty(t, c.Warnings())
 	var got []string
-	for _, err := range CheckPool(&poolConfig{
+	for _, err := range c.InitPool(&poolConfig{
 		DestroyTimeout: -1, AllocateTimeout: -time.Second, DynamicAllocator: &allocatorConfig{IdleTimeout: -time.Minute},
-		Supervisor: &supervisorConfig{ExecTTL: -time.Hour},
-	}) {
+		Supervisor: &supervisorConfig{ExecTTL: -time.Hour}, NumWorkers: 501,
+	}, 500) {
 		got = append(got, err.Error())
 	}
 	require.Equal(t, []string{
@@ -179,5 +182,16 @@ func TestCheckPoolOfEitherLine(t *testing.T) {
 		`tcp.pool.destroy_timeout: -1ns is negative; want a duration such as "60s"`,
 		`tcp.pool.dynamic_allocator.idle_timeout: -1m0s is negative; want a duration such as "60s"`,
 		`tcp.pool.supervisor.exec_ttl: -1h0m0s is negative; want a duration such as "60s"`,
+		`tcp.pool.num_workers: 501 is over 500, the most that this RoadRunner starts; want fewer`,
 	}, got)
+}
+
+// What the pool itself changes is no mistake: old files must still start.
+func TestChangedPoolValuesWarn(t *testing.T) {
+	c := new(Config)
+	require.Empty(t, c.InitPool(&poolConfig{DynamicAllocator: &allocatorConfig{MaxWorkers: 101, IdleTimeout: 500 * time.Millisecond}}, 0))
+	require.Equal(t, []string{
+		"tcp.pool.dynamic_allocator.idle_timeout: 500ms is out of range, and the pool takes 1m0s; docs/configuration.md has the range",
+		"tcp.pool.dynamic_allocator.max_workers: 101 is out of range, and the pool takes 100; docs/configuration.md has the range",
+	}, c.Warnings())
 }

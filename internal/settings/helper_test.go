@@ -32,10 +32,28 @@ type supervisorConfig struct {
 }
 
 type allocatorConfig struct {
+	MaxWorkers  uint64        `mapstructure:"max_workers"`
 	IdleTimeout time.Duration `mapstructure:"idle_timeout"`
 }
 
-func (c *lineConfig) check() []error { return append(c.Check(), CheckPool(c.Pool)...) }
+func (p *poolConfig) InitDefaults() {
+	if p.NumWorkers == 0 {
+		p.NumWorkers = 1
+	}
+	if a := p.DynamicAllocator; a != nil {
+		a.MaxWorkers = min(a.MaxWorkers, 100)
+		if a.IdleTimeout < time.Second {
+			a.IdleTimeout = time.Minute
+		}
+	}
+}
+
+func (c *lineConfig) check() []error {
+	if c.Pool == nil {
+		c.Pool = new(poolConfig)
+	}
+	return append(c.Check(), c.InitPool(c.Pool, 500)...)
+}
 
 func (c *lineConfig) load(from Configurer) error { return c.Load(from, c, c.check) }
 

@@ -3,35 +3,43 @@ package settings
 import (
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 	"time"
 )
 
-// CheckPool returns the durations of the pool's section that are negative: a pool would take them for over already. pool is
-// a pointer to the section of any RoadRunner line.
-func CheckPool(pool any) []error {
-	errs := checkDurations(poolKey, reflect.ValueOf(pool))
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+// InitPool fills in the defaults of the pool's section, which is that of any RoadRunner line, and returns its mistakes. maxWorkers is
+// the most that the line's pool starts; 0: no limit.
+func (c *Config) InitPool(pool interface{ InitDefaults() }, maxWorkers uint64) (errs []error) {
+	set, inForce := make(map[string]any), make(map[string]any)
+	addValues(set, poolKey, reflect.ValueOf(pool))
+	pool.InitDefaults()
+	addValues(inForce, poolKey, reflect.ValueOf(pool))
+	for _, key := range sortedKeys(set) {
+		value := set[key]
+		switch d, _ := value.(time.Duration); {
+		case d < 0: // a pool would take it for over already
+			errs = append(errs, fmt.Errorf("%s: %s is negative; want a duration such as \"60s\"", key, d))
+		case !reflect.ValueOf(value).IsZero() && value != inForce[key]: // an error would stop old files
+			c.warn("%s: %v is out of range, and the pool takes %v; docs/configuration.md has the range", key, value, inForce[key])
+		}
+	}
+	if n, _ := inForce[poolKey+".num_workers"].(uint64); maxWorkers > 0 && n > maxWorkers {
+		errs = append(errs, fmt.Errorf("%s.num_workers: %d is over %d, the most that this RoadRunner starts; want fewer", poolKey, n, maxWorkers))
+	}
 	return errs
 }
 
-func checkDurations(key string, v reflect.Value) (errs []error) {
-	if v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	if !v.IsValid() {
-		return nil
-	}
-	if d, ok := v.Interface().(time.Duration); ok && d < 0 {
-		return []error{fmt.Errorf("%s: %s is negative; want a duration such as \"60s\"", key, d)}
-	}
-	if v.Kind() == reflect.Struct {
+// addValues adds the numbers, durations and the like of a section by their keys.
+func addValues(values map[string]any, key string, v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		addValues(values, key, v.Elem())
+	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
 			if field := v.Type().Field(i); field.IsExported() {
-				errs = append(errs, checkDurations(key+"."+KeyOf(field), v.Field(i))...)
+				addValues(values, key+"."+KeyOf(field), v.Field(i))
 			}
 		}
+	case v.Comparable():
+		values[key] = v.Interface()
 	}
-	return errs
 }
