@@ -49,22 +49,22 @@ type field struct {
 	value []byte
 }
 
-// fieldsFrom returns the fields of b from a byte on; nothing where what stands there can't be read.
-func fieldsFrom(b []byte, at int) (fields []field) {
+// fieldsFrom returns the fields of b from a byte on, up to one that can't be read; then isWhole is false.
+func fieldsFrom(b []byte, at int) (fields []field, isWhole bool) {
 	const typeAndLength = 3
 	for at < len(b) {
 		if len(b)-at < typeAndLength {
-			return nil
+			return fields, false
 		}
 		kind, size := proxyproto.PP2Type(b[at]), int(binary.BigEndian.Uint16(b[at+1:]))
 		at += typeAndLength
 		if size > len(b)-at {
-			return nil
+			return fields, false
 		}
 		fields = append(fields, field{kind, at, b[at : at+size]})
 		at += size
 	}
-	return fields
+	return fields, true
 }
 
 // isChecksumRight reports whether the CRC32c of a header of version 2 is right. Many have none.
@@ -125,7 +125,11 @@ func parseTLS(value []byte) *TLS {
 		return nil
 	}
 	t := &TLS{Verified: value[0]&(hasCertificate|hadCertificate) != 0 && binary.BigEndian.Uint32(value[1:]) == 0}
-	for _, f := range fieldsFrom(value, head) {
+	fields, isWhole := fieldsFrom(value, head)
+	if !isWhole {
+		return t
+	}
+	for _, f := range fields {
 		switch f.kind {
 		case proxyproto.PP2_SUBTYPE_SSL_VERSION:
 			t.Version = string(f.value)

@@ -103,14 +103,16 @@ func parse(header []byte) (Header, error) {
 	if err != nil {
 		return Header{}, fmt.Errorf("%w: %w", ErrBad, err)
 	}
-	fields := fieldsFrom(header, minHeaderV2+addressesSize[family])
+	fields, isWhole := fieldsFrom(header, minHeaderV2+addressesSize[family])
 	if !isChecksumRight(header, fields) {
 		return Header{}, errChecksum
 	}
 	switch a := h.SourceAddr.(type) {
 	case *net.TCPAddr, *net.UnixAddr:
 		info := &Info{Destination: h.DestinationAddr.String()}
-		info.add(fields)
+		if isWhole {
+			info.add(fields)
+		}
 		return Header{a, info}, nil
 	}
 	return Header{}, fmt.Errorf("%w: its client is of no stream", ErrBad)

@@ -56,6 +56,10 @@ var headers = map[string]struct {
 	"version 2, a wrong checksum":       {withChecksum(addresses4, "", 1), "", "its CRC32c is wrong"},
 	"version 2, a wrong one inside":     {withChecksum(addresses4+"\x04\x00\x01x", "\x05\x00\x02yz", 1), "", "its CRC32c is wrong"},
 	"version 2, a short checksum":       {headerV2(0x21, 0x11, addresses4+"\x03\x00\x02\x00\x00"), "", "its CRC32c is wrong"},
+	"version 2, a wrong one, cut off":   {withChecksum(addresses4, "\x04", 1), "", "its CRC32c is wrong"},
+	"version 2, a wrong one, too long":  {withChecksum(addresses4, "\x04\x00\x02x", 1), "", "its CRC32c is wrong"},
+	"version 2, a right one, cut off":   {withChecksum(addresses4, "\x04", 0), "192.0.2.1:12345", ""},
+	"version 2, half a checksum":        {headerV2(0x21, 0x11, addresses4+"\x03\x00\x04\x00"), "192.0.2.1:12345", ""},
 	"version 2, IPv6": {
 		headerV2(0x21, 0x21, "\x20\x01\x0d\xb8"+strings.Repeat("\x00", 11)+"\x01"+strings.Repeat("\x00", 16)+"\x30\x39\x00\x19"),
 		"[2001:db8::1]:12345", "",
