@@ -205,6 +205,14 @@ func TestSchemaMistakes(t *testing.T) {
 		"verifying without a root_ca":         `{servers: {a: {addr: ":1", tls: {cert: x, key: x, client_auth_type: verify_client_cert_if_given}}}}`,
 		"an unknown key of proxy_protocol":    `{servers: {a: {addr: ":1", proxy_protocol: {trusted: ["10.0.0.0/8"], version: 2}}}}`,
 		"an empty proxy_protocol":             `{servers: {a: {addr: ":1", proxy_protocol: {}}}}`,
+		"no proxy, but a timeout":             `{servers: {a: {addr: ":1", proxy_protocol: {timeout: 5s}}}}`,
+		"no proxies on a unix socket":         `{servers: {a: {addr: "unix:///x", proxy_protocol: {trusted: []}}}}`,
+		"no events":                           `{servers: {a: {addr: ":1", events: []}}}`,
+		"no more certificates":                `{servers: {a: {addr: ":1", tls: {cert: x, key: x, certs: []}}}}`,
+		"four digits that are binary":         `{servers: {a: {addr: ":1", framing: length, length: {ascii: 4, encoding: binary}}}}`,
+		"one digit up to a byte":              `{servers: {a: {addr: ":1", framing: length, length: {ascii: 1, until: " "}}}}`,
+		"no digit up to a byte":               `{servers: {a: {addr: ":1", framing: length, length: {ascii: 0, until_hex: "20"}}}}`,
+		"one digit up to a byte, in a rule":   `{servers: {a: {addr: ":1", rules: [{framing: length, length: {ascii: 1, until: " "}}]}}}`,
 		"a proxy by name":                     `{servers: {a: {addr: ":1", proxy_protocol: {trusted: [proxy.local]}}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -212,6 +220,24 @@ func TestSchemaMistakes(t *testing.T) {
 			if !strings.Contains(section, ": {}}}}") { // the config plugin drops that from a file: hosttest tests it in other ways
 				require.NotEmpty(t, mistakes(t, "tcp: "+section), "the plugin takes it")
 			}
+		})
+	}
+}
+
+func TestSchemaTakesWhatThePluginTakes(t *testing.T) {
+	t.Parallel()
+	schema := compileSchema(t)
+	for name, section := range map[string]string{
+		"a unix socket whose clients are proxies": `{servers: {a: {addr: "unix:///x", proxy_protocol: {}}}}`,
+		"a scheme in capitals":                    `{servers: {a: {addr: "UNIX:///x", proxy_protocol: {timeout: 1s}}}}`,
+		"four digits, named":                      `{servers: {a: {addr: ":1", framing: length, length: {ascii: 4, encoding: ascii}}}}`,
+		"digits up to a byte":                     `{servers: {a: {addr: ":1", framing: length, length: {ascii: true, until: " "}}}}`,
+		"hexadecimal digits up to a byte":         `{servers: {a: {addr: ":1", framing: length, length: {until: " ", encoding: hex}}}}`,
+		"bulks of few":                            `{servers: {a: {addr: ":1"}}, bulk: {max_events: 2, max_bytes: 0.5}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, schema.Validate(fromYAML(t, section)))
+			require.Empty(t, mistakes(t, "tcp: "+section))
 		})
 	}
 }

@@ -71,6 +71,8 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"ascii": true}}}}, `tcp.servers.a.length.ascii: is true; want the number of digits, such as 4, or beside it`},
 		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"bytes": 4, "mask": -1}}}}, `tcp.servers.a.length.mask: "-1" can't be read; want a whole number, not below zero`},
 		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"bytes": 4, "mask": "7f"}}}}, `tcp.servers.a.length.mask: "7f" can't be read; want a whole number`},
+		{m{"servers": m{"a": m{"addr": ":0", "framing": "length", "length": m{"ascii": 1, "until": " "}}}}, `tcp.servers.a.length.ascii: is 1, but until ends the digits, however many; write ascii: true`},
+		{withServer("rules", []any{m{"framing": "length", "length": m{"ascii": 0, "until_hex": "20"}}}), `tcp.servers.a.rules.0.length.ascii: is 0, but until`},
 		{m{"servers": 5}, `tcp.servers: "5" can't be read; want keys of its own`},
 		{m{"servers": m{"a": "x"}}, `tcp.servers.a: "x" can't be read; want keys of its own`},
 		{with("dialect", []any{}), `tcp.dialect: is an empty list or section; want a text`},

@@ -74,10 +74,15 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 	return true, ""
 }
 
-// digits finds a length.ascii of true without until: decoded it could not be told from 1.
+// digits finds a length.ascii of true without until, or of a number beside it: decoded true could not be told from 1, nor 0 from
+// one that is not set.
 func (v *validator) digits(path string, length map[string]any) {
-	if length["ascii"] == true && length["until"] == nil && length["until_hex"] == nil {
+	ascii, isUntil := length["ascii"], length["until"] != nil || length["until_hex"] != nil
+	switch {
+	case ascii == true && !isUntil:
 		v.fail(path+".ascii", `is true; want the number of digits, such as 4, or beside it the byte that ends them, such as until: " "`)
+	case isWhole(ascii) && isUntil:
+		v.fail(path+".ascii", "is %v, but until ends the digits, however many; write ascii: true", ascii)
 	}
 }
 
