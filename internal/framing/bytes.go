@@ -42,6 +42,14 @@ func parseHex(digits string) ([]byte, error) {
 	return b, nil
 }
 
+// orHex returns the key under which bytes are set.
+func orHex(name string, isHex bool) string {
+	if isHex {
+		return name + "_hex"
+	}
+	return name
+}
+
 // CheckBytes checks a setting that is a text or, under the key name_hex, digits.
 func CheckBytes(fail Failer, name, text, digits string) {
 	switch {

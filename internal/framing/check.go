@@ -80,9 +80,10 @@ func (p *Packets) checkForeign(fail Failer) {
 
 func (p *Packets) initDelimiters(fail Failer) {
 	isOne := p.Delimiter != "" || p.DelimiterHex != ""
+	list := orHex("delimiters", p.DelimitersHex != nil)
 	switch {
 	case isOne && p.hasList():
-		fail("delimiters", "stands beside delimiter; want one of the two")
+		fail(list, "stands beside %s; want one of the two", orHex("delimiter", p.DelimiterHex != ""))
 	case isOne:
 		CheckBytes(fail, "delimiter", p.Delimiter, p.DelimiterHex)
 	case !p.hasList():
@@ -90,17 +91,13 @@ func (p *Packets) initDelimiters(fail Failer) {
 	case p.Delimiters != nil && p.DelimitersHex != nil:
 		fail("delimiters_hex", "stands beside delimiters; want one of the two, all of them in hexadecimal digits where one is")
 	case len(p.delimiters()) == 0:
-		fail("delimiters", `is empty; want a list of them, such as ["\r\n", "\n"]`)
+		fail(list, `is empty; want a list of them, such as ["\r\n", "\n"] or, in hexadecimal digits, ["0d0a", "0a"]`)
 	default:
-		p.checkList(fail)
+		p.checkList(fail, list)
 	}
 }
 
-func (p *Packets) checkList(fail Failer) {
-	name := "delimiters"
-	if p.DelimitersHex != nil {
-		name = "delimiters_hex"
-	}
+func (p *Packets) checkList(fail Failer, name string) {
 	for _, d := range append(slices.Clone(p.Delimiters), p.DelimitersHex...) {
 		if d == "" {
 			fail(name, `holds an empty one; want the bytes that end a packet, such as "\n" or, in hexadecimal digits, "0a"`)

@@ -186,17 +186,17 @@ func (l *Length) checkSize(fail Failer) {
 // checkUntil checks a field of digits that a byte ends.
 func (l *Length) checkUntil(fail Failer) {
 	CheckBytes(fail, "length.until", l.Until, l.UntilHex)
-	until := l.until()
+	until, name := l.until(), orHex("length.until", l.UntilHex != "")
 	switch {
 	case l.Encoding != "" && l.Encoding != encodingASCII && l.Encoding != encodingHex:
-		fail("length.until", "ends digits; leave it out, or want encoding: ascii or hex")
+		fail(name, "ends digits; leave it out, or want encoding: ascii or hex")
 	case l.ASCII != 0 && l.ASCII != 1 && l.ASCII != DigitsUntil:
 		fail("length.ascii", "is %d, but until ends the digits, however many; write ascii: true", l.ASCII)
 	case len(until) == 0: // reported
 	case len(until) > 1 && !hasLatin1(l.Until): // which is reported
-		fail("length.until", "has %d bytes; want the one that ends the digits, such as \" \"", len(until))
+		fail(name, "has %d bytes; want the one that ends the digits, such as \" \", or in hexadecimal digits \"20\"", len(until))
 	case digit(until[0]) < 16:
-		fail("length.until", "%q is a digit itself; want the byte that ends the digits, such as \" \"", until)
+		fail(name, "%q is a digit itself; want the byte that ends the digits, such as \" \", or in hexadecimal digits \"20\"", until)
 	}
 }
 

@@ -131,7 +131,7 @@ func (p *Packets) checkStarts(fail Failer, name string, i int) {
 	}
 	for j := range p.Rules[:i] {
 		if before := p.Rules[j].First(); len(before) > 0 && bytes.HasPrefix(starts, before) {
-			fail(name+".starts", "%q is never met: rule %d takes what begins with %q; put the longer one first", starts, j, before)
+			fail(orHex(name+".starts", r.StartsHex != ""), "%q is never met: rule %d takes what begins with %q; put the longer one first", starts, j, before)
 			return
 		}
 	}

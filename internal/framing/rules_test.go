@@ -85,6 +85,7 @@ func TestInitRefusesMistakesInRules(t *testing.T) {
 		{framing.Packets{Rules: rules{{}, {Starts: "x"}}}, `rules.0.starts: is missing, so the rules behind it are never met`},
 		{framing.Packets{Rules: rules{{Starts: "a"}, {Starts: "ab"}}}, `rules.1.starts: "ab" is never met: rule 0 takes what begins with "a"; put the longer one first`},
 		{framing.Packets{Rules: rules{{Starts: "a"}, {Starts: "a"}}}, `rules.1.starts: "a" is never met`},
+		{framing.Packets{Rules: rules{{Starts: "a"}, {StartsHex: "6162"}}}, `rules.1.starts_hex: "ab" is never met: rule 0 takes what begins with "a"`},
 		{framing.Packets{Rules: rules{{Starts: "a"}, {Framing: "fixed"}}}, `rules.1.packet_size: is 0; framing fixed wants`},
 		{framing.Packets{Rules: rules{{Starts: "a", PacketSize: 2}}}, `rules.0.packet_size: belongs to framing "fixed", and this is "delimiter"`},
 		{framing.Packets{Rules: rules{{Framing: "length", Length: &framing.Length{Bytes: 9}}}}, `rules.0.length.bytes: 9 is no size of a binary number`},

@@ -125,15 +125,25 @@ func readSize(size int) int {
 	return size * mebibyte
 }
 
+// warn adds a warning, once.
 func (c *Config) warn(format string, args ...any) {
-	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
+	if warning := fmt.Sprintf(format, args...); !slices.Contains(c.warnings, warning) {
+		c.warnings = append(c.warnings, warning)
+	}
 }
 
-func (c *Config) warnOfSize(key string, size int) {
-	if half := c.MemoryLimitBytes() / 2; half > 0 && int64(size) > half {
-		c.warn("%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",
-			key, units.BytesSize(float64(size)), units.BytesSize(float64(2*size)))
+// warnOfSize warns of a size that no connection reaches, once where it is set for all servers. own is what the server with that key
+// has.
+func (c *Config) warnOfSize(server, name string, own Size, size int) {
+	half := c.MemoryLimitBytes() / 2
+	if half == 0 || int64(size) <= half {
+		return
 	}
+	if own == "" {
+		server = sectionName
+	}
+	c.warn("%s.%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",
+		server, name, units.BytesSize(float64(size)), units.BytesSize(float64(2*size)))
 }
 
 // Warnings returns what Load and Check have found that is no mistake, in full sentences with their keys.

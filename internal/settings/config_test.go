@@ -101,6 +101,15 @@ func TestUnreachablePacketSizeWarns(t *testing.T) {
 	require.Empty(t, buffers.Check())
 	require.Equal(t, []string{"tcp.servers.a.stream_buffer: 40MiB can't be reached: one connection gets half of memory_limit at most; " +
 		"make tcp.memory_limit 80MiB or more"}, buffers.Warnings())
+	general := &Config{
+		MemoryLimit: "64MB", Limits: Limits{MaxPacketSize: "33MB", StreamBuffer: "33MB"},
+		Servers: map[string]*Server{"a": {Addr: ":0"}, "b": {Addr: ":0"}, "c": {Addr: ":0", Limits: Limits{MaxPacketSize: "34MB"}}},
+	}
+	require.Empty(t, general.Check())
+	require.Len(t, general.Warnings(), 3, "one for all servers")
+	for i, says := range []string{"tcp.max_packet_size: 33MiB", "tcp.stream_buffer: 33MiB", "tcp.servers.c.max_packet_size: 34MiB"} {
+		require.Contains(t, general.Warnings()[i], says+" can't be reached")
+	}
 	c := &Config{MemoryLimit: "0", Servers: map[string]*Server{"a": {Addr: ":0"}}}
 	require.Empty(t, c.Check())
 	require.Empty(t, c.Warnings(), "without memory_limit every size can be reached")

@@ -62,7 +62,11 @@ func (g *Goodbye) check(key string) (errs []error) {
 	for _, words := range g.all() {
 		framing.CheckBytes(fail, words.name, words.text, words.hex)
 		if n := len(framing.BytesOf(words.text, words.hex)); n > maxGoodbye {
-			fail(words.name, "has %d bytes; want %d at most", n, maxGoodbye)
+			name := words.name
+			if words.hex != "" {
+				name += "_hex"
+			}
+			fail(name, "has %d bytes; want %d at most", n, maxGoodbye)
 		}
 	}
 	return errs

@@ -41,6 +41,7 @@ func TestGoodbyeMistakes(t *testing.T) {
 		{m{"shutdown_hex": 10, "slow": "x"}, []string{`.shutdown_hex: 10 is a number, and YAML`}},
 		{m{"overload": strings.Repeat("x", 513)}, []string{`.overload: has 513 bytes; want 512 at most`}},
 		{m{"overload": strings.Repeat("x", 512)}, nil},
+		{m{"idle_hex": strings.Repeat("04", 513)}, []string{`.idle_hex: has 513 bytes; want 512 at most`}},
 	} {
 		lines, _ := load(withServer("goodbye", test.section))
 		require.Len(t, lines, len(test.want), "%v", lines)

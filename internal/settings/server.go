@@ -139,7 +139,7 @@ func (s *Server) warn(key string, c *Config) {
 		c.warnOfOldTLS(key+".tls", s.TLS)
 	}
 	if s.MaxPacketSize != "" || c.MaxPacketSize != "" { // else it is the default, and memory_limit the one that was chosen
-		c.warnOfSize(key+".max_packet_size", s.limits.MaxPacketSize)
+		c.warnOfSize(key, "max_packet_size", s.MaxPacketSize, s.limits.MaxPacketSize)
 	}
-	c.warnOfSize(key+".stream_buffer", s.limits.StreamBuffer)
+	c.warnOfSize(key, "stream_buffer", s.StreamBuffer, s.limits.StreamBuffer)
 }
