@@ -43,7 +43,7 @@ type Limits struct {
 	// only exec_ttl bounds that.
 	CloseTimeout *time.Duration `mapstructure:"close_timeout"`
 	// Keepalive is how long a connection is idle before the system asks whether its client is still there; 15 s by
-	// default.
+	// default, maxKeepalive at most.
 	Keepalive *time.Duration `mapstructure:"keepalive"`
 	// ReusePort lets several processes listen on one port and share its clients (SO_REUSEPORT); false by default.
 	ReusePort *bool `mapstructure:"reuse_port"`
@@ -55,6 +55,8 @@ const (
 	defaultWriteTimeout  = 60 * time.Second
 	defaultCloseTimeout  = 10 * time.Second
 	defaultKeepalive     = 15 * time.Second
+
+	maxKeepalive = 32767 * time.Second // Linux refuses more, and none would be asked
 )
 
 var tooLong = map[string]framing.TooLong{
@@ -134,6 +136,10 @@ func (l *Limits) checkLimits(key string) (errs []error) {
 		if d.value != nil {
 			errs = append(errs, checkDuration(key+"."+d.name, *d.value))
 		}
+	}
+	if l.Keepalive != nil && *l.Keepalive > maxKeepalive {
+		errs = append(errs, fmt.Errorf("%s.keepalive: %s is over %s, which is the most that a system takes; want less, or 0 for none",
+			key, *l.Keepalive, maxKeepalive))
 	}
 	if l.ReusePort != nil && *l.ReusePort && !canReusePort {
 		errs = append(errs, fmt.Errorf("%s.reuse_port: this system has no SO_REUSEPORT; leave it out", key))

@@ -53,6 +53,12 @@ func TestNegativeLimitsAreNamed(t *testing.T) {
 	require.NoError(t, errors.Join(l.checkLimits("tcp")...))
 }
 
+func TestKeepaliveThatNoSystemTakes(t *testing.T) {
+	require.NoError(t, errors.Join((&Limits{Keepalive: ptr(32767 * time.Second)}).checkLimits("tcp")...))
+	require.EqualError(t, errors.Join((&Limits{Keepalive: ptr(32767*time.Second + 1)}).checkLimits("tcp")...),
+		"tcp.keepalive: 9h6m7.000000001s is over 9h6m7s, which is the most that a system takes; want less, or 0 for none")
+}
+
 func TestServerEffectiveSettings(t *testing.T) {
 	s := &Server{Addr: "tcp://127.0.0.1:7777", ReadBufferSize: 2, Events: []string{"DATA", "CLOSE"}, Limits: Limits{
 		MaxPacketSize: "1KB", PushQueue: "2KB", StreamBuffer: "3KB", MinRate: "4KB", MaxConnectionsPerIP: ptr(3), IdleTimeout: ptr(4 * time.Second), IdleOn: "any",
