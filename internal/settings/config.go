@@ -112,15 +112,15 @@ func (c *Config) checkReadBufferSize(key string, size int) error {
 		return fmt.Errorf("%s: %d is negative; want a number of MB, such as 1", key, size)
 	case size > maxMegabytes:
 		c.warn("%s: %d is over %d and taken as bytes; the unit is MB: write %d",
-			key, size, maxMegabytes, max(1, (size+mebibyte/2)/mebibyte))
+			key, size, maxMegabytes, max(1, (readSize(size)+mebibyte/2)/mebibyte))
 	}
 	return nil
 }
 
-// readSize returns a read_buf_size in bytes.
+// readSize returns a read_buf_size in bytes. More than can be said in MB is cut off: sums with it can't overflow.
 func readSize(size int) int {
 	if size > maxMegabytes {
-		return size
+		return min(size, maxMegabytes*mebibyte)
 	}
 	return size * mebibyte
 }

@@ -2,6 +2,8 @@ package settings
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -37,6 +39,11 @@ func TestReadBufferSizeInBytes(t *testing.T) {
 	require.Equal(t, 50485760, c.Servers["a"].Effective().ReadSize)
 	require.Equal(t, []string{"tcp.read_buf_size: 50485760 is over 1024 and taken as bytes; the unit is MB: write 48"}, c.Warnings(),
 		"one warning for all servers")
+
+	c = &Config{Servers: map[string]*Server{"a": {Addr: ":0"}}, ReadBufferSize: math.MaxInt}
+	require.Empty(t, c.Check(), "old files must still start")
+	require.Equal(t, 1<<30, c.Servers["a"].Effective().ReadSize)
+	require.Equal(t, []string{fmt.Sprintf("tcp.read_buf_size: %d is over 1024 and taken as bytes; the unit is MB: write 1024", math.MaxInt)}, c.Warnings())
 
 	c = &Config{Servers: map[string]*Server{"a": {Addr: ":0", ReadBufferSize: 1025}, "b": {Addr: ":0", ReadBufferSize: 1024}}}
 	require.Empty(t, c.Check())
