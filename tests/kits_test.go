@@ -286,6 +286,17 @@ func TestPHPKit(t *testing.T) {
 		require.Empty(t, h.ours("error"))
 	})
 
+	t.Run("delimiters of any bytes", func(t *testing.T) {
+		t.Parallel()
+		h := start(t)
+		for _, delimiter := range []string{"§", "→", "\xff"} {
+			c := h.dial("echo")
+			require.Equal(t, "!until "+delimiter, c.ask("!until "+delimiter))
+			c.exchange(t, "x"+delimiter, "x"+delimiter)
+		}
+		require.Empty(t, h.ours("error"))
+	})
+
 	t.Run("streams", func(t *testing.T) {
 		t.Parallel()
 		h := start(t)

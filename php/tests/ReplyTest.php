@@ -62,9 +62,27 @@ final class ReplyTest extends TestCase
         yield 'a tag that is no text' => [static fn () => Reply::continue()->withTags(["\xff"])];
         yield 'many tags' => [static fn () => Reply::continue()->withTags(array_fill(0, 33, 'x'))];
         yield 'an empty delimiter' => [static fn () => Framing::until('')];
-        yield 'a delimiter that JSON has no way to say' => [static fn () => Framing::until("\n", "\xff")];
-        yield 'nor has it for this byte' => [static fn () => Framing::lengthUntil("\xff")];
-        yield 'nor for these keys' => [static fn () => Framing::of(['starts' => "\xff"])];
+        yield 'a delimiter twice' => [static fn () => Framing::until("\n", "\r\n", "\n")];
+        yield 'two bytes behind a number' => [static fn () => Framing::lengthUntil('§')];
+        yield 'a digit behind a number' => [static fn () => Framing::lengthUntil('A')];
+        yield 'a number of 5 bytes' => [static fn () => Framing::length(5)];
+        yield 'an unknown order of bytes' => [static fn () => Framing::length(2, 'middle')];
+        yield 'no digits' => [static fn () => Framing::lengthInDigits(0)];
+        yield 'many digits' => [static fn () => Framing::lengthInDigits(19)];
+        yield 'a number before the packet' => [static fn () => Framing::lengthInVarint(-1)];
+        yield 'less than nothing to strip' => [static fn () => Framing::length(2, strip: -2)];
+        yield 'packets of nothing' => [static fn () => Framing::fixed(0)];
+        yield 'keys that JSON has no way to say' => [static fn () => Framing::of(['starts' => "\xff"])];
+        yield 'a batch of one' => [static fn () => Framing::until("\n")->batch()->once()];
+        yield 'one batch' => [static fn () => Framing::protocol('redis')->once()->batch()];
+        yield 'a batch without delimiters' => [static fn () => Framing::until("\n")->strip()->batch()];
+        yield 'a batch without lengths' => [static fn () => Framing::length(2, strip: 2)->batch()];
+        $rules = [['starts' => '<'], ['framing' => 'length', 'length' => ['bytes' => 2, 'strip' => 2]]];
+        yield 'a batch without lengths in rules' => [static fn () => Framing::of(['rules' => $rules])->batch()];
+        yield 'a batch of all that has arrived' => [static fn () => Framing::raw()->batch()];
+        foreach ([Framing::length(2), Framing::fixed(9), Framing::raw(), Framing::of(['rules' => []])] as $framing) {
+            yield 'no delimiter to strip: ' . json_encode($framing->toArray()) => [static fn () => $framing->strip()];
+        }
     }
 
     public function testAReplyDoesNotChange(): void
@@ -108,6 +126,10 @@ final class ReplyTest extends TestCase
         yield [Framing::lengthInVarint(1), ['framing' => 'length', 'length' => ['varint' => true, 'offset' => 1]]];
         $length = ['ascii' => true, 'until' => ':', 'adjust' => 1];
         yield [Framing::lengthUntil(':', adjust: 1), ['framing' => 'length', 'length' => $length]];
+        yield [Framing::until('§'), ['framing' => 'delimiter', 'delimiter_hex' => 'c2a7']];
+        yield [Framing::until("\n", "\xff"), ['framing' => 'delimiter', 'delimiters_hex' => ['0a', 'ff']]];
+        $length = ['ascii' => true, 'until_hex' => 'ff', 'offset' => 1];
+        yield [Framing::lengthUntil("\xff", 1), ['framing' => 'length', 'length' => $length]];
         yield [Framing::protocol('mqtt')->once(), ['protocol' => 'mqtt', 'once' => true]];
         yield [Framing::fixed(9), ['framing' => 'fixed', 'packet_size' => 9]];
         yield [Framing::raw(), ['framing' => 'raw']];

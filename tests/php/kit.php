@@ -12,6 +12,7 @@ declare(strict_types=1);
  *      !stream N       answers in N chunks, lines
  *      !endless FILE   answers in chunks without an end; FILE is there when it was left alone
  *      !breaks         fails within a stream
+ *      !until BYTES    sends the packet back; from then on these bytes end a packet
  *      !state          tells its state
  *      !push           pushes to its own connection in every way there is, and tells what came of it
  */
@@ -19,6 +20,7 @@ declare(strict_types=1);
 require __DIR__ . '/spiral/autoload.php';
 
 use Rrtcp\Worker\Event;
+use Rrtcp\Worker\Framing;
 use Rrtcp\Worker\Pusher;
 use Rrtcp\Worker\Reply;
 use Rrtcp\Worker\Server;
@@ -54,6 +56,8 @@ final class Commands
                 return Reply::stream($this->endless($argument));
             case '!breaks':
                 return Reply::stream($this->breaks());
+            case '!until':
+                return Reply::write($event->body)->withNext(Framing::until($argument));
             case '!push':
                 return Reply::write($this->push($event->uuid) . "\r\n");
             case '!state':
