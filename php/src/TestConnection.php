@@ -146,13 +146,22 @@ final class TestConnection
 
     private function handOver(): void
     {
+        while ($this->reason === null && ($packet = $this->nextPacket()) !== null) {
+            $this->exchange('DATA', $packet);
+        }
+    }
+
+    private function nextPacket(): ?string
+    {
         try {
-            while ($this->reason === null && ($packet = $this->packets->next()) !== null) {
-                $this->exchange('DATA', $packet);
-            }
+            return $this->packets->next();
         } catch (\RangeException) {
             $this->end(Reason::Framing);
+        } catch (\LengthException) {
+            $this->end(Reason::TooLong);
         }
+
+        return null;
     }
 
     /** @param array<string, mixed> $more */

@@ -156,11 +156,88 @@ final class TestHostTest extends TestCase
         yield 'digits in bytes' => [$field(['bytes' => 1, 'encoding' => 'bcd']), "\x10" . '0123456789', [
             "\x10" . '0123456789',
         ]];
+        yield 'flags in 64 bits' => [$field(['bytes' => 8, 'mask' => 0xFF]), str_repeat("\xff", 7) . "\1a", [
+            str_repeat("\xff", 7) . "\1a",
+        ]];
+        yield 'ten digits' => [Framing::lengthUntil(' '), '0000000001 a', ['0000000001 a']];
+        yield 'a varint of ten bytes' => [Framing::lengthInVarint(), "\x81" . str_repeat("\x80", 8) . "\0a", [
+            "\x81" . str_repeat("\x80", 8) . "\0a",
+        ]];
         yield 'flags' => [$field(['bytes' => 2, 'mask' => 0x7FFF]), "\x80\x01a\0\x01b", ["\x80\x01a", "\0\x01b"]];
         $rules = [['starts' => '<', 'delimiter' => "\n"]];
         $rules[] = ['starts_hex' => 'ff', 'framing' => 'fixed', 'packet_size' => 1];
         $rules[] = ['starts' => '1', 'framing' => 'length', 'length' => ['ascii' => true, 'until' => ' ']];
         yield 'rules' => [Framing::of(['rules' => $rules]), "<a\n\xff1 b<tail", ["<a\n", "\xff", '1 b', '<tail']];
+        $rules = [['starts' => '<<', 'framing' => 'fixed', 'packet_size' => 3], ['delimiter' => "\n"]];
+        yield 'a tail that a longer one would fit' => [Framing::of(['rules' => $rules]), "<<a<", ['<<a', '<']];
+    }
+
+    /** @dataProvider lengthsThatCannotBe */
+    public function testALengthThatCannotBeEndsTheConnection(Framing $framing, string $bytes): void
+    {
+        foreach ([strlen($bytes), 1] as $size) {
+            $client = (new TestHost(static fn (): Reply => Reply::continue(), $framing))->connect();
+            foreach (str_split($bytes, $size) as $part) {
+                self::assertTrue($client->isOpen(), 'all but the last byte may still be a length');
+                $client->send($part);
+            }
+            self::assertSame(Reason::TooLong, $client->reason());
+            $types = array_map(static fn (Event $e): EventType => $e->type, $client->events());
+            self::assertSame([EventType::Connected, EventType::Close], $types);
+        }
+    }
+
+    /** @return iterable<string, array{Framing, string}> as tests of internal/framing have them */
+    public static function lengthsThatCannotBe(): iterable
+    {
+        yield 'less than the field itself' => [Framing::length(4, adjust: -4), "\0\0\0\x03"];
+        yield 'nothing at all' => [Framing::length(4, adjust: -4), "\0\0\0\0"];
+        yield 'less than nothing' => [Framing::length(1, adjust: -9), "\1"];
+        yield 'less than what is stripped' => [Framing::length(1, strip: 3), "\1"];
+        yield 'more than 63 bits' => [Framing::length(8), "\x80\0\0\0\0\0\0\0"];
+        yield 'all that 64 bits can say' => [Framing::length(8, 'little'), str_repeat("\xff", 8)];
+        yield 'almost 63 bits' => [Framing::length(8), "\x7f" . str_repeat("\xff", 7)];
+        yield 'no digits' => [Framing::lengthInDigits(4), 'G'];
+        yield 'a sign' => [Framing::lengthInDigits(4), '1-'];
+        yield 'a blank' => [Framing::lengthInDigits(4), '12 '];
+        yield 'no digit where one ends them' => [Framing::lengthUntil(' '), '<'];
+        yield 'none before the byte that ends them' => [Framing::lengthUntil(' '), ' '];
+        yield 'another byte that ends them' => [Framing::lengthUntil(' ', offset: 2), 'xx12,'];
+        yield 'eleven digits' => [Framing::lengthUntil(' '), '00000000001'];
+        yield 'a long varint' => [Framing::lengthInVarint(), str_repeat("\x80", 9) . "\x01"];
+        yield 'an endless varint' => [Framing::lengthInVarint(), str_repeat("\x80", 10)];
+        $field = static fn (array $keys): Framing => Framing::of(['framing' => 'length', 'length' => $keys]);
+        yield 'no hexadecimal digits' => [$field(['bytes' => 4, 'encoding' => 'hex']), '0g'];
+        yield 'more than 63 bits of them' => [$field(['bytes' => 16, 'encoding' => 'hex']), str_repeat('f', 16)];
+        yield 'no decimal digits in a byte' => [$field(['bytes' => 2, 'encoding' => 'bcd']), "\x0a"];
+    }
+
+    public function testAPacketThatCannotBeWaitsForThoseBeforeIt(): void
+    {
+        $echo = static fn (Event $e): Reply => Reply::write($e->type === EventType::Data ? "<{$e->body}>" : '');
+        $lines = Framing::of(['rules' => [['starts' => '<', 'delimiter' => "\n"]]]);
+        $counted = Framing::lengthUntil(' ');
+        $cases = [[$lines, "<a\n", Reason::Framing], [$counted, '1 a', Reason::TooLong]];
+        foreach ($cases as [$framing, $packet, $reason]) {
+            foreach ([$framing, $framing->batch()] as $one) {
+                $client = (new TestHost($echo, $one))->connect()->send("{$packet}b");
+                self::assertSame("<$packet>", $client->received());
+                self::assertSame($reason, $client->reason());
+            }
+        }
+    }
+
+    public function testExceptionsOfTheHandlerAreNotTakenForThoseOfTheFraming(): void
+    {
+        foreach ([new \RangeException(), new \LengthException()] as $mistake) {
+            $fails = static fn (Event $e): Reply => $e->body === '' ? Reply::continue() : throw $mistake;
+            try {
+                (new TestHost($fails))->connect()->send("x\r\n");
+                self::fail('it is lost');
+            } catch (\RangeException | \LengthException $e) {
+                self::assertSame($mistake, $e);
+            }
+        }
     }
 
     public function testWhatHasArrived(): void

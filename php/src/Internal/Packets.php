@@ -13,6 +13,12 @@ use Rrtcp\Worker\Framing;
  */
 final class Packets
 {
+    /** A number that a byte ends has so many digits at most. */
+    private const MAX_DIGITS = 10;
+
+    /** No packet has more bytes: with offset and adjust they are still an int. */
+    private const MAX_NUMBER = PHP_INT_MAX - (4 << 30);
+
     /** @var array<string, mixed> */
     private array $keys;
 
@@ -54,14 +60,19 @@ final class Packets
     /**
      * The next packet that has arrived whole, or null.
      *
-     * @throws \RangeException where it begins as none of the rules says
+     * @throws \RangeException  where it begins as none of the rules says
+     * @throws \LengthException where it announces a length that can't be
      */
     public function next(): ?string
     {
         while (($cut = $this->cut($this->bytes)) !== null) {
             [$length, $packet, $isEmpty] = $cut;
             while (!$isEmpty && ($this->keys['batch'] ?? false)) { // hands over more, as it is on the wire
-                $more = $this->cut(substr($this->bytes, $length));
+                try {
+                    $more = $this->cut(substr($this->bytes, $length));
+                } catch (\RangeException | \LengthException) {
+                    break; // it is met again when its packet comes first
+                }
                 if ($more === null) {
                     break;
                 }
@@ -87,7 +98,7 @@ final class Packets
     /** What the end of file has left: with delimiters that is a packet, with other framings it is dropped. */
     public function rest(): string
     {
-        $keys = $this->chosen($this->bytes);
+        $keys = $this->chosen($this->bytes, true);
 
         return ($keys['framing'] ?? 'delimiter') === 'delimiter' && $keys !== null ? $this->bytes : '';
     }
@@ -116,21 +127,28 @@ final class Packets
     /**
      * The framing of the packet that the bytes begin with: with rules that of the first which fits; null: more decide.
      *
+     * @param bool $isAll no more come
+     *
      * @return array<string, mixed>|null
      */
-    private function chosen(string $bytes): ?array
+    private function chosen(string $bytes, bool $isAll = false): ?array
     {
         if ($this->keys['framing'] !== 'rules') {
             return $this->keys;
         }
+        $mayFit = false;
         foreach ($this->keys['rules'] as $rule) {
             $starts = self::bytes($rule, 'starts') ?? '';
             if (str_starts_with($bytes, $starts)) {
                 return $rule;
             }
-            if (str_starts_with($starts, $bytes)) {
+            $mayFit = $mayFit || str_starts_with($starts, $bytes);
+            if ($mayFit && !$isAll) {
                 return null;
             }
+        }
+        if ($mayFit) {
+            return null;
         }
         throw new \RangeException('the packet begins as none of the rules says');
     }
@@ -200,49 +218,97 @@ final class Packets
      */
     private static function announced(string $bytes, array $field): ?int
     {
-        $at = $field['offset'] ?? 0;
-        $until = self::bytes($field, 'until');
-        $number = 0;
-        if ($field['varint'] ?? false) {
-            for ($shift = 0;; $shift += 7) {
-                if ($at >= strlen($bytes)) {
-                    return null;
-                }
-                $byte = ord($bytes[$at++]);
-                $number |= ($byte & 0x7F) << $shift;
-                if ($byte < 0x80) {
-                    break;
-                }
-            }
-        } elseif ($until !== null) {
-            $end = $at < strlen($bytes) ? strpos($bytes, $until, $at) : false;
-            if ($end === false) {
-                return null;
-            }
-            $number = self::number(substr($bytes, $at, $end - $at), ['encoding' => $field['encoding'] ?? 'ascii']);
-            $at = $end + 1;
-        } else {
-            $width = $field['ascii'] ?? $field['bytes'];
-            if (strlen($bytes) < $at + $width) {
-                return null;
-            }
-            $number = self::number(substr($bytes, $at, $width), $field);
-            $at += $width;
+        $offset = $field['offset'] ?? 0;
+        $read = self::number(substr($bytes, $offset), $field);
+        if ($read === null) {
+            return null;
+        }
+        [$number, $width] = $read;
+        if ($number < 0 || $number > self::MAX_NUMBER) {
+            throw new \LengthException('the packet announces more bytes than there are');
+        }
+        $head = $offset + $width;
+        $size = $head + (int) $number + ($field['adjust'] ?? 0);
+        if ($size < $head || $size < ($field['strip'] ?? 0)) {
+            throw new \LengthException('the packet announces fewer bytes than it has already');
         }
 
-        return $at + $number + ($field['adjust'] ?? 0);
+        return $size;
     }
 
-    /** @param array<string, mixed> $field */
-    private static function number(string $digits, array $field): int
+    /**
+     * The number that the bytes begin with, and how many bytes it has; null while they are not there.
+     *
+     * @param array<string, mixed> $field
+     *
+     * @return array{int|float, int}|null
+     */
+    private static function number(string $bytes, array $field): ?array
     {
-        return match ($field['encoding'] ?? (isset($field['ascii']) ? 'ascii' : 'binary')) {
-            'ascii' => (int) $digits,
-            'hex' => (int) hexdec($digits),
-            'bcd' => (int) bin2hex($digits),
-            default => (int) hexdec(bin2hex(($field['endian'] ?? 'big') === 'little' ? strrev($digits) : $digits))
-                & ($field['mask'] ?? -1),
-        };
+        $until = self::bytes($field, 'until');
+        $encoding = $field['encoding'] ?? (isset($field['ascii']) || $until !== null ? 'ascii' : 'binary');
+        if ($field['varint'] ?? false) {
+            return self::varint($bytes);
+        }
+        if ($until !== null) {
+            return self::digitsUntil($until, $bytes, $encoding);
+        }
+        $width = $field['ascii'] ?? $field['bytes'];
+        $isWhole = strlen($bytes) >= $width;
+        $bytes = substr($bytes, 0, $width);
+        if ($encoding === 'binary') {
+            $bytes = ($field['endian'] ?? 'big') === 'little' ? strrev($bytes) : $bytes;
+            $number = unpack('J', str_pad($bytes, 8, "\0", STR_PAD_LEFT))[1] & ($field['mask'] ?? -1);
+
+            return $isWhole ? [$number, $width] : null;
+        }
+        $text = $encoding === 'bcd' ? bin2hex($bytes) : $bytes;
+        if (self::countDigits($text, $encoding) < strlen($text)) {
+            throw new \LengthException('the packet announces no number');
+        }
+
+        return $isWhole ? [self::value($text, $encoding), $width] : null;
+    }
+
+    /** @return array{int|float, int}|null */
+    private static function digitsUntil(string $until, string $bytes, string $encoding): ?array
+    {
+        $count = self::countDigits($bytes, $encoding);
+        $isEnded = $count < strlen($bytes);
+        if ($count > self::MAX_DIGITS || $isEnded && ($count === 0 || $bytes[$count] !== $until)) {
+            throw new \LengthException('the packet announces no number');
+        }
+
+        return $isEnded ? [self::value(substr($bytes, 0, $count), $encoding), $count + 1] : null;
+    }
+
+    /** How many digits the bytes begin with. */
+    private static function countDigits(string $bytes, string $encoding): int
+    {
+        return strspn($bytes, '0123456789' . ($encoding === 'hex' ? 'abcdefABCDEF' : ''));
+    }
+
+    private static function value(string $digits, string $encoding): int|float
+    {
+        return $encoding === 'hex' ? hexdec($digits) : (int) $digits;
+    }
+
+    /** @return array{int, int}|null */
+    private static function varint(string $bytes): ?array
+    {
+        $number = 0;
+        for ($i = 0; $i < strlen($bytes); $i++) {
+            $byte = ord($bytes[$i]);
+            if ($i === 9 && $byte > 0) {
+                throw new \LengthException('the packet announces a number of more than 63 bits');
+            }
+            $number |= ($byte & 0x7F) << 7 * $i;
+            if ($byte < 0x80) {
+                return [$number, $i + 1];
+            }
+        }
+
+        return null;
     }
 
     /**
