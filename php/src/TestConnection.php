@@ -29,6 +29,8 @@ final class TestConnection
     /** @var list<Reply> */
     private array $replies = [];
 
+    private bool $canStartTls;
+
     private int $bytesRead = 0;
 
     private int $bytesWritten = 0;
@@ -47,6 +49,7 @@ final class TestConnection
     ) {
         $this->uuid = sprintf('00000000-0000-4000-8000-%s', bin2hex(random_bytes(6)));
         $this->packets = new Packets($framing);
+        $this->canStartTls = $context['starttls'] ?? false;
         $this->exchange('CONNECTED', '', $context + ['local_addr' => '192.0.2.254:7777']);
     }
 
@@ -85,14 +88,18 @@ final class TestConnection
         return $this;
     }
 
-    /** The connection ends, and the handler gets CLOSE. It has no effect on one that has ended. */
+    /**
+     * The connection ends, and the handler gets CLOSE. It has no effect on one that has ended.
+     *
+     * @param int|null $unfinished bytes of a packet that was cut off; null: those that are left at Reason::Eof, else 0
+     */
     public function end(Reason $reason = Reason::Reset, ?int $unfinished = null): void
     {
         if ($this->reason !== null) {
             return;
         }
         $this->reason = $reason;
-        $unfinished ??= $this->packets->unfinished();
+        $unfinished ??= $reason === Reason::Eof ? $this->packets->unfinished() : 0;
         $this->exchange('CLOSE', '', [
             'reason' => $reason->value,
             'bytes_read' => $this->bytesRead,
@@ -180,6 +187,12 @@ final class TestConnection
 
     private function obey(Event $event, Reply $reply): void
     {
+        $readsOn = $reply->type === ReplyType::Write || $reply->type === ReplyType::Continue;
+        if ($reply->tls && $readsOn && !$this->canStartTls) { // TestHost::connect() needs ['starttls' => true]
+            $this->end(Reason::Reply);
+
+            return;
+        }
         $this->state = $reply->state ?? $this->state;
         $this->tags = $reply->tags ?? $this->tags;
         $type = $reply->type;
@@ -198,6 +211,7 @@ final class TestConnection
             $this->packets->change($reply->next);
         }
         if ($reply->tls && $this->reason === null) {
+            $this->canStartTls = false;
             $this->packets->drop();
             $this->exchange('SECURED', '', ['tls' => ['version' => '1.3', 'cipher' => '', 'server_name' => '']]);
         }

@@ -50,7 +50,7 @@ final class TestHost
     /**
      * A client connects.
      *
-     * @param array<string, mixed> $context more keys of CONNECTED, such as tls
+     * @param array<string, mixed> $context more keys of CONNECTED: tls, or starttls, which Reply::withTls() needs
      */
     public function connect(string $remoteAddress = '192.0.2.1:50000', array $context = []): TestConnection
     {

@@ -80,6 +80,31 @@ final class TestHostTest extends TestCase
         self::assertSame(['CONNECTED', 'DATA', 'SECURED', 'DATA'], $types);
     }
 
+    public function testTlsIsOnceAndOnlyWhereTheServerOffersIt(): void
+    {
+        $handler = static fn (Event $e): Reply => match ($e->body) {
+            'TLS' => Reply::write('go ')->withState('tls')->withTls(),
+            'QUIT' => Reply::writeAndClose('bye ')->withTls(),
+            default => Reply::continue(),
+        };
+        $host = new TestHost($handler, Framing::until("\n")->strip());
+        $plain = $host->connect()->send("TLS\n");
+        self::assertSame(['', '', Reason::Reply], [$plain->received(), $plain->state(), $plain->reason()]);
+        self::assertSame(Reason::Worker, $host->connect()->send("QUIT\n")->reason(), 'the end needs no TLS');
+        $twice = $host->connect(context: ['starttls' => true])->send("TLS\n")->send("TLS\n");
+        self::assertSame(['go ', Reason::Reply], [$twice->received(), $twice->reason()]);
+    }
+
+    public function testOnlyTheEndOfFileCutsAPacketOff(): void
+    {
+        $host = new TestHost(static fn (): Reply => Reply::continue(), Framing::fixed(2));
+        foreach ([[Reason::Eof, 1], [Reason::Reset, 0], [Reason::Idle, 0]] as [$reason, $unfinished]) {
+            $client = $host->connect()->send('abc');
+            $client->end($reason);
+            self::assertSame($unfinished, $client->events()[2]->unfinished);
+        }
+    }
+
     public function testFailuresAreTheTests(): void
     {
         $fails = static fn (Event $e): Reply => $e->type === EventType::Data
