@@ -115,6 +115,15 @@ final class ServerTest extends TestCase
         $this->serve($worker, $handler, static fn (): string => throw new \LogicException('speechless'));
         self::assertSame([[['reply' => 'CLOSE', 'uuid' => 'a'], '', true]], $worker->frames());
         self::assertStringContainsString('speechless', $this->log);
+
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'throw'),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'b'], 'echo'),
+        );
+        $this->serve($worker, $handler, static fn () => null);
+        self::assertSame(['CLOSE', 'WRITE'], array_column(array_column($worker->frames(), 0), 'reply'));
+        self::assertStringContainsString('no database', $this->log);
+        self::assertStringContainsString('lastWords returned null, not a string', $this->log);
     }
 
     public function testABulkIsTakenApart(): void

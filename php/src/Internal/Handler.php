@@ -58,6 +58,9 @@ final class Handler
         }
         try {
             $words = is_string($this->lastWords) ? $this->lastWords : ($this->lastWords)($event, $e);
+            if (!is_string($words)) {
+                throw new \UnexpectedValueException('lastWords returned ' . get_debug_type($words) . ', not a string');
+            }
         } catch (\Throwable $e) {
             ($this->report)($event, $e);
             $words = '';
