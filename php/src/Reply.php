@@ -150,11 +150,15 @@ final class Reply
     /**
      * The same reply with a body in place of chunks.
      *
+     * @param bool $close ends the connection, whatever the type is
+     *
      * @internal
      */
-    public function withBody(string $body): self
+    public function withBody(string $body, bool $close = false): self
     {
-        return new self($this->type, $body, null, $this->state, $this->tags, $this->next, $this->tls);
+        $type = $close ? ReplyType::WriteAndClose : $this->type;
+
+        return new self($type, $body, null, $this->state, $this->tags, $this->next, $this->tls);
     }
 
     /** @param list<string>|null $tags */

@@ -29,7 +29,7 @@ final class BulkTest extends TestCase
             $this->now += (int) ((float) $event->body * 1e6);
 
             return str_starts_with($event->uuid, 'stream')
-                ? Reply::stream($this->chunks($event->uuid))
+                ? Reply::stream($this->chunks($event->uuid))->withState('s')->withTags(['t'])
                 : Reply::write('ok');
         }, 'sorry', function (Event $event, \Throwable $e): void {
             $this->failures[] = $e->getMessage();
@@ -82,19 +82,44 @@ final class BulkTest extends TestCase
         $this->answerBulk(['stream-fails' => '0', 'b' => '0']);
         self::assertSame(['stream-fails' => 'WRITECLOSE beginsorry', 'b' => 'WRITE ok'], $this->worker->replies());
         self::assertSame(['disk'], $this->failures);
+        [$reply] = $this->worker->frames()[0][0]['replies'];
+        self::assertSame(['s', ['t']], [$reply['state'], $reply['tags']], 'CLOSE has them');
+    }
+
+    public function testAChunkThatIsNoStringIsAFailure(): void
+    {
+        $this->answerBulk(['stream-null' => '0', 'b' => '0']);
+        self::assertSame(['stream-null' => 'WRITECLOSE beginsorry', 'b' => 'WRITE ok'], $this->worker->replies());
+        self::assertCount(1, $this->failures);
+    }
+
+    public function testAStreamThatFailsAgainAsItIsLeftAloneIsNoConcernOfTheOthers(): void
+    {
+        $this->answerBulk(['stream-cleans-9' => '0', 'b' => '0']);
+        self::assertSame(['stream-cleans-9' => 'WRITECLOSE sorry', 'b' => 'WRITE ok'], $this->worker->replies());
+        self::assertSame('while cleaning up', $this->failures[1]);
     }
 
     /** @return iterable<string> so many MiB */
     private function chunks(string $uuid): iterable
     {
-        yield 'begin';
-        if ($uuid === 'stream-fails') {
-            throw new \RuntimeException('disk');
+        try {
+            yield 'begin';
+            if ($uuid === 'stream-fails') {
+                throw new \RuntimeException('disk');
+            }
+            if ($uuid === 'stream-null') {
+                yield null;
+            }
+            for ($i = (int) substr($uuid, -1); $i > 0; $i--) {
+                yield str_repeat('x', 1 << 20);
+            }
+            yield 'end';
+        } finally {
+            if ($uuid === 'stream-cleans-9') {
+                throw new \RuntimeException('while cleaning up');
+            }
         }
-        for ($i = (int) substr($uuid, -1); $i > 0; $i--) {
-            yield str_repeat('x', 1 << 20);
-        }
-        yield 'end';
     }
 
     /** @return list<array{int, bool}> frames: how many replies, and whether it is the last */

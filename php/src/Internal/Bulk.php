@@ -123,18 +123,28 @@ final class Bulk
             return $reply;
         }
         $body = '';
+        $size = 0;
+        $fails = false;
         try {
             foreach ($reply->chunks as $chunk) {
-                $body .= $chunk;
-                if (strlen($body) > self::MAX_STREAM) {
+                $size += strlen($chunk); // a TypeError where it is no string
+                if ($size > self::MAX_STREAM) {
                     $body = '';
                     throw new \LengthException('a streamed answer has more than 8 MiB: leave tcp.bulk off for those');
                 }
+                $body .= $chunk;
             }
         } catch (\Throwable $e) { // as Stream has it: what came before the failure, then the last words
-            return Reply::writeAndClose($body . $this->handler->fail($event, $e)->body);
+            $fails = true;
+            $body .= $this->handler->fail($event, $e)->body;
+        }
+        $whole = $reply->withBody($body, close: $fails);
+        try {
+            unset($e, $reply); // a generator that was left alone ends now, not behind the reply
+        } catch (\Throwable $e) { // in its finally block
+            ($this->handler->report)($event, $e);
         }
 
-        return $reply->withBody($body);
+        return $whole;
     }
 }

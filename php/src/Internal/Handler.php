@@ -27,7 +27,7 @@ final class Handler
     public function __construct(
         callable|object $handler,
         private readonly string|\Closure $lastWords,
-        private readonly \Closure $report,
+        public readonly \Closure $report,
     ) {
         $this->call = is_callable($handler) ? \Closure::fromCallable($handler) : self::ofMethods($handler);
     }
