@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -31,6 +32,8 @@ func TestMLLPExample(t *testing.T) {
 	require.Regexp(t, "^\vMSH\\|\\^~\\\\&\\|\\|\\|ADT1\\|MCM\\|\\d{14}\\|\\|ACK\\|MSG00001\\|P\\|2\\.5\rMSA\\|AA\\|MSG00001\r\x1c\r$", got)
 	write(c, "\vhello\x1c\r")
 	require.Contains(t, c.receiveUntil(t, "\x1c\r"), "\rMSA|AR|\r")
+	write(c, "\v\x1c\r") // nothing at all
+	require.Contains(t, c.receiveUntil(t, "\x1c\r"), "\rMSA|AR|\r")
 	eventually(t, "it is logged", func() bool { return len(h.logged("server", `MSG00001`)) == 1 })
 	require.Empty(t, h.ours("error"))
 }
@@ -58,6 +61,16 @@ func TestRedisExample(t *testing.T) {
 	c.exchange(t, "*2\r\n$3\r\nDEL\r\n$1\r\nx\r\n", ":0\r\n")
 	half.exchange(t, "$1\r\nk\r\n", "$4\r\n\xff\r\n*\r\n")
 	c.exchange(t, "*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$3\r\nFOO\r\n", ":1\r\n$-1\r\n-ERR unknown command\r\n")
+	c.exchange(t, "*0\r\n"+respCommand("SET", "k", "v", "EX", "9")+respCommand("LPUSH", "k", "1", "2"),
+		"-ERR wrong number of arguments\r\n-ERR unknown command\r\n")
+	large := strings.Repeat("x", 12_000)
+	c.exchange(t, respCommand("SET", "k", large)+respCommand("GET", "k"), "+OK\r\n$12000\r\n"+large+"\r\n")
+	part := "*9\r\n" + strings.Repeat("$12000\r\n"+large+"\r\n", 8) // more than a state takes
+	for _, wrong := range []string{"*1\r\n:1\r\n", "*x\r\n", "*-1\r\n", "*1000\r\n", "*1\r\n+PING\r\n", part} {
+		other := h.dial("redis")
+		write(other, respCommand("PING")+wrong)
+		require.Equal(t, "+PONG\r\n-ERR Protocol error\r\n", other.rest(), "%.20q", wrong)
+	}
 	write(half, "GET / HTTP/1.1\r\n")
 	require.Equal(t, "-ERR Protocol error\r\n", half.rest())
 	write(c, "*1\r\n$4\r\nQUIT\r\n")
@@ -72,6 +85,15 @@ func TestRedisExample(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "OK\n", string(out))
 	require.Empty(t, h.ours("error"))
+}
+
+// respCommand is a command as RESP 2 has it.
+func respCommand(words ...string) string {
+	command := fmt.Sprintf("*%d\r\n", len(words))
+	for _, word := range words {
+		command += fmt.Sprintf("$%d\r\n%s\r\n", len(word), word)
+	}
+	return command
 }
 
 func TestTrackersExample(t *testing.T) {

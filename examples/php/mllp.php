@@ -16,7 +16,7 @@ require __DIR__ . '/vendor/autoload.php';
         return Reply::continue();
     }
     $message = trim($event->body, "\x0b\x1c\r");
-    $header = explode('|', strtok($message, "\r"));
+    $header = explode('|', (string) strtok($message, "\r"));
     $isMessage = $header[0] === 'MSH' && isset($header[11]);
     [$application, $facility, $id] = $isMessage ? [$header[2], $header[3], $header[9]] : ['', '', ''];
     $log = ['type' => $header[8] ?? '', 'id' => $id];

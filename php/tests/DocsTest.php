@@ -44,7 +44,7 @@ final class DocsTest extends TestCase
     {
         $guide = file_get_contents(dirname(__DIR__, 2) . '/docs/protocols.md');
         self::assertSame(1, preg_match('/^```php\n(.*?)^```$/ms', $guide, $block));
-        eval($block[1]);
+        eval("declare(strict_types=1);\n$block[1]");
         $data = static fn (string $body): Event => Event::fromContext(['event' => 'DATA'], $body);
         self::assertSame('', $logs($data('<34>x'))->body);
         self::assertSame("\x01", $teltonika($data("\0\x0f353536070424410"))->body);
@@ -58,6 +58,7 @@ final class DocsTest extends TestCase
         self::assertSame('00010000000711030400010002', bin2hex($modbus($data($asked))->body));
         $message = "\x0bMSH|^~\\&|ADT1|A|LAB|A|198808181126|S|ADT^A01|MSG00001|P|2.8\rPID|1\r\x1c\r";
         self::assertSame("\x0bMSH|^~\\&|||||||ACK||P|2.8\rMSA|AA|MSG00001\r\x1c\r", $mllp($data($message))->body);
+        self::assertStringEndsWith("|AA|\r\x1c\r", $mllp($data("\r"))->body, 'what a late end of a message leaves');
         foreach ([$logs, $teltonika, $mqtt, $modbus, $mllp] as $handler) {
             self::assertSame('', $handler(Event::fromContext(['event' => 'CONNECTED'], ''))->body);
         }
