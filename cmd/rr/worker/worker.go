@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/roadrunner-server/goridge/v3/pkg/frame"
 	"github.com/roadrunner-server/goridge/v3/pkg/pipe"
@@ -125,6 +126,9 @@ func (r *Reply) context(uuid string) ([]byte, error) {
 }
 
 func (r *Reply) object(uuid string) ([]byte, error) {
+	if err := r.checkTexts(); err != nil {
+		return nil, err
+	}
 	var tags *[]string
 	if r.Tags != nil {
 		tags = &r.Tags
@@ -137,6 +141,38 @@ func (r *Reply) object(uuid string) ([]byte, error) {
 		TLS   bool      `json:"tls,omitempty"`
 		UUID  string    `json:"uuid"`
 	}{r.Context, r.Next, r.State, tags, r.TLS, uuid})
+}
+
+// checkTexts finds a text that is not UTF-8, which encoding/json would silently change.
+func (r *Reply) checkTexts() (err error) {
+	check := func(key, want string, texts ...string) {
+		for _, text := range texts {
+			if err == nil && !utf8.ValidString(text) {
+				err = fmt.Errorf("worker: reply: %s: %q is not UTF-8; want %s", key, text, want)
+			}
+		}
+	}
+	if r.State != nil {
+		check("state", "text, such as base64", *r.State)
+	}
+	check("tags", "text", r.Tags...)
+	if r.Next == nil {
+		return err
+	}
+	own := Rule{Delimiter: r.Next.Delimiter, Delimiters: r.Next.Delimiters, Length: r.Next.Length}
+	for i, rule := range append([]Rule{own}, r.Next.Rules...) {
+		key := "next"
+		if i > 0 {
+			key = fmt.Sprintf("next.rules.%d", i-1)
+		}
+		check(key+".starts", "starts_hex", rule.Starts)
+		check(key+".delimiter", "delimiter_hex", rule.Delimiter)
+		check(key+".delimiters", "delimiters_hex", rule.Delimiters...)
+		if rule.Length != nil {
+			check(key+".length.until", "until_hex", rule.Length.Until)
+		}
+	}
+	return err
 }
 
 // Serve answers events with the handler until RoadRunner wants the worker to end. An error of the handler is the answer
