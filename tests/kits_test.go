@@ -334,7 +334,7 @@ func TestPHPKit(t *testing.T) {
 		c.send("!push")
 		require.Equal(t, "pushed", c.receive())
 		require.Equal(t, "to one", c.receive())
-		require.Equal(t, "Accepted Gone Accepted 1 2 all,one replying 2 refused", c.receive())
+		require.Equal(t, "Accepted Gone Accepted 1 2 all,one replying 2 echo refused", c.receive())
 	})
 }
 

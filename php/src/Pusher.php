@@ -33,10 +33,12 @@ final class Pusher
      * Sends bytes to a client, whole and never inside of an answer, in the order of calls.
      *
      * @param bool $close ends the connection behind them
+     * @param bool $local asks no other node of a cluster; so it does in the other methods
      */
-    public function write(string $uuid, string $bytes, bool $close = false): PushResult
+    public function write(string $uuid, string $bytes, bool $close = false, bool $local = false): PushResult
     {
-        $request = ['uuid' => $uuid, 'body' => base64_encode($bytes)] + ($close ? ['close' => true] : []);
+        $request = ['uuid' => $uuid, 'body' => base64_encode($bytes)];
+        $request += array_filter(['close' => $close, 'local' => $local]);
 
         return PushResult::from($this->rpc->call('tcp.Write', $request));
     }
@@ -60,9 +62,10 @@ final class Pusher
         ?string $tag = null,
         ?string $server = null,
         ?array $uuids = null,
+        bool $local = false,
     ): PushCounts {
         $uuids = $uuids === null ? null : array_values($uuids);
-        $request = self::given(['tag' => $tag, 'server' => $server, 'uuids' => $uuids]);
+        $request = self::given($tag, $server, $local) + ($uuids === null ? [] : ['uuids' => $uuids]);
 
         return PushCounts::fromArray($this->rpc->call('tcp.Broadcast', $request + ['body' => base64_encode($bytes)]));
     }
@@ -73,9 +76,10 @@ final class Pusher
      * @param string[] $add
      * @param string[] $remove
      */
-    public function tag(string $uuid, array $add = [], array $remove = []): PushResult
+    public function tag(string $uuid, array $add = [], array $remove = [], bool $local = false): PushResult
     {
         $request = ['uuid' => $uuid, 'add' => array_values($add), 'remove' => array_values($remove)];
+        $request += array_filter(['local' => $local]);
 
         return PushResult::from($this->rpc->call('tcp.Tag', $request));
     }
@@ -83,23 +87,23 @@ final class Pusher
     /**
      * All open connections that fit, in the order of their uuids. Pages are asked for as they are needed.
      *
-     * @return \Generator<int, Connection>
+     * What the generator returns in the end, getReturn(), is how many nodes of a cluster at least could not be reached:
+     * their connections are missing.
+     *
+     * @return \Generator<int, Connection, mixed, int>
      */
-    public function connections(?string $server = null, ?string $tag = null, int $pageSize = 100): \Generator
-    {
-        $request = self::given(['server' => $server, 'tag' => $tag]) + ['limit' => $pageSize, 'after' => ''];
-        do {
-            $page = $this->rpc->call('tcp.Connections', $request);
-            foreach ($page['connections'] ?? [] as $connection) {
-                yield Connection::fromArray($connection);
-            }
-            $request['after'] = $page['next'] ?? '';
-        } while ($request['after'] !== '');
+    public function connections(
+        ?string $server = null,
+        ?string $tag = null,
+        int $pageSize = 100,
+        bool $local = false,
+    ): \Generator {
+        return $this->pages(self::given($tag, $server, $local) + ['limit' => $pageSize, 'after' => '']);
     }
 
-    public function stats(): Stats
+    public function stats(bool $local = false): Stats
     {
-        return Stats::fromArray($this->rpc->call('tcp.Stats', true));
+        return Stats::fromArray($this->rpc->call($local ? 'tcp.LocalStats' : 'tcp.Stats', true));
     }
 
     /**
@@ -113,12 +117,34 @@ final class Pusher
     }
 
     /**
-     * @param array<string, mixed> $selectors
+     * @param array<string, mixed> $request
      *
-     * @return array<string, mixed>
+     * @return \Generator<int, Connection, mixed, int>
      */
-    private static function given(array $selectors): array
+    private function pages(array $request): \Generator
     {
-        return array_filter($selectors, static fn (mixed $value): bool => $value !== null);
+        $unreachable = 0;
+        do {
+            $page = $this->rpc->call('tcp.Connections', $request);
+            foreach ($page['connections'] ?? [] as $connection) {
+                yield Connection::fromArray($connection);
+            }
+            $unreachable = max($unreachable, $page['unreachable'] ?? 0);
+            $request['after'] = $page['next'] ?? '';
+        } while ($request['after'] !== '');
+
+        return $unreachable;
+    }
+
+    /** @return array<string, string|true> */
+    private static function given(?string $tag, ?string $server, bool $local): array
+    {
+        if ($tag === '' || $server === '') {
+            throw new \InvalidArgumentException('an empty tag or server is no condition for RoadRunner: null says so');
+        }
+
+        $request = ['tag' => $tag, 'server' => $server, 'local' => $local ?: null];
+
+        return array_filter($request, static fn (mixed $value): bool => $value !== null);
     }
 }

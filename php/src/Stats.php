@@ -8,11 +8,15 @@ namespace Rrtcp\Worker;
 final class Stats
 {
     /**
-     * @param array<string, int> $servers     open connections of each server
-     * @param int                $tags        in use
-     * @param int                $memoryLimit 0: none
-     * @param PushCounts         $pushes      since the start
-     * @param string             $version     the plugin's
+     * @param array<string, int>     $servers        open connections of each server
+     * @param int                    $tags           in use
+     * @param int                    $memoryLimit    0: none
+     * @param PushCounts             $pushes         since the start
+     * @param string                 $version        the plugin's
+     * @param array<string, Traffic> $traffic        of each server
+     * @param list<float>            $exchangeBounds of Traffic::$exchanges, in seconds
+     * @param array<string, Stats>   $nodes          of a cluster: what the sums are of, by the id of the node
+     * @param int                    $unreachable    nodes that are missing in the sums
      */
     public function __construct(
         public readonly int $connections,
@@ -23,6 +27,10 @@ final class Stats
         public readonly int $memoryLimit,
         public readonly PushCounts $pushes,
         public readonly string $version = '',
+        public readonly array $traffic = [],
+        public readonly array $exchangeBounds = [],
+        public readonly array $nodes = [],
+        public readonly int $unreachable = 0,
     ) {
     }
 
@@ -42,6 +50,10 @@ final class Stats
             $stats['memory_limit'],
             PushCounts::fromArray($stats['pushes'] ?? []),
             $stats['version'] ?? '',
+            array_map(Traffic::fromArray(...), $stats['traffic'] ?? []),
+            array_map('floatval', $stats['exchange_bounds'] ?? []),
+            array_map(self::fromArray(...), $stats['nodes'] ?? []),
+            $stats['unreachable'] ?? 0,
         );
     }
 }

@@ -39,6 +39,45 @@ final class PusherTest extends TestCase
         ], $rpc->calls, 'an empty list is nobody, no list is everybody');
     }
 
+    public function testAnEmptyConditionIsRefused(): void
+    {
+        $rpc = new FakeRPC();
+        $pusher = new Pusher($rpc);
+        $calls = [
+            'it would reach the whole server' => static fn () => $pusher->broadcast('x', tag: '', server: 's'),
+            'it would reach all with the tag' => static fn () => $pusher->broadcast('x', tag: 't', server: ''),
+            'it would list all' => static fn () => $pusher->connections(tag: ''),
+            'it would list those of any' => static fn () => $pusher->connections(server: ''),
+        ];
+        foreach ($calls as $why => $call) {
+            try {
+                $call();
+                self::fail($why);
+            } catch (\InvalidArgumentException) {
+                self::assertSame([], $rpc->calls);
+            }
+        }
+    }
+
+    public function testLocalAsksNoOtherNode(): void
+    {
+        $numbers = ['connections', 'tags', 'exchanges_waiting', 'buffered_bytes', 'memory_limit'];
+        $rpc = new FakeRPC('gone', ['accepted' => 0], 'gone', ['connections' => []], array_fill_keys($numbers, 0));
+        $pusher = new Pusher($rpc);
+        $pusher->write('u', 'x', local: true);
+        $pusher->broadcast('x', tag: '0', local: true);
+        $pusher->tag('u', local: true);
+        iterator_to_array($pusher->connections(local: true));
+        $pusher->stats(local: true);
+        self::assertSame([
+            ['tcp.Write', ['uuid' => 'u', 'body' => 'eA==', 'local' => true]],
+            ['tcp.Broadcast', ['tag' => '0', 'local' => true, 'body' => 'eA==']],
+            ['tcp.Tag', ['uuid' => 'u', 'add' => [], 'remove' => [], 'local' => true]],
+            ['tcp.Connections', ['local' => true, 'limit' => 100, 'after' => '']],
+            ['tcp.LocalStats', true],
+        ], $rpc->calls);
+    }
+
     public function testConnectionsComePageByPage(): void
     {
         $one = static fn (string $uuid): array => [
@@ -76,6 +115,24 @@ final class PusherTest extends TestCase
         self::assertSame([['tcp.Stats', true]], $rpc->calls);
     }
 
+    public function testStatsOfACluster(): void
+    {
+        $one = [
+            'connections' => 5, 'servers' => ['s' => 5], 'tags' => 1, 'exchanges_waiting' => 2, 'buffered_bytes' => 3,
+            'memory_limit' => 4, 'pushes' => ['accepted' => 6, 'gone' => 0, 'full' => 0], 'version' => '0.9.0',
+            'traffic' => ['s' => ['packets' => 1, 'received' => 2, 'sent' => 3, 'exchanges' => [1, 0, 0]]],
+            'exchange_bounds' => [0.5, 1],
+        ];
+        $rpc = new FakeRPC($one + ['nodes' => ['0102030405ff' => $one], 'unreachable' => 1]);
+        $stats = (new Pusher($rpc))->stats();
+        self::assertSame([[0.5, 1.0], 1], [$stats->exchangeBounds, $stats->unreachable]);
+        foreach ([$stats, $stats->nodes['0102030405ff']] as $part) {
+            $traffic = $part->traffic['s'];
+            $numbers = [$traffic->packets, $traffic->received, $traffic->sent, $traffic->exchanges];
+            self::assertSame([1, 2, 3, [1, 0, 0]], $numbers);
+        }
+    }
+
     public function testNodes(): void
     {
         $rpc = new FakeRPC(['connected' => true, 'nodes' => [[
@@ -97,5 +154,13 @@ final class PusherTest extends TestCase
         self::assertSame(PushResult::Unreachable, $pusher->write('u', 'x'));
         $counts = $pusher->broadcast('x', tag: 't');
         self::assertSame([1, 2, 1], [$counts->accepted, $counts->nodes, $counts->unreachable]);
+
+        $pages = [['next' => 'a', 'unreachable' => 1], ['next' => 'b'], ['unreachable' => 1], ['connections' => []]];
+        $pusher = new Pusher(new FakeRPC(...$pages));
+        foreach ([1, 0] as $unreachable) {
+            $connections = $pusher->connections();
+            self::assertSame([], iterator_to_array($connections));
+            self::assertSame($unreachable, $connections->getReturn());
+        }
     }
 }

@@ -105,6 +105,7 @@ final class Commands
             }
         }
         $said[] = $pusher->stats()->connections;
+        $said[] = array_key_last($pusher->stats(local: true)->traffic);
         try {
             $pusher->write('nobody', 'x');
         } catch (Spiral\Goridge\RPC\Exception\ServiceException $e) {
