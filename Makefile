@@ -22,7 +22,7 @@ in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$modu
 # Tests mostly wait, so they run side by side: the longest ones first.
 test:
 	$(MAKE) --jobs=2 --output-sync=target checks
-	$(MAKE) --jobs=3 --output-sync=target black-box hosts matrix unit alone rr2025 next fuzz
+	$(MAKE) --jobs=4 --output-sync=target black-box hosts matrix unit alone rr2025 next fuzz
 
 checks: fmt-check vet lint php newer-sdk tidy-check cross
 
