@@ -47,6 +47,9 @@ type Dispatcher struct {
 	bulkAnswered  atomic.Bool  // a worker has answered a bulk rightly
 	bulkSaid      atomic.Int32 // what the log has said of workers that may not know bulks; for each generation of workers
 	destroyed     sync.Once    // a second Destroy of the pool may panic
+
+	killing sync.Mutex
+	killed  map[Worker]bool // by killSince, and still listed; guarded by killing
 }
 
 // Call is what the exchanges of one connection have in common.
@@ -83,7 +86,7 @@ func (d *Dispatcher) Exec(p Payload) (Answer, error) {
 // offer is one attempt to exchange p. The worker is killed when ctx ends, or when it takes longer than limit, if that is not 0.
 // Without cancel the wait for a worker has no end.
 func (d *Dispatcher) offer(ctx context.Context, c *Call, cancel <-chan struct{}, p Payload, limit time.Duration) (Answer, error) {
-	renewals, retried := d.Queue.renewals.Load(), false
+	begin, renewals, retried := time.Now(), d.Queue.renewals.Load(), false
 	for {
 		answer, err := d.attempt(ctx, c, cancel, p, limit)
 		if stderrors.Is(err, errNoFree) {
@@ -92,7 +95,7 @@ func (d *Dispatcher) offer(ctx context.Context, c *Call, cancel <-chan struct{},
 				renewals = now
 				continue
 			}
-			if (d.RetryNoFree || d.Queue.IsPaused()) && !retried {
+			if (d.RetryNoFree || d.Queue.IsPaused() && time.Since(begin) < d.Queue.timeout) && !retried {
 				retried = true
 				continue
 			}

@@ -20,8 +20,12 @@ type Frames interface {
 	End()
 }
 
-// killInterval lies between two attempts to end a worker that has taken too long.
-const killInterval = time.Second
+const (
+	// killInterval lies between two attempts to end a worker that has taken too long.
+	killInterval = time.Second
+	// lastFramesWait is for frames that are there already: their worker may be free.
+	lastFramesWait = 10 * time.Millisecond
+)
 
 // poolFrames come from the pool, which buffers a few and then waits: a caller that takes no more must End them. exec_ttl bounds
 // the wait for each.
@@ -106,27 +110,42 @@ func (f *poolFrames) cutOff() *Failure {
 	return &Failure{Reason: wire.ReasonShutdown, Reached: true, Err: f.ctx.Err()}
 }
 
-// kill kills the worker of this answer, and waits until its place is free. The pool does not tell which one that is: of those that are
-// not idle it is the one that got its event first after this one was handed over. Where another one was quicker, and is as slow, the
-// next attempt finds this one.
+// kill kills the worker of this answer, and waits until its place is free.
 func (f *poolFrames) kill() {
-	killed := make(map[Worker]bool)
-	for drained := false; !drained; {
-		var found Worker
-		for _, w := range f.dispatcher.Pool.Workers() {
-			maybe := !w.Is(telemetry.WorkerReady) && !w.LastUsed().Before(f.begin) && !killed[w]
-			if maybe && (found == nil || w.LastUsed().Before(found.LastUsed())) {
-				found = w
-			}
-		}
-		if found != nil {
-			_ = found.Kill()
-			killed[found] = true
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), killInterval)
-		drained = f.drain(ctx.Done())
-		cancel()
+	for wait := lastFramesWait; !f.drainFor(wait); wait = killInterval {
+		f.dispatcher.killSince(f.begin)
 	}
+}
+
+// killSince kills the worker of an answer. The pool does not tell which one that is: of those that are not idle and that nobody has
+// killed yet it is the one that got its event first since then. Where another one was quicker, and is as slow, the next attempt finds
+// this one.
+func (d *Dispatcher) killSince(begin time.Time) {
+	d.killing.Lock()
+	defer d.killing.Unlock()
+	var found Worker
+	killed := make(map[Worker]bool) // of those that are still listed
+	for _, w := range d.Pool.Workers() {
+		if d.killed[w] {
+			killed[w] = true
+			continue
+		}
+		maybe := !w.Is(telemetry.WorkerReady) && !w.LastUsed().Before(begin)
+		if maybe && (found == nil || w.LastUsed().Before(found.LastUsed())) {
+			found = w
+		}
+	}
+	if found != nil {
+		_ = found.Kill()
+		killed[found] = true
+	}
+	d.killed = killed
+}
+
+func (f *poolFrames) drainFor(d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return f.drain(ctx.Done())
 }
 
 // drain drops frames until the worker is free; false: cancel was closed first.

@@ -172,11 +172,10 @@ func (q *Queue) resume(renewed bool) {
 	if renewed {
 		q.renewed = time.Now()
 		q.renewals.Add(1)
+	} else {
+		q.endExpired()
 	}
 	q.admit()
-	if q.timing {
-		q.startTimer(0) // nothing has expired in the pause
-	}
 }
 
 // join admits a, or appends it to the wait list.
@@ -263,6 +262,11 @@ func (q *Queue) withdraw(a *attempt) bool {
 func (q *Queue) expire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.endExpired()
+}
+
+// endExpired is expire; q.mu is held.
+func (q *Queue) endExpired() {
 	q.timing = false
 	for a := q.waiting.first; a != nil && !q.closed; {
 		next := a.next

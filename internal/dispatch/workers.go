@@ -144,7 +144,7 @@ func (d *Dispatcher) Maintain() error {
 		return d.Reset()
 	case d.excess() > 0:
 		d.Queue.pause()
-		defer d.Queue.resume(true)
+		defer d.Queue.resume(false)
 		d.waitForHandoff()
 		d.removeExcess()
 	}

@@ -15,14 +15,13 @@ import (
 // aLongTimeAgo is a deadline that ends waits at once.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// end notes why the connection ends. The first reason counts. An ordinary end is no error.
+// end notes why the connection ends. The first reason counts, and the first error that goes with it. An ordinary end is no error.
 func (c *connection) end(why wire.Reason, err error) wire.State {
-	if c.reason != wire.ReasonNone {
-		return wire.Closing
+	if c.reason == wire.ReasonNone {
+		c.reason = why
 	}
-	c.reason, c.err = why, err
-	if why == wire.ReasonEOF {
-		c.err = nil
+	if c.reason == why && c.err == nil && why != wire.ReasonEOF {
+		c.err = err
 	}
 	return wire.Closing
 }
@@ -34,7 +33,10 @@ func (c *connection) endedBy(err error) wire.State {
 	why := reasonOf(err)
 	wokenUp := c.isAborted() || errors.Is(err, stream.ErrIdle) || errors.Is(err, stream.ErrPacketTimeout) || !why.IsLimit()
 	if interrupted := c.interruption(); interrupted != wire.ReasonNone && wokenUp {
-		return c.end(interrupted, nil)
+		if interrupted != why || !isUntaken(err) { // else FrameFailed has interrupted because of err
+			err = nil
+		}
+		return c.end(interrupted, err)
 	}
 	if why.IsLimit() {
 		c.linger, c.hard = 0, true

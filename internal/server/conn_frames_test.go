@@ -130,6 +130,7 @@ func TestStreamBufferAtTheEnd(t *testing.T) {
 				require.Equal(t, c.ends, <-s.ended)
 				require.Equal(t, c.reason, s.w.reason)
 				require.Equal(t, s.begin, s.frames.freed, "the worker is free before")
+				require.Equal(t, c.reason == "slow", isUntaken(s.c.err), s.c.err)
 				if c.reason == "reset" {
 					require.EqualValues(t, 4*answerSize, s.c.stats.Dropped.Load())
 				}
@@ -149,6 +150,7 @@ func TestStreamBufferOfSilentWorker(t *testing.T) {
 				require.Equal(t, 30*second, time.Since(s.begin), "the socket was closed")
 				<-s.ended
 				require.Equal(t, "slow", s.w.reason)
+				require.True(t, isUntaken(s.c.err), s.c.err)
 			})
 		})
 	}

@@ -58,12 +58,13 @@ type Effective struct {
 
 // Effective returns what is in force. Check must have found no mistake.
 func (s *Server) Effective() Effective {
+	packets := &s.Packets
 	return Effective{
 		Network:  s.address.network,
 		Address:  s.address.address,
 		ReadSize: s.readSize,
 		Disabled: s.disabledEvents,
-		Framing:  s.Packets.New(s.readSize, s.limits.MaxPacketSize),
+		Framing:  packets.New(s.readSize, s.limits.MaxPacketSize),
 
 		ConnectedOnFirstByte: s.ConnectedOn == "first_byte",
 		KeepHalfClosed:       s.HalfClose == "keep",
@@ -98,7 +99,8 @@ func (s *Server) check(key string, c *Config) (errs []error) {
 	if s.IdleOn != "" && s.limits.IdleTimeout == 0 {
 		errs = append(errs, fmt.Errorf("%s.idle_on: there is no idle_timeout that it could be about; leave it out, or set one", key))
 	}
-	errs = append(errs, s.Packets.Init(key, s.limits.MaxPacketSize)...)
+	packets := &s.Packets
+	errs = append(errs, packets.Init(key, s.limits.MaxPacketSize)...)
 	if f := s.Framing; (f == "raw" || f == "fixed") && s.OnTooLong != "" {
 		errs = append(errs, fmt.Errorf("%s.on_too_long: no packet of framing %q is too long; leave it out", key, f))
 	}

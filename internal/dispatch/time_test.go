@@ -27,5 +27,12 @@ func TestQueuePauseWithoutNewWorkers(t *testing.T) {
 		require.ErrorIs(t, <-ended, errNoWorker)
 		require.WithinRange(t, time.Now(), begin.Add(q.timeout), begin.Add(q.timeout+time.Second))
 		stop()
+		q.leave()
+
+		q.pause()
+		go func() { ended <- q.enter(newAttempt(), nil) }()
+		time.Sleep(2 * q.timeout)
+		q.resume(false)
+		require.ErrorIs(t, <-ended, errNoWorker, "there is a place, but no worker came of it")
 	})
 }
