@@ -69,12 +69,13 @@ func newRedis(c *settings.Cluster, to receiver) *redisEngine {
 	return e
 }
 
-// redisOptions has no retries: a message is published once or not at all.
+// redisOptions has no retries: a message is published once or not at all. The client of a Redis Cluster counts them as redirects, which
+// a PUBLISH never needs.
 func redisOptions(c *settings.Redis, t *tls.Config, timeout time.Duration) *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs: c.Addrs, Username: c.Username, Password: c.Password, DB: c.DB, MasterName: c.MasterName, TLSConfig: t,
-		ClientName: "rrtcp", DisableIndentity: true, MaxRetries: -1, DialTimeout: redisDialTimeout, ReadTimeout: timeout,
-		WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize,
+		ClientName: "rrtcp", DisableIndentity: true, MaxRetries: -1, MaxRedirects: -1, DialTimeout: redisDialTimeout,
+		ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize,
 	}
 }
 

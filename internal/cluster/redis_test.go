@@ -1,0 +1,169 @@
+package cluster
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/settings"
+)
+
+// fakeRedis answers as a Redis Cluster of one.
+type fakeRedis struct {
+	address string
+	// publish returns what a PUBLISH is answered; an empty answer cuts the connection.
+	publish func(channel string) string
+
+	mu    sync.Mutex
+	asked map[string]int // how often, by the command
+}
+
+func startFakeRedis(t *testing.T, publish func(channel string) string) *fakeRedis {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	r := &fakeRedis{address: listener.Addr().String(), publish: publish, asked: make(map[string]int)}
+	var serving sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close()
+		serving.Wait()
+	})
+	serving.Add(1)
+	go func() { // ends with the listener
+		defer serving.Done()
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Add(1)
+			go func() { // ends with the connection
+				defer serving.Done()
+				r.serve(conn)
+			}()
+		}
+	}()
+	return r
+}
+
+func (r *fakeRedis) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	for in := bufio.NewReader(conn); ; {
+		args, err := readCommand(in)
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		r.asked[args[0]]++
+		r.mu.Unlock()
+		if answer := r.answer(args); answer == "" {
+			return
+		} else if _, err = io.WriteString(conn, answer); err != nil {
+			return
+		}
+	}
+}
+
+func (r *fakeRedis) answer(args []string) string {
+	host, port, _ := net.SplitHostPort(r.address)
+	switch args[0] {
+	case "client":
+		return "+OK\r\n"
+	case "cluster":
+		return fmt.Sprintf("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%s:%s\r\n", bulk(host), port)
+	case "ping":
+		return "*2\r\n" + bulk("pong") + bulk(append(args, "")[1])
+	case "subscribe":
+		answers := ""
+		for _, channel := range args[1:] {
+			answers += "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n"
+		}
+		return answers
+	case "publish":
+		return r.publish(args[1])
+	}
+	return "-ERR unknown command\r\n"
+}
+
+func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
+
+func readCommand(in *bufio.Reader) ([]string, error) {
+	n, err := readSize(in)
+	args := make([]string, n)
+	for i := range args {
+		size, err := readSize(in)
+		if err != nil {
+			return nil, err
+		}
+		arg := make([]byte, size+len("\r\n"))
+		if _, err = io.ReadFull(in, arg); err != nil {
+			return nil, err
+		}
+		args[i] = string(arg[:size])
+	}
+	return args, err
+}
+
+// readSize reads what stands behind * or $.
+func readSize(in *bufio.Reader) (int, error) {
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(line[1:]))
+}
+
+func (r *fakeRedis) count(command string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked[command]
+}
+
+// ear is a receiver that notes what it is told.
+type ear struct {
+	mu      sync.Mutex
+	results map[uint64]string
+}
+
+func (e *ear) note(call uint64, result string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.results == nil {
+		e.results = make(map[uint64]string)
+	}
+	e.results[call] = result
+}
+
+func (e *ear) up(string)          {}
+func (e *ear) down(error)         {}
+func (e *ear) trouble(error)      {}
+func (e *ear) received([]byte)    {}
+func (e *ear) nobody(call uint64) { e.note(call, "nobody") }
+func (e *ear) failed(call uint64) { e.note(call, "failed") }
+
+func redisOf(to receiver, addrs ...string) *redisEngine {
+	timeout := time.Second
+	return newRedis(&settings.Cluster{Name: "test", Timeout: &timeout, Redis: &settings.Redis{Addrs: addrs}}, to)
+}
+
+// A lost answer is no reason to publish again: the message may have been published.
+func TestRedisPublishesOnce(t *testing.T) {
+	for name, nodes := range map[string]int{"one Redis": 1, "a Redis Cluster": 2} {
+		t.Run(name, func(t *testing.T) {
+			r := startFakeRedis(t, func(string) string { return "" })
+			to := &ear{}
+			e := redisOf(to, []string{r.address, r.address}[:nodes]...)
+			defer e.close()
+			e.publish([]outgoing{{subject: "node.1", message: []byte("hello"), call: 7}})
+			require.Equal(t, map[uint64]string{7: "failed"}, to.results)
+			require.Equal(t, 1, r.count("publish"))
+		})
+	}
+}
