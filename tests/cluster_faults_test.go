@@ -249,6 +249,36 @@ func rss(t *testing.T, pid int) int {
 	return pages * os.Getpagesize()
 }
 
+// NATS ends a connection that has too many subscriptions. Its client does not connect again by itself.
+func TestClusterTooManyTags(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, "nats")
+	e.conf = shortDir(t) + "/conf"
+	save(t, e.conf, []byte("max_subscriptions: 8\n"))
+	e.start()
+	nodes := e.nodesOf(2)
+	a, b := nodes[0], nodes[1]
+	own, other := a.dial("echo"), b.dial("echo")
+	ownUUID, uuid := own.receive(), other.receive()
+	tooMany := []string{"1", "2", "3", "4", "5", "6", "7"}
+	b.tag(uuid, append(tooMany, "room")...)
+	eventually(t, "it says so", func() bool { return len(b.logged("tcp", "refuses something")) == 1 })
+	require.Contains(t, b.logged("tcp", "refuses something")[0].Error, "maximum subscriptions exceeded")
+	require.NotEmpty(t, b.logged("tcp", "can't be reached"))
+	var result string
+	require.NoError(t, b.call("tcp.Tag", tagRequest{UUID: uuid, Remove: tooMany}, &result))
+	eventually(t, "its tag is reached", func() bool {
+		return a.broadcast(broadcastRequest{Tag: "room", Body: []byte("tagged\r\n")}).Accepted == 1
+	})
+	require.Equal(t, "tagged", other.receive())
+	eventually(t, "it is reached", func() bool { return a.push(uuid, "hello\r\n", false) == pushAccepted })
+	for line := other.receive(); line != "hello"; line = other.receive() {
+		require.Equal(t, "tagged", line, "what was unreachable may have been pushed")
+	}
+	eventually(t, "it reaches others", func() bool { return b.push(ownUUID, "hello\r\n", false) == pushAccepted })
+	require.Equal(t, "hello", own.receive())
+}
+
 // Whoever may publish can send anything. A node counts and ignores it.
 func TestClusterGarbage(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {

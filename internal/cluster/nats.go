@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	// natsPending bounds what a subscription holds, in bytes. Those of tags share a channel of natsTagged messages and a backlog.
 	natsPending = 16 << 20
 	natsTagged  = 1024
+	// What closes a connection twice within natsCalm may do so again and again: the pause before the next one grows.
+	natsCalm     = 10 * time.Minute
+	natsMaxPause = 30 * time.Second
 	// natsNoResponders is the status of the message that NATS sends in place of an answer where nobody is subscribed.
 	natsNoResponders = "503"
 )
@@ -36,9 +40,14 @@ type natsEngine struct {
 	nobody   string // the subject, without the call, that NATS answers on where nobody is subscribed
 	to       receiver
 
-	conn   *nats.Conn
-	first  []string                      // subscribed to at start
-	tags   map[string]*nats.Subscription // only the goroutine of the outbox touches it
+	mu    sync.Mutex
+	conn  *nats.Conn                    // the last one; nil: not started
+	first []string                      // subscribed to at start
+	tags  map[string]*nats.Subscription // a nil one: conn was closed
+
+	closed     int       // how many connections NATS has closed, but for those long ago
+	lastClosed time.Time // only the connections' callbacks touch these two, one connection's after the other's
+
 	tagged chan *nats.Msg
 	inbox  backlog // of tags
 	isUp   atomic.Bool
@@ -57,14 +66,14 @@ func newNATS(c *settings.Cluster, node NodeID, to receiver) *natsEngine {
 	}
 }
 
-func (e *natsEngine) options() ([]nats.Option, error) {
+func (e *natsEngine) options(connected nats.ConnHandler) ([]nats.Option, error) {
 	c := e.config
 	o := []nats.Option{
 		nats.Name("rrtcp"), nats.NoEcho(), nats.Timeout(natsDialTimeout), nats.FlusherTimeout(e.timeout),
 		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(natsPings), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(backOff), nats.IgnoreAuthErrorAbort(),
-		nats.ConnectHandler(e.connected), nats.ReconnectHandler(e.connected), nats.DisconnectErrHandler(e.disconnected),
-		nats.ErrorHandler(e.refused),
+		nats.ConnectHandler(connected), nats.ReconnectHandler(connected), nats.DisconnectErrHandler(e.disconnected),
+		nats.ClosedHandler(e.replace), nats.ErrorHandler(e.refused),
 	}
 	switch {
 	case c.User != "":
@@ -92,33 +101,86 @@ func backOff(failures int) time.Duration {
 }
 
 func (e *natsEngine) start() error {
-	options, err := e.options()
-	if err != nil {
-		return err
-	}
-	conn, failure := nats.Connect(e.config.Addr, options...)
-	if failure != nil && !e.required { // a client that retries does not say why
-		e.to.down(failure)
-		conn, err = nats.Connect(e.config.Addr, append(options, nats.RetryOnFailedConnect(true))...)
-	}
-	if err = cmp.Or(err, failure); conn == nil {
-		return fmt.Errorf("nats: %w", err)
-	}
-	e.conn = conn
-	_, err = conn.Subscribe(e.nobody+"*", e.hearNobody)
-	for _, subject := range e.first {
-		sub, subErr := conn.Subscribe(e.prefix+subject, func(m *nats.Msg) { e.to.received(m.Data) })
-		if err = cmp.Or(err, subErr); subErr == nil {
-			err = cmp.Or(err, sub.SetPendingLimits(-1, natsPending))
-		}
-	}
-	if err != nil {
-		conn.Close()
+	if err := e.connect(e.required); err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}
 	go e.takeTags() // ends with close
 	go e.hearTags() // ends with close
 	return nil
+}
+
+// connect makes a connection and subscribes to everything. now: the engine must be there, else it goes on trying.
+func (e *natsEngine) connect(now bool) error {
+	subscribed := make(chan struct{}) // closed when the receiver may know of the connection
+	defer close(subscribed)
+	options, err := e.options(func(conn *nats.Conn) {
+		<-subscribed
+		e.connected(conn)
+	})
+	if err != nil {
+		return err
+	}
+	conn, failure := nats.Connect(e.config.Addr, options...)
+	if failure != nil && !now { // a client that retries does not say why
+		e.to.down(failure)
+		conn, err = nats.Connect(e.config.Addr, append(options, nats.RetryOnFailedConnect(true))...)
+	}
+	if err = cmp.Or(err, failure); conn == nil {
+		return err
+	}
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hasEnded() {
+		conn.Close()
+		return nil
+	}
+	e.conn = conn // an error of a subscription: it is closed, for which replace is called
+	_, _ = conn.Subscribe(e.nobody+"*", e.hearNobody)
+	for _, subject := range e.first {
+		if sub, err := conn.Subscribe(e.prefix+subject, func(m *nats.Msg) { e.to.received(m.Data) }); err == nil {
+			_ = sub.SetPendingLimits(-1, natsPending)
+		}
+	}
+	for subject := range e.tags {
+		e.tags[subject], _ = conn.ChanSubscribe(e.prefix+subject, e.tagged)
+	}
+	return nil
+}
+
+// replace makes another connection for one that is closed: nats.go gives up one that NATS has sent most kinds of errors to, such as that
+// it has too many subscriptions. It calls this in a goroutine that then ends.
+func (e *natsEngine) replace(conn *nats.Conn) {
+	if e.hasEnded() {
+		return
+	}
+	err := cmp.Or(conn.LastError(), nats.ErrConnectionClosed)
+	e.to.trouble(err)
+	if time.Since(e.lastClosed) > natsCalm {
+		e.closed = 0
+	}
+	e.lastClosed = time.Now()
+	for {
+		e.to.down(err)
+		e.closed++
+		select {
+		case <-e.ended:
+			return
+		case <-time.After(min(50*time.Millisecond<<min(e.closed-1, 10), natsMaxPause)):
+		}
+		if err = e.connect(false); err == nil {
+			return
+		}
+	}
+}
+
+func (e *natsEngine) hasEnded() bool {
+	select {
+	case <-e.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func (e *natsEngine) connected(conn *nats.Conn) {
@@ -129,7 +191,7 @@ func (e *natsEngine) connected(conn *nats.Conn) {
 
 func (e *natsEngine) disconnected(_ *nats.Conn, err error) {
 	e.isUp.Store(false)
-	if err != nil { // nil: this node has closed it
+	if err != nil { // nil: it is closed, for which replace is called
 		e.to.down(err)
 	}
 }
@@ -181,46 +243,55 @@ func (e *natsEngine) hearTags() {
 }
 
 func (e *natsEngine) publish(batch []outgoing) {
+	conn := e.connection()
 	for _, m := range batch {
 		message := &nats.Msg{Subject: e.prefix + m.subject, Data: m.whole()}
 		if m.call != 0 {
 			message.Reply = e.nobody + strconv.FormatUint(m.call, 10)
 		}
-		if !e.isUp.Load() || e.conn.PublishMsg(message) != nil {
+		if !e.isUp.Load() || conn.PublishMsg(message) != nil {
 			e.to.failed(m.call)
 		}
 	}
 }
 
+func (e *natsEngine) connection() *nats.Conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conn
+}
+
 func (e *natsEngine) subscribe(subjects []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.conn == nil {
 		e.first = append(e.first, subjects...)
 		return
 	}
 	for _, subject := range subjects {
-		if sub, err := e.conn.ChanSubscribe(e.prefix+subject, e.tagged); err == nil { // an error: it is closed
-			e.tags[subject] = sub
-		}
+		e.tags[subject], _ = e.conn.ChanSubscribe(e.prefix+subject, e.tagged) // an error: it is closed
 	}
 }
 
 func (e *natsEngine) unsubscribe(subjects []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, subject := range subjects {
 		if sub := e.tags[subject]; sub != nil {
 			_ = sub.Unsubscribe()
-			delete(e.tags, subject)
 		}
+		delete(e.tags, subject)
 	}
 }
 
-func (e *natsEngine) settle(ctx context.Context) { _ = e.conn.FlushWithContext(ctx) }
+func (e *natsEngine) settle(ctx context.Context) { _ = e.connection().FlushWithContext(ctx) }
 
 func (e *natsEngine) maxMessage() int { return int(e.limit.Load()) }
 
 // close sends what is published.
 func (e *natsEngine) close() {
 	close(e.ended)
-	if e.conn != nil {
-		e.conn.Close()
+	if conn := e.connection(); conn != nil {
+		conn.Close()
 	}
 }
