@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,8 +18,8 @@ import (
 const (
 	redisDialTimeout = 2 * time.Second
 	redisPing        = time.Second
-	redisSilence     = 2 * redisPing // without a byte: the end of a connection
-	redisForever     = time.Hour     // longer than a message takes: there is a pong each redisPing
+	redisSilence     = 3 * redisPing // without a byte where one is waited for: the end of a connection
+	redisForever     = time.Hour     // a deadline of go-redis that redisConn replaces
 	redisPoolSize    = 2
 	// redisMaxMessage leaves room below client-output-buffer-limit for Pub/Sub, past which Redis cuts a node off.
 	redisMaxMessage = maxRequest + headerSize
@@ -40,7 +39,6 @@ type redisEngine struct {
 	to       receiver
 	client   redis.UniversalClient // publishes
 	listener redis.UniversalClient // has the subscriptions
-	heard    atomic.Int64          // when the listener's connection had its last byte, in Unix nanoseconds
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -64,7 +62,7 @@ func newRedis(c *settings.Cluster, to receiver) *redisEngine {
 	o := redisOptions(c.Redis, c.Redis.TLS.Config(), e.timeout)
 	e.client = redis.NewUniversalClient(o)
 	quiet := *o
-	quiet.Dialer = e.dial(redis.NewDialer(&redis.Options{DialTimeout: redisDialTimeout, TLSConfig: o.TLSConfig}))
+	quiet.Dialer = listening(redis.NewDialer(&redis.Options{DialTimeout: redisDialTimeout, TLSConfig: o.TLSConfig}))
 	e.listener = redis.NewUniversalClient(&quiet)
 	return e
 }
@@ -129,10 +127,7 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 	go e.keepAlive(pubsub, ended) // ends with the session
 	for {
 		message, err := pubsub.ReceiveTimeout(e.ctx, redisForever)
-		switch {
-		case err != nil && e.isSilent():
-			return wasUp, errRedisSilent
-		case err != nil:
+		if err != nil {
 			return wasUp, err
 		}
 		switch m := message.(type) {
@@ -148,9 +143,7 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 	}
 }
 
-func (e *redisEngine) isSilent() bool { return time.Since(time.Unix(0, e.heard.Load())) > redisSilence }
-
-// keepAlive pings, and closes a connection that is silent nevertheless. A deadline for what is read would cut a large message in two.
+// keepAlive pings, so that a connection is not silent as long as Redis is there.
 func (e *redisEngine) keepAlive(pubsub *redis.PubSub, ended <-chan struct{}) {
 	defer e.running.Done()
 	ticker := time.NewTicker(redisPing)
@@ -160,12 +153,8 @@ func (e *redisEngine) keepAlive(pubsub *redis.PubSub, ended <-chan struct{}) {
 		case <-ended:
 			return
 		case <-ticker.C:
+			_ = pubsub.Ping(e.ctx) // an error is seen by the reader, too
 		}
-		if e.isSilent() {
-			_ = pubsub.Close()
-			return
-		}
-		_ = pubsub.Ping(e.ctx) // an error is seen by the reader, too
 	}
 }
 

@@ -2,44 +2,44 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"time"
 )
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// dial wraps the connections of the listener.
-func (e *redisEngine) dial(dial dialer) dialer {
+// listening wraps the connections of the listener.
+func listening(dial dialer) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		e.heard.Store(time.Now().UnixNano())
-		return &redisConn{conn, e}, nil
+		return redisConn{conn}, nil
 	}
 }
 
 // redisConn is a connection whose loss go-redis leaves to us: it would print a line on stderr and connect again by itself. Its logger
 // is one for the whole process, which belongs to the host.
-type redisConn struct {
-	net.Conn
-	engine *redisEngine
-}
+type redisConn struct{ net.Conn }
 
-func (c *redisConn) Read(b []byte) (int, error) {
+// Read waits for a byte, for redisSilence at most. A deadline for a message, as go-redis sets it, would cut a large one in two.
+func (c redisConn) Read(b []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(redisSilence)) // an error: it is closed, as Read says
 	n, err := c.Conn.Read(b)
-	if n > 0 {
-		c.engine.heard.Store(time.Now().UnixNano())
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = lostError{errRedisSilent}
+	case err != nil:
 		err = lostError{err}
 	}
 	return n, err
 }
 
 // Write never fails: the reader does.
-func (c *redisConn) Write(b []byte) (int, error) {
+func (c redisConn) Write(b []byte) (int, error) {
 	if _, err := c.Conn.Write(b); err != nil {
 		_ = c.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/settings"
@@ -24,6 +25,7 @@ type fakeRedis struct {
 
 	mu    sync.Mutex
 	asked map[string]int // how often, by the command
+	ended int            // connections
 }
 
 func startFakeRedis(t *testing.T, publish func(channel string) string) *fakeRedis {
@@ -54,7 +56,12 @@ func startFakeRedis(t *testing.T, publish func(channel string) string) *fakeRedi
 }
 
 func (r *fakeRedis) serve(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
+	defer func() {
+		_ = conn.Close()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ended++
+	}()
 	for in := bufio.NewReader(conn); ; {
 		args, err := readCommand(in)
 		if err != nil {
@@ -80,10 +87,10 @@ func (r *fakeRedis) answer(args []string) string {
 		return fmt.Sprintf("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%s:%s\r\n", bulk(host), port)
 	case "ping":
 		return "*2\r\n" + bulk("pong") + bulk(append(args, "")[1])
-	case "subscribe":
+	case "subscribe": // there is a message already
 		answers := ""
 		for _, channel := range args[1:] {
-			answers += "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n"
+			answers += "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n*3\r\n" + bulk("message") + bulk(channel) + bulk("hello")
 		}
 		return answers
 	case "publish":
@@ -126,9 +133,18 @@ func (r *fakeRedis) count(command string) int {
 	return r.asked[command]
 }
 
+func (r *fakeRedis) endedConnections() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
 // ear is a receiver that notes what it is told.
 type ear struct {
+	onReceived func()
+
 	mu      sync.Mutex
+	downs   []error
 	results map[uint64]string
 }
 
@@ -141,10 +157,14 @@ func (e *ear) note(call uint64, result string) {
 	e.results[call] = result
 }
 
-func (e *ear) up(string)          {}
-func (e *ear) down(error)         {}
+func (e *ear) up(string) {}
+func (e *ear) down(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.downs = append(e.downs, err)
+}
 func (e *ear) trouble(error)      {}
-func (e *ear) received([]byte)    {}
+func (e *ear) received([]byte)    { e.onReceived() }
 func (e *ear) nobody(call uint64) { e.note(call, "nobody") }
 func (e *ear) failed(call uint64) { e.note(call, "failed") }
 
@@ -166,4 +186,27 @@ func TestRedisPublishesOnce(t *testing.T) {
 			require.Equal(t, 1, r.count("publish"))
 		})
 	}
+}
+
+// Redis is not silent while nothing is read because a message takes long.
+func TestRedisIsHeardBehindALongMessage(t *testing.T) {
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	await := func(pings int) {
+		assert.Eventually(t, func() bool { return r.count("ping") >= pings || r.endedConnections() > 0 }, patience, time.Millisecond)
+	}
+	done := make(chan struct{}) // closed when the message is dealt with
+	to := &ear{onReceived: func() {
+		await(2 + int(redisSilence/redisPing) + 1)
+		close(done)
+	}}
+	e := redisOf(to, r.address)
+	defer e.close()
+	e.subscribe([]string{"all"})
+	require.NoError(t, e.start())
+	<-done
+	await(r.count("ping") + 2)
+	require.Zero(t, r.endedConnections())
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	require.Empty(t, to.downs)
 }
