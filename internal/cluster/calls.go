@@ -85,19 +85,27 @@ func (c *Cluster) finish(id uint64, body []byte, err error) {
 	}
 }
 
-// nobody ends a call to a node that is not there, or does not have the tag. A node that was heard a moment ago may only have lost
-// the engine, as may all of them when this one has just found it again: they are no reason to say that its connections are closed.
+// nobody ends a call to a node that is not there, or does not have the tag.
 func (c *Cluster) nobody(id uint64) {
 	node, tag, ok := c.calls.find(id)
-	if !ok {
-		return
+	switch {
+	case !ok:
+	case tag == "":
+		c.absent(id, node)
+	case c.members.mayBeAway(node, c.lostAt()):
+		c.finish(id, nil, ErrUnreachable)
+	default:
+		c.finish(id, nil, ErrGone)
 	}
+}
+
+// absent ends a call to a node that is not there. One that was heard a moment ago may only have lost the engine, as may all of them
+// when this one has just found it again: they are no reason to say that its connections are closed.
+func (c *Cluster) absent(id uint64, node NodeID) {
 	err := ErrGone
-	if tag == "" {
-		isMember, hasLeft := c.members.nobodyAt(node)
-		if isMember || !hasLeft && c.connectedFor() < settleTime {
-			err = ErrUnreachable
-		}
+	isMember, hasLeft := c.members.nobodyAt(node)
+	if isMember || !hasLeft && c.connectedFor() < settleTime {
+		err = ErrUnreachable
 	}
 	c.finish(id, nil, err)
 }

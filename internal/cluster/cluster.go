@@ -55,6 +55,7 @@ type Cluster struct {
 
 	mu        sync.Mutex
 	connected time.Time // zero: the engine can't be reached
+	lost      time.Time // when it could not be reached last
 	reported  bool      // a state was logged
 	troubled  time.Time // when trouble was logged last
 	stopping  bool
@@ -143,6 +144,13 @@ func (c *Cluster) connectedFor() time.Duration {
 	return time.Since(c.connected)
 }
 
+// lostAt returns when the engine could not be reached last; zero: it always could.
+func (c *Cluster) lostAt() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost
+}
+
 // MaxRequest is the size of the largest request with its body, and of the largest answer; 0: not known yet.
 func (c *Cluster) MaxRequest() int { return max(0, min(c.engine.maxMessage()-headerSize, maxRequest)) }
 
@@ -187,7 +195,7 @@ func (c *Cluster) changeState(up bool) bool {
 	c.reported = true
 	switch {
 	case !up:
-		c.connected = time.Time{}
+		c.connected, c.lost = time.Time{}, time.Now()
 	case changed:
 		c.connected = time.Now()
 	}

@@ -170,6 +170,29 @@ func TestNobodyIsUnreachableAtFirst(t *testing.T) {
 	require.Equal(t, ErrGone, one.Ask(nil, Question{Node: two.Node()})[0].Err)
 }
 
+// A node that may be away may have the tag.
+func TestTagsOfNodesThatMayBeAway(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	node := NodeID{7}
+	ask := func() error { return one.Ask(nil, Question{Node: node, Tag: "room"})[0].Err }
+	one.members.put(node, hello{})
+	require.Equal(t, ErrGone, ask())
+	one.members.mu.Lock()
+	one.members.all[node].Heard = time.Now().Add(-absentAfter)
+	one.members.mu.Unlock()
+	require.Equal(t, ErrUnreachable, ask())
+	one.members.heard(node)
+	require.Equal(t, ErrGone, ask())
+	one.down(errors.New("the engine is lost"))
+	one.up("bus")
+	require.Equal(t, ErrUnreachable, ask(), "it may still have to find the engine")
+	one.members.heard(node)
+	require.Equal(t, ErrGone, ask())
+	one.members.leave(node)
+	require.Equal(t, ErrGone, ask())
+}
+
 func TestTimeout(t *testing.T) {
 	b := newBus()
 	one, _ := b.join(t, "one", 50*time.Millisecond, nil)

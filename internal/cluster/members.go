@@ -10,6 +10,8 @@ import (
 
 const (
 	helloInterval = time.Second
+	// absentAfter is how long a node is not heard until it is no longer certain that it is there: two greetings are missing.
+	absentAfter = 3 * helloInterval
 	// silentAfter is how long a node is not heard until nobody waits for its answers any more; forgetAfter, until it is no node.
 	silentAfter = 5 * time.Second
 	forgetAfter = 30 * time.Second
@@ -117,6 +119,14 @@ func (m *members) isSilent(node NodeID) bool {
 	return known != nil && !known.left && (known.nobody || time.Since(known.Heard) > silentAfter)
 }
 
+// mayBeAway reports whether the node is known, but was not heard a moment ago, or not since that time.
+func (m *members) mayBeAway(node NodeID, since time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.all[node]
+	return known != nil && !known.left && (time.Since(known.Heard) >= absentAfter || known.Heard.Before(since))
+}
+
 // nobodyAt notes that a node is not subscribed. It may come back if it is one and has not left.
 func (m *members) nobodyAt(node NodeID) (isMember, hasLeft bool) {
 	m.mu.Lock()
@@ -156,7 +166,9 @@ func (c *Cluster) sayHello() {
 			return
 		case <-ticker.C:
 		}
-		c.hello(allSubject)
+		if c.IsConnected() { // whoever hears it knows that this node is subscribed
+			c.hello(allSubject)
+		}
 		if c.connectedFor() < forgetAfter {
 			continue // it is this node that hears nobody
 		}
