@@ -31,10 +31,9 @@ func requireReached(t *testing.T, a, b *host, text string) {
 	}
 }
 
-// A Redis Cluster: all messages go through the node that has the slot.
-func TestClusterOfRedis(t *testing.T) {
-	t.Parallel()
-	one, two := newEngine(t, "redis"), newEngine(t, "redis")
+// startRedisCluster starts a Redis Cluster of two, and two nodes at it.
+func startRedisCluster(t *testing.T) (one, two *clusterEngine, a, b *host) {
+	one, two = newEngine(t, "redis"), newEngine(t, "redis")
 	for _, e := range []*clusterEngine{one, two} {
 		host, _, _ := net.SplitHostPort(e.address)
 		e.args = []string{"--cluster-enabled", "yes", "--cluster-announce-ip", host, "--cluster-port", strings.Split(freePort(t), ":")[1]}
@@ -47,9 +46,61 @@ func TestClusterOfRedis(t *testing.T) {
 	for _, e := range []*clusterEngine{one, two} {
 		eventually(t, "it is one cluster", func() bool { return strings.Contains(e.cli("cluster", "info"), "cluster_state:ok") })
 	}
-	a, b := one.nodeVia(one.address+","+two.address), two.nodeVia(two.address+","+one.address)
+	a, b = one.nodeVia(one.address+","+two.address), two.nodeVia(two.address+","+one.address)
 	awaitNodes(a, b)
+	return one, two, a, b
+}
+
+// A Redis Cluster: all messages go through the node that has the slot.
+func TestClusterOfRedis(t *testing.T) {
+	t.Parallel()
+	_, _, a, b := startRedisCluster(t)
 	requireReached(t, a, b, "hello")
+}
+
+// The slot moves to the other Redis. The nodes follow, each when it hears of it, and reach each other meanwhile.
+func TestClusterOfRedisMovesSlot(t *testing.T) {
+	t.Parallel()
+	from, to, a, b := startRedisCluster(t)
+	const channel = "{rrtcp}.all"
+	slot := from.cli("cluster", "keyslot", channel)
+	if from.cli("pubsub", "numsub", channel) != channel+"\n2" {
+		from, to = to, from
+	}
+	require.Equal(t, channel+"\n2", from.cli("pubsub", "numsub", channel))
+	c := b.dial("echo")
+	uuid := c.receive()
+	b.tag(uuid, "room")
+	for _, e := range []*clusterEngine{to, from} {
+		require.Equal(t, "OK", e.cli("cluster", "setslot", slot, "node", to.cli("cluster", "myid")))
+	}
+
+	var accepted []string
+	n := 0
+	note := func(isAccepted bool, line string) {
+		if isAccepted {
+			accepted = append(accepted, line)
+			return
+		}
+		lost := append(a.logged("tcp", "can't be reached"), b.logged("tcp", "can't be reached")...)
+		require.NotEmpty(t, lost, "%s: no node has lost the engine", line)
+	}
+	eventually(t, "all have followed", func() bool {
+		n++
+		result := a.push(uuid, fmt.Sprintf("push %d\r\n", n), false)
+		require.Contains(t, []string{pushAccepted, pushUnreachable}, result)
+		note(result == pushAccepted, fmt.Sprintf("push %d", n))
+		counts := a.broadcast(broadcastRequest{Tag: "room", Body: fmt.Appendf(nil, "tag %d\r\n", n)})
+		require.Equal(t, 1, counts.Accepted+counts.Unreachable, "%+v", counts)
+		note(counts.Accepted == 1, fmt.Sprintf("tag %d", n))
+		return to.cli("pubsub", "numsub", channel) == channel+"\n2"
+	})
+	for _, want := range accepted {
+		for line := c.receive(); line != want; line = c.receive() { // what was unreachable may have come, too
+			require.NotContains(t, accepted, line, "accepted pushes come once, in order")
+		}
+	}
+	requireReached(t, a, b, "after")
 }
 
 // The master that Sentinel names goes, and another one takes its place.

@@ -88,14 +88,23 @@ func (c *Cluster) finish(id uint64, body []byte, err error) {
 // nobody ends a call to a node that is not there, or does not have the tag.
 func (c *Cluster) nobody(id uint64) {
 	node, tag, ok := c.calls.find(id)
+	isMember, isThere := c.members.find(node, c.lostAt())
 	switch {
 	case !ok:
 	case tag == "":
 		c.absent(id, node)
-	case c.members.mayBeAway(node, c.lostAt()):
+	case isMember && !isThere:
 		c.finish(id, nil, ErrUnreachable)
 	default:
 		c.finish(id, nil, ErrGone)
+	}
+}
+
+// unseen ends a call to a node that is not there, as far as this one knows. Any other answers.
+func (c *Cluster) unseen(id uint64) {
+	node, _, ok := c.calls.find(id)
+	if _, isThere := c.members.find(node, c.lostAt()); ok && !isThere {
+		c.absent(id, node)
 	}
 }
 

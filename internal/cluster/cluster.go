@@ -77,7 +77,7 @@ func New(o Options) *Cluster {
 	if o.Config.NATS != nil {
 		c.engine = newNATS(o.Config, c.node, c)
 	} else {
-		c.engine = newRedis(o.Config, c)
+		c.engine = newRedis(o.Config, c.node, c)
 	}
 	return c
 }

@@ -193,6 +193,31 @@ func TestTagsOfNodesThatMayBeAway(t *testing.T) {
 	require.Equal(t, ErrGone, ask())
 }
 
+// A node that the engine does not see may be at another part of it: its answer is waited for, if it was heard a moment ago.
+func TestUnseenNodesMayAnswer(t *testing.T) {
+	one, _ := newBus().join(t, "one", patience, nil)
+	node := NodeID{7}
+	one.members.put(node, hello{})
+	for _, tag := range []string{"", "room"} {
+		a := one.calls.open(node, tag)
+		one.unseen(a.id)
+		one.received((&Cluster{node: node}).message(kindAnswer, a.id, []byte("hello")))
+		require.Equal(t, "hello", string(a.body))
+
+		a = one.calls.open(node, tag)
+		one.members.mu.Lock()
+		one.members.all[node].Heard = time.Now().Add(-absentAfter)
+		one.members.mu.Unlock()
+		one.unseen(a.id)
+		require.Equal(t, ErrUnreachable, a.err)
+		one.members.heard(node)
+	}
+	one.members.leave(node)
+	a := one.calls.open(node, "room")
+	one.unseen(a.id)
+	require.Equal(t, ErrGone, a.err)
+}
+
 func TestTimeout(t *testing.T) {
 	b := newBus()
 	one, _ := b.join(t, "one", 50*time.Millisecond, nil)

@@ -1,6 +1,9 @@
 package cluster
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // engine is a server that hands messages to whoever is subscribed to their subject: at most once, in the order in which one node
 // published them. Its subjects begin with the cluster's name, which the callers leave out.
@@ -28,6 +31,9 @@ type receiver interface {
 	received(message []byte)
 	// nobody is told that nobody was subscribed to the subject of a message.
 	nobody(call uint64)
+	// unseen is told that nobody was seen to be subscribed, neither to the subject of a message nor to that of its node: both may have
+	// been reached.
+	unseen(call uint64)
 	// failed is told that a message may not have been published.
 	failed(call uint64)
 }
@@ -38,5 +44,10 @@ var _ receiver = (*Cluster)(nil)
 const allSubject = "all"
 
 func nodeSubject(node NodeID) string { return "node." + node.String() }
+
+// nodeSubjectOf returns the subject of the node that a subject is for.
+func nodeSubjectOf(subject string) string {
+	return "node." + subject[strings.LastIndexByte(subject, '.')+1:]
+}
 
 func tagSubject(hash uint64, node NodeID) string { return "tag." + hex64(hash) + "." + node.String() }

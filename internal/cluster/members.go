@@ -119,12 +119,14 @@ func (m *members) isSilent(node NodeID) bool {
 	return known != nil && !known.left && (known.nobody || time.Since(known.Heard) > silentAfter)
 }
 
-// mayBeAway reports whether the node is known, but was not heard a moment ago, or not since that time.
-func (m *members) mayBeAway(node NodeID, since time.Time) bool {
+// find reports whether the node is known and has not left, and whether it is certainly there: it was heard a moment ago, and since
+// that time.
+func (m *members) find(node NodeID, since time.Time) (isMember, isThere bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.all[node]
-	return known != nil && !known.left && (time.Since(known.Heard) >= absentAfter || known.Heard.Before(since))
+	isMember = known != nil && !known.left
+	return isMember, isMember && time.Since(known.Heard) < absentAfter && known.Heard.After(since)
 }
 
 // nobodyAt notes that a node is not subscribed. It may come back if it is one and has not left.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,18 +28,24 @@ const (
 	redisChannels = 1000
 )
 
-var errRedisSilent = errors.New("redis does not answer")
+var (
+	errRedisSilent = errors.New("redis does not answer")
+	errRedisMoved  = errors.New("redis: the subscriptions are at another server than what is published")
+)
 
 // redisEngine is one Redis, one that its Sentinels name, or a Redis Cluster. All channels have the same hash tag, the cluster's name
 // in braces: in a Redis Cluster they have one slot, so that one node of it knows all subscribers.
 type redisEngine struct {
-	required bool
-	prefix   string
-	timeout  time.Duration
-	address  string
-	to       receiver
-	client   redis.UniversalClient // publishes
-	listener redis.UniversalClient // has the subscriptions
+	required  bool
+	prefix    string
+	timeout   time.Duration
+	address   string
+	to        receiver
+	client    redis.UniversalClient // publishes
+	listener  redis.UniversalClient // has the subscriptions
+	isCluster bool                  // they are of a Redis Cluster
+	own       string                // the channel of this node
+	missed    int                   // how often in a row this node was not subscribed where it publishes; only publish touches it
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -46,6 +53,8 @@ type redisEngine struct {
 
 	mu       sync.Mutex
 	pubsub   *redis.PubSub // nil: not connected
+	isUp     bool          // pubsub is subscribed to all channels
+	hasMoved bool          // what is published goes to another server: the session is to end
 	channels map[string]struct{}
 	pings    map[string]chan struct{} // closed when Redis has answered
 	lastPing int
@@ -53,7 +62,7 @@ type redisEngine struct {
 
 var _ engine = (*redisEngine)(nil)
 
-func newRedis(c *settings.Cluster, to receiver) *redisEngine {
+func newRedis(c *settings.Cluster, node NodeID, to receiver) *redisEngine {
 	e := &redisEngine{
 		required: c.Required, prefix: "{" + c.Name + "}.", timeout: *c.Timeout, to: to,
 		address: strings.Join(c.Redis.Addrs, ","), channels: make(map[string]struct{}), pings: make(map[string]chan struct{}),
@@ -64,6 +73,8 @@ func newRedis(c *settings.Cluster, to receiver) *redisEngine {
 	quiet := *o
 	quiet.Dialer = listening(redis.NewDialer(&redis.Options{DialTimeout: redisDialTimeout, TLSConfig: o.TLSConfig}))
 	e.listener = redis.NewUniversalClient(&quiet)
+	_, e.isCluster = e.client.(*redis.ClusterClient)
+	e.own = e.prefix + nodeSubject(node)
 	return e
 }
 
@@ -99,6 +110,7 @@ func (e *redisEngine) listen() {
 			return
 		}
 		e.to.down(err)
+		reload(e.listener)
 		if failures++; wasUp {
 			failures = 1
 		}
@@ -117,8 +129,11 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 		close(ended)
 		_ = pubsub.Close()
 		e.mu.Lock()
-		e.pubsub = nil
-		e.mu.Unlock()
+		defer e.mu.Unlock()
+		if e.hasMoved {
+			err = errRedisMoved
+		}
+		e.pubsub, e.isUp, e.hasMoved = nil, false, false
 	}()
 	if err := e.begin(pubsub); err != nil {
 		return false, err
@@ -137,6 +152,9 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 			e.pong(m.Payload)
 			if !wasUp { // everything is subscribed
 				wasUp = true
+				e.mu.Lock()
+				e.isUp = true
+				e.mu.Unlock()
 				e.to.up("redis " + e.address)
 			}
 		}
@@ -183,24 +201,99 @@ func (e *redisEngine) begin(pubsub *redis.PubSub) error {
 func (e *redisEngine) publish(batch []outgoing) {
 	ctx, cancel := context.WithTimeout(context.Background(), e.timeout)
 	defer cancel()
+	subscribed := e.subscribed()
 	pipe := e.client.Pipeline()
+	asked := e.askForNodes(ctx, pipe, batch)
 	published := make([]*redis.IntCmd, len(batch))
 	for i, m := range batch {
 		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.whole())
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
+	nodes := asked.Val()
+	if n, ok := nodes[e.own]; ok && subscribed != nil {
+		e.compare(subscribed, n > 0)
+	}
 	for i, m := range batch {
 		receivers, err := published[i].Result()
-		if refused := redis.Error(nil); errors.As(err, &refused) {
+		refused := redis.Error(nil)
+		switch {
+		case errors.As(err, &refused):
 			e.to.trouble(err)
+		case err != nil:
+			reload(e.client)
 		}
 		switch {
 		case m.call == 0:
 		case err != nil:
 			e.to.failed(m.call)
-		case receivers == 0:
+		case receivers > 0:
+		case e.isCluster && asked.Err() == nil && nodes[e.prefix+nodeSubjectOf(m.subject)] == 0:
+			e.to.unseen(m.call)
+		default:
 			e.to.nobody(m.call)
 		}
+	}
+}
+
+// askForNodes asks which nodes are subscribed where a batch is published: with each message to all, whether this one is, and in a Redis
+// Cluster those whose tags the batch is for. There a message reaches the subscribers at all servers, but those at one are counted: a
+// node without the tag has none, and so has one whose subscriptions are at another server.
+func (e *redisEngine) askForNodes(ctx context.Context, pipe redis.Pipeliner, batch []outgoing) *redis.MapStringIntCmd {
+	var channels []string
+	for _, m := range batch {
+		node := nodeSubjectOf(m.subject)
+		switch {
+		case m.subject == allSubject:
+			channels = append(channels, e.own)
+		case e.isCluster && m.call != 0 && m.subject != node:
+			channels = append(channels, e.prefix+node)
+		}
+	}
+	if len(channels) == 0 {
+		return redis.NewMapStringIntCmd(ctx)
+	}
+	const firstChannel = 2
+	slices.Sort(channels)
+	asked := pipe.PubSubNumSub(ctx, slices.Compact(channels)...)
+	asked.SetFirstKeyPos(firstChannel) // it goes to the same server
+	return asked
+}
+
+// subscribed returns what is subscribed to all channels; nil: nothing is.
+func (e *redisEngine) subscribed() *redis.PubSub {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.isUp {
+		return nil
+	}
+	return e.pubsub
+}
+
+// compare is told whether this node is subscribed where it publishes. After a failover, or when a slot has moved, it may not be: then
+// it looks where the slots are, and subscribes anew where that does not help.
+func (e *redisEngine) compare(subscribed *redis.PubSub, isHere bool) {
+	if isHere {
+		e.missed = 0
+		return
+	}
+	reload(e.client)
+	reload(e.listener)
+	if e.missed++; e.missed == 1 {
+		return
+	}
+	e.missed = 0
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pubsub == subscribed {
+		e.hasMoved = true
+		_ = subscribed.Close() // which ends the session
+	}
+}
+
+// reload looks where the slots of a Redis Cluster are, meanwhile.
+func reload(client redis.UniversalClient) {
+	if c, ok := client.(*redis.ClusterClient); ok {
+		c.ReloadState(context.Background())
 	}
 }
 

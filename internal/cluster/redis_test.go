@@ -166,11 +166,12 @@ func (e *ear) down(err error) {
 func (e *ear) trouble(error)      {}
 func (e *ear) received([]byte)    { e.onReceived() }
 func (e *ear) nobody(call uint64) { e.note(call, "nobody") }
+func (e *ear) unseen(call uint64) { e.note(call, "unseen") }
 func (e *ear) failed(call uint64) { e.note(call, "failed") }
 
 func redisOf(to receiver, addrs ...string) *redisEngine {
 	timeout := time.Second
-	return newRedis(&settings.Cluster{Name: "test", Timeout: &timeout, Redis: &settings.Redis{Addrs: addrs}}, to)
+	return newRedis(&settings.Cluster{Name: "test", Timeout: &timeout, Redis: &settings.Redis{Addrs: addrs}}, NodeID{1}, to)
 }
 
 // A lost answer is no reason to publish again: the message may have been published.
