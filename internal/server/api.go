@@ -128,9 +128,22 @@ func (s *Server) tag(id string, add, remove []string, local bool) (PushResult, e
 	if err == nil {
 		err = wire.CheckTags("add", add)
 	}
-	if node, ok := s.otherNode(id); ok && err == nil && !local {
+	if err != nil {
+		return "", fmt.Errorf("tcp: tag: %w", err)
+	}
+	if node, ok := s.otherNode(id); ok && !local {
 		return s.tagAt(node, id, add, remove)
 	}
+	result, err := s.tagHere(id, add, remove)
+	if s.cluster != nil && result == stream.PushAccepted && len(add) > 0 {
+		s.cluster.SettleTags()
+	}
+	return result, err
+}
+
+// tagHere does not wait until other nodes find the connection.
+func (s *Server) tagHere(id string, add, remove []string) (PushResult, error) {
+	err := wire.CheckTags("add", add)
 	var open bool
 	if err == nil {
 		open, err = s.registry.tag(id, func(old []string) []string {
@@ -142,9 +155,6 @@ func (s *Server) tag(id string, add, remove []string, local bool) (PushResult, e
 		return "", fmt.Errorf("tcp: tag: %w", err)
 	case !open:
 		return stream.PushGone, nil
-	}
-	if s.cluster != nil && len(add) > 0 {
-		s.cluster.SettleTags()
 	}
 	return stream.PushAccepted, nil
 }

@@ -12,8 +12,11 @@ import (
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
-// maxSlowRequests bounds the requests of other nodes that take more than a moment: lists, and new tags.
-const maxSlowRequests = 16
+// Bounds of the requests of other nodes that take more than a moment.
+const (
+	maxSlowRequests = 16   // lists
+	maxSettling     = 1000 // new tags that the engine does not know yet
+)
 
 func (s *Server) initCluster() {
 	s.initialized = time.Now()
@@ -21,7 +24,7 @@ func (s *Server) initCluster() {
 	if config == nil {
 		return
 	}
-	s.slowRequests = make(chan struct{}, maxSlowRequests)
+	s.slowRequests, s.settling = make(chan struct{}, maxSlowRequests), make(chan struct{}, maxSettling)
 	s.cluster = cluster.New(cluster.Options{
 		Config: config, Log: s.options.Log, Serve: s.serveNode, Describe: s.describeNode, Took: s.asked.Observe,
 	})

@@ -98,14 +98,37 @@ func (s *Server) serveNode(request []byte, answer func([]byte)) {
 	case opBroadcast:
 		n, err := s.broadcastHere(Selector{Server: r.Server, UUIDs: r.UUIDs, Tag: r.Tag}, body)
 		answer(nodeAnswer{Counts: &n, Error: textOf(err)}.encode())
-	case opTag, opConnections, opStats:
+	case opTag:
+		s.serveTag(id, r, answer)
+	case opConnections, opStats:
 		s.serveSlow(r, answer)
 	default:
 		answer(nil)
 	}
 }
 
-// serveSlow is serveNode for what takes a moment.
+// serveTag answers when other nodes find the connection, too. Where very many wait for that, it answers at once.
+func (s *Server) serveTag(id string, r nodeRequest, answer func([]byte)) {
+	result, err := s.tagHere(id, r.Add, r.Remove)
+	answerTag := func() { answer(nodeAnswer{Result: result, Error: textOf(err)}.encode()) }
+	if result != stream.PushAccepted || len(r.Add) == 0 {
+		answerTag()
+		return
+	}
+	select {
+	case s.settling <- struct{}{}:
+	default:
+		answerTag()
+		return
+	}
+	go func() { // ends with the timeout of tags
+		defer func() { <-s.settling }()
+		s.cluster.SettleTags()
+		answerTag()
+	}()
+}
+
+// serveSlow is serveNode for lists, which take a moment.
 func (s *Server) serveSlow(r nodeRequest, answer func([]byte)) {
 	select {
 	case s.slowRequests <- struct{}{}:
@@ -113,12 +136,9 @@ func (s *Server) serveSlow(r nodeRequest, answer func([]byte)) {
 		answer(nil)
 		return
 	}
-	go func() { // ends with its list, or the timeout of tags
+	go func() { // ends with its list
 		defer func() { <-s.slowRequests }()
 		switch {
-		case r.Op == opTag:
-			result, err := s.tag(r.UUID, r.Add, r.Remove, true)
-			answer(nodeAnswer{Result: result, Error: textOf(err)}.encode())
 		case r.Op == opStats:
 			stats := s.LocalStats()
 			answer(nodeAnswer{Stats: &stats}.encode())

@@ -161,6 +161,32 @@ func TestServeNode(t *testing.T) {
 	require.True(t, refused, "too many at once")
 }
 
+// Tags of other nodes are those of their last request, however many wait for the engine to know them.
+func TestManyTagsOfOtherNodes(t *testing.T) {
+	p := inCluster(t)
+	c := p.open(t)
+	for range maxSlowRequests {
+		p.slowRequests <- struct{}{}
+	}
+	tag := func(i int, answer func([]byte)) {
+		r := nodeRequest{Op: opTag, UUID: c.uuid, Add: []string{fmt.Sprint(i)}, Remove: []string{fmt.Sprint(i - 1)}}
+		p.serveNode(r.encode(), answer)
+		require.Equal(t, []string{fmt.Sprint(i)}, p.registry.tagsOf(c), "before the next request")
+	}
+	answers := make(chan []byte, 100)
+	for i := range cap(answers) {
+		tag(i, func(b []byte) { answers <- b })
+	}
+	for range cap(answers) {
+		require.Equal(t, nodeAnswer{Result: stream.PushAccepted}.encode(), receive(t, answers))
+	}
+	for range maxSettling {
+		p.settling <- struct{}{}
+	}
+	tag(cap(answers), func(b []byte) { answers <- b })
+	require.Equal(t, nodeAnswer{Result: stream.PushAccepted}.encode(), receive(t, answers), "without waiting for the engine")
+}
+
 func TestPagesFitIntoAMessage(t *testing.T) {
 	p := inCluster(t)
 	tags := make([]string, 32)

@@ -66,6 +66,7 @@ type Server struct {
 	cluster            *cluster.Cluster // nil: this node is alone
 	asked              telemetry.Histogram
 	slowRequests       chan struct{} // of other nodes; it has as many places as may be served at once
+	settling           chan struct{} // the same for new tags
 	initialized        time.Time
 
 	// exchangeCtx ends the exchanges that still run, and their workers; closeCtx those of CLOSE, too.
