@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -185,6 +186,33 @@ func TestManyTagsOfOtherNodes(t *testing.T) {
 	}
 	tag(cap(answers), func(b []byte) { answers <- b })
 	require.Equal(t, nodeAnswer{Result: stream.PushAccepted}.encode(), receive(t, answers), "without waiting for the engine")
+}
+
+// A push that waits for its client holds its body, not the uuids before it.
+func TestShortBodyHoldsNoRequest(t *testing.T) {
+	p := inCluster(t)
+	c := p.open(t)
+	ids := make([]string, 1000)
+	for i := range ids {
+		ids[i] = c.uuid
+	}
+	encoded := append(nodeRequest{Op: opBroadcast, UUIDs: ids}.encode(), "hello"...)
+	request := new([100_000]byte)
+	freed := make(chan struct{}) // closed when nothing holds it any more
+	runtime.SetFinalizer(request, func(*[100_000]byte) { close(freed) })
+	answer, refused := p.answerOf(t, request[:copy(request[:], encoded)])
+	require.False(t, refused)
+	require.Equal(t, &PushCounts{Accepted: 1}, answer.Counts)
+	requireEventually(t, func() bool {
+		runtime.GC()
+		select {
+		case <-freed:
+			return true
+		default:
+			return false
+		}
+	})
+	runtime.KeepAlive(c)
 }
 
 func TestPagesFitIntoAMessage(t *testing.T) {
