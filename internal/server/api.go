@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -99,7 +100,7 @@ func (s *Server) selectConnections(to Selector) (found []*connection, gone int, 
 	if to.Server == "" && to.Tag == "" && to.UUIDs == nil {
 		return nil, 0, errors.New("server, uuids and tag are missing; want one at least")
 	}
-	if err := s.checkServer(to.Server); err != nil {
+	if err := cmp.Or(s.checkServer(to.Server), wire.CheckTagText("tag", to.Tag)); err != nil {
 		return nil, 0, err
 	}
 	if to.UUIDs == nil {
@@ -117,7 +118,7 @@ func (s *Server) selectConnections(to Selector) (found []*connection, gone int, 
 }
 
 // Tag removes tags from the connection with that uuid and then adds some: names of the caller's own to find it by, for a user
-// or a room. It can have 32, of 128 bytes each. The result is accepted or gone.
+// or a room. It can have 32, of 128 bytes of UTF-8 each. The result is accepted or gone.
 func (s *Server) Tag(id string, add, remove []string) (PushResult, error) {
 	return s.tag(id, add, remove, false)
 }
@@ -126,7 +127,7 @@ func (s *Server) Tag(id string, add, remove []string) (PushResult, error) {
 func (s *Server) tag(id string, add, remove []string, local bool) (PushResult, error) {
 	id, err := parseUUID("uuid", id)
 	if err == nil {
-		err = wire.CheckTags("add", add)
+		err = cmp.Or(wire.CheckTags("add", add), wire.CheckTagTexts("remove", remove))
 	}
 	if err != nil {
 		return "", fmt.Errorf("tcp: tag: %w", err)
@@ -164,7 +165,7 @@ func (s *Server) Connections(q ConnectionQuery) (page ConnectionPage, err error)
 	if q.Limit == 0 {
 		q.Limit = defaultPageSize
 	}
-	err = s.checkServer(q.Server)
+	err = cmp.Or(s.checkServer(q.Server), wire.CheckTagText("tag", q.Tag))
 	if err == nil && q.After != "" {
 		q.After, err = parseUUID("after", q.After)
 	}

@@ -81,6 +81,7 @@ func TestTags(t *testing.T) {
 		many = append(many, strings.Repeat("x", i+1))
 	}
 	require.NoError(t, CheckTags("tags", append(many[:MaxTags:MaxTags], "x", "xx")), "the same tag is counted once")
+	require.EqualError(t, CheckTags("tags", []string{"\xc3\xa4", "\xc3"}), "tags[1]: is not UTF-8")
 	require.EqualError(t, CheckTags("tags", many), "tags: are 33; want 32 at most")
 
 	given := []string{"b", "a", "b"}
