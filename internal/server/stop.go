@@ -12,6 +12,8 @@ const (
 	defaultGracePeriod = 30 * time.Second // Endure's
 	// maxHostMargin is how much of the grace period is left to RoadRunner's own clean-up.
 	maxHostMargin = 5 * time.Second
+	// maxLeaving is how long Stop waits for an engine that hangs: before all else, and again at the end.
+	maxLeaving = 2 * time.Second
 )
 
 // Stop leaves the cluster, closes the listeners, lets the exchanges that are owed a reply end, and ends what still runs when too little of the
@@ -25,7 +27,15 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 
-	s.leaveCluster()
+	left, margin := gracePeriod(ctx)
+	deadline := time.Now().Add(left)
+	hasLeft := make(chan struct{}) // closed when this node has left the cluster
+	go func() {                    // ends when the engine has answered, or within twice the timeout of the cluster
+		defer close(hasLeft)
+		s.leaveCluster()
+	}()
+	leaving := min(maxLeaving, left/6)
+	waitUntil(ctx, hasLeft, time.Now().Add(leaving))
 	closeAll(listeners)
 	s.accepting.Wait()
 	for _, l := range listeners {
@@ -39,8 +49,6 @@ func (s *Server) Stop(ctx context.Context) error {
 		defer close(ended)
 		s.awaitEnd(d)
 	}()
-	left, margin := gracePeriod(ctx)
-	deadline := time.Now().Add(left)
 	if !waitUntil(ctx, ended, deadline.Add(-margin)) {
 		s.cancelExchanges()
 		s.registry.abort()
@@ -53,6 +61,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-ended:
+		waitUntil(ctx, hasLeft, time.Now().Add(min(leaving, time.Until(deadline.Add(-margin/4)))))
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("tcp: stop: connections, a reset or the clean-up of the pool still run: %w", ctx.Err())

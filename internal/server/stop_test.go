@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/dispatch/dispatchtest"
+	"github.com/rrtcp/tcp/internal/settings"
 )
 
 // eventRecord notes the events of connections, and lets packets that begin with "gate" wait for release.
@@ -87,6 +89,24 @@ func TestStopTwice(t *testing.T) {
 	_, err := Exec(&p.Server, dispatch.Payload{})
 	require.ErrorContains(t, err, dispatch.ErrNotServing.Error())
 	require.Equal(t, []string{"destroy"}, p.pool.Calls(), "after Stop nothing is made again")
+}
+
+// An engine that hangs takes a small part of the time that Stop has.
+func TestStopBesideEngineThatHangs(t *testing.T) {
+	engine, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer engine.Close()
+	config, timeout := servers("a"), time.Hour
+	config.Cluster = &settings.Cluster{Timeout: &timeout, Redis: &settings.Redis{Addrs: []string{engine.Addr().String()}}}
+	p := newPlugin(t, config)
+	require.Empty(t, p.Serve())
+	p.dial("a").requireEcho("hello")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	stopped := make(chan error)
+	go func() { stopped <- p.Stop(ctx) }()
+	require.NoError(t, receive(t, stopped))
+	require.Equal(t, []string{"destroy"}, p.pool.Calls())
 }
 
 // The pool is destroyed behind the last CLOSE.
