@@ -325,7 +325,9 @@ func TestBacklogIsBounded(t *testing.T) {
 		defer one.outbox.mu.Unlock()
 		return one.outbox.bytes == 0
 	}, patience, time.Millisecond)
-	require.NoError(t, one.Ask(nil, Question{Node: two.Node()})[0].Err)
+	require.Eventually(t, func() bool { // which has 300 ms
+		return one.Ask(nil, Question{Node: two.Node()})[0].Err == nil
+	}, patience, time.Millisecond)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, m := range b.heard {

@@ -96,7 +96,7 @@ func (d *Dispatcher) watchStarts() {
 	if d.Starts.underWay() || d.alive() < want {
 		starting = d.Starts.end(d.startTimeout(), d.haveComeUp)
 	}
-	since := d.missing.look(d.Pool.Workers(), starting, want, d.Starts.timeout)
+	since := d.missing.look(d.Pool.Workers(), starting, want, d.Starts.Timeout)
 	d.Starts.missingSince.Store(&since)
 }
 
@@ -118,12 +118,12 @@ func (d *Dispatcher) endStarts() {
 // startTimeout is how long a start may take. Stop does not wait long for workers that it has no use for.
 func (d *Dispatcher) startTimeout() time.Duration {
 	if d.Starts.useless.Err() == nil {
-		return d.Starts.timeout
+		return d.Starts.Timeout
 	}
 	if missing, _ := d.Missing(); missing > 0 {
 		return 0
 	}
-	return min(d.Starts.timeout, missingAfter)
+	return min(d.Starts.Timeout, missingAfter)
 }
 
 // HurryStarts says that no event waits for a worker any more.

@@ -11,7 +11,7 @@ const startDescriptors = 10
 // awaitDescriptors waits until there are enough descriptors for a start, for timeout at most. The pool's library keeps the pipes of a
 // start that fails between two of them, and a goroutine that reads from one, for good.
 func (s *Starts) awaitDescriptors() {
-	for begun := time.Now(); !areFree(startDescriptors) && time.Since(begun) < s.timeout; {
+	for begun := time.Now(); !areFree(startDescriptors) && time.Since(begun) < s.Timeout; {
 		select {
 		case <-s.useless.Done():
 			return

@@ -29,7 +29,8 @@ var lastPool atomic.Int64
 
 // Starts is about the workers of one pool that are starting. It is made before the pool.
 type Starts struct {
-	timeout time.Duration   // of one start
+	Timeout time.Duration // of one start; not changed any more when WatchStarts runs
+
 	pool    string          // the value of startVariable
 	overdue atomic.Bool     // some took longer, since explain was called
 	useless context.Context // has ended when no event waits for a worker any more
@@ -57,7 +58,7 @@ type child struct {
 
 // NewStarts returns the starts of a pool whose workers have so long to start.
 func NewStarts(timeout time.Duration) *Starts {
-	s := &Starts{timeout: timeout, pool: strconv.FormatInt(lastPool.Add(1), 10), pending: map[*start]bool{}}
+	s := &Starts{Timeout: timeout, pool: strconv.FormatInt(lastPool.Add(1), 10), pending: map[*start]bool{}}
 	s.useless, s.hurry = context.WithCancel(context.Background())
 	return s
 }
@@ -143,7 +144,7 @@ func (s *Starts) Env(mode, name string) map[string]string {
 
 // Make calls a function that makes the pool, and ends starts that take too long meanwhile.
 func (s *Starts) Make(newPool func(*Starts) (Pool, error)) (Pool, error) {
-	stop := every(watchInterval, func() { s.end(s.timeout, nobody) })
+	stop := every(watchInterval, func() { s.end(s.Timeout, nobody) })
 	p, err := newPool(s)
 	stop()
 	return p, s.explain(err)

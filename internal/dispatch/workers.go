@@ -242,7 +242,7 @@ func (d *Dispatcher) AddWorker() error {
 		added <- err
 	}()
 	select {
-	case <-time.After(d.Starts.timeout):
+	case <-time.After(d.Starts.Timeout):
 	case <-d.Starts.useless.Done():
 	case err := <-added:
 		return err
@@ -256,7 +256,7 @@ func (d *Dispatcher) AddWorker() error {
 // removeFree stops the worker that is one more than there are places in the queue, so free unless there is a reset. There may be no pool
 // any more.
 func (d *Dispatcher) removeFree() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), d.Starts.timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), d.Starts.Timeout)
 	defer cancel()
 	err := d.Pool.RemoveWorker(ctx)
 	if errors.Is(errors.WatcherStopped, err) {

@@ -186,9 +186,10 @@ func newFixtureOf(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, com
 	if cfg.AllocateTimeout == 0 {
 		cfg.AllocateTimeout = time.Minute
 	}
-	starts := dispatch.NewStarts(cfg.AllocateTimeout)
+	starts := dispatch.NewStarts(patience) // which the first workers have to start
 	pool, err := starts.Make(func(starts *dispatch.Starts) (dispatch.Pool, error) { return line.NewPool(starts, cfg, command) })
 	require.NoError(t, err)
+	starts.Timeout = cfg.AllocateTimeout
 	ctx, cancel := context.WithCancel(context.Background())
 	log, logs := logtest.New(slog.LevelWarn)
 	f := &fixture{logs: logs, kill: cancel, Dispatcher: &dispatch.Dispatcher{

@@ -157,7 +157,7 @@ func testPluginWorkersFail(t *testing.T, line Line) {
 func testPluginWorkerMissing(t *testing.T, line Line) {
 	var missing atomic.Bool
 	tcp := oneServer("127.0.0.1:0")
-	tcp["pool"] = map[string]any{"num_workers": 2, "allocate_timeout": 3 * time.Second, "reset_timeout": time.Hour}
+	tcp["pool"] = map[string]any{"num_workers": 2, "allocate_timeout": 10 * time.Second, "reset_timeout": time.Hour}
 	h, err := startHost(t, line, tcp, unless(&missing, worker(t)))
 	require.NoError(t, err)
 	missing.Store(true)
@@ -176,7 +176,7 @@ func testPluginAllocator(t *testing.T, line Line) {
 	}
 	tcp := oneServer("127.0.0.1:0")
 	tcp["pool"] = map[string]any{
-		"num_workers": 1, "allocate_timeout": 3 * time.Second,
+		"num_workers": 1, "allocate_timeout": 10 * time.Second,
 		"dynamic_allocator_opts": map[string]any{"max_workers": 1}, // by the field's name: see configPlugin
 	}
 	h, err := startHost(t, line, tcp, worker(t))
