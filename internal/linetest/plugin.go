@@ -240,7 +240,7 @@ func testPluginStopDeadline(t *testing.T, line Line) {
 	_, err = io.WriteString(conn, "hang\r\n")
 	require.NoError(t, err)
 	awaitState(t, h, "replying")
-	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	require.NoError(t, h.Stop(ctx))
 	require.NoError(t, ctx.Err(), "time is left for the host")
@@ -287,6 +287,6 @@ func awaitState(t *testing.T, h *host, state string) {
 				return false
 			}
 		}
-		return true
+		return len(page.Connections) > 0
 	})
 }

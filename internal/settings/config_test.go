@@ -188,7 +188,7 @@ func TestInitPoolOfEitherLine(t *testing.T) {
 	require.Empty(t, c.Warnings())
 	var got []string
 	for _, err := range c.InitPool(&poolConfig{
-		DestroyTimeout: -1, AllocateTimeout: -time.Second, DynamicAllocator: &allocatorConfig{IdleTimeout: -time.Minute},
+		DestroyTimeout: -1, AllocateTimeout: -time.Second,
 		Supervisor: &supervisorConfig{ExecTTL: -time.Hour}, NumWorkers: 501,
 	}, 500) {
 		got = append(got, err.Error())
@@ -196,7 +196,6 @@ func TestInitPoolOfEitherLine(t *testing.T) {
 	require.Equal(t, []string{
 		`tcp.pool.allocate_timeout: -1s is negative; want a duration such as "60s"`,
 		`tcp.pool.destroy_timeout: -1ns is negative; want a duration such as "60s"`,
-		`tcp.pool.dynamic_allocator.idle_timeout: -1m0s is negative; want a duration such as "60s"`,
 		`tcp.pool.supervisor.exec_ttl: -1h0m0s is negative; want a duration such as "60s"`,
 		`tcp.pool.num_workers: 501 is over 500, the most that this RoadRunner starts; want fewer`,
 	}, got)
@@ -206,8 +205,10 @@ func TestInitPoolOfEitherLine(t *testing.T) {
 func TestChangedPoolValuesWarn(t *testing.T) {
 	c := new(Config)
 	require.Empty(t, c.InitPool(&poolConfig{DynamicAllocator: &allocatorConfig{MaxWorkers: 101, IdleTimeout: 500 * time.Millisecond}}, 0))
+	require.Empty(t, c.InitPool(&poolConfig{DynamicAllocator: &allocatorConfig{IdleTimeout: -time.Minute}}, 0))
 	require.Equal(t, []string{
 		"tcp.pool.dynamic_allocator.idle_timeout: 500ms is out of range, and the pool takes 1m0s; docs/configuration.md has the range",
 		"tcp.pool.dynamic_allocator.max_workers: 101 is out of range, and the pool takes 100; docs/configuration.md has the range",
+		"tcp.pool.dynamic_allocator.idle_timeout: -1m0s is out of range, and the pool takes 1m0s; docs/configuration.md has the range",
 	}, c.Warnings())
 }

@@ -16,7 +16,7 @@ func (c *Config) InitPool(pool interface{ InitDefaults() }, maxWorkers uint64) (
 	for _, key := range sortedKeys(set) {
 		value := set[key]
 		switch d, _ := value.(time.Duration); {
-		case d < 0: // a pool would take it for over already
+		case d < 0 && value == inForce[key]: // a pool would take it for over already
 			errs = append(errs, fmt.Errorf("%s: %s is negative; want a duration such as \"60s\"", key, d))
 		case !reflect.ValueOf(value).IsZero() && value != inForce[key]: // an error would stop old files
 			c.warn("%s: %v is out of range, and the pool takes %v; docs/configuration.md has the range", key, value, inForce[key])

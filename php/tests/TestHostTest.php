@@ -277,6 +277,9 @@ final class TestHostTest extends TestCase
         $client = (new TestHost($echo, Framing::until("\r\n", "\r")))->connect();
         self::assertSame('', $client->send("a\r")->received());
         self::assertSame("<a\r>", $client->wait()->received());
+        $client = (new TestHost($echo, Framing::until("\r\n\r\n", "\n")))->connect();
+        self::assertSame("<a\r\n\r\n><b\n>", $client->send("a\r\n")->send("\r\nb\n")->received());
+        self::assertSame("<a\r\n>", $client->send("a\r\n")->wait()->received());
         try {
             (new TestHost($echo, Framing::of(['protocol' => 'mqtt'])))->connect();
             self::fail('a protocol would be cut as lines');

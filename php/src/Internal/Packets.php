@@ -200,15 +200,30 @@ final class Packets
             return null;
         }
         [$at, $end] = $first;
-        foreach ($delimiters as $longer) {
-            $arrived = substr($bytes, $at);
-            if (!$this->isDecided && strlen($longer) > strlen($arrived) && str_starts_with($longer, $arrived)) {
-                return null;
-            }
+        if (!$this->isDecided && self::mayBecomeAnother($bytes, $at, $delimiters)) {
+            return null;
         }
         $isEmpty = $at === 0 && ($keys['skip_empty'] ?? false);
 
         return [$end, substr($bytes, 0, ($keys['strip'] ?? false) ? $at : $end), $isEmpty];
+    }
+
+    /**
+     * Whether the bytes end with a part of a delimiter that begins at $at or before.
+     *
+     * @param list<string> $delimiters
+     */
+    private static function mayBecomeAnother(string $bytes, int $at, array $delimiters): bool
+    {
+        foreach ($delimiters as $longer) {
+            for ($from = max(0, strlen($bytes) - strlen($longer) + 1); $from <= $at; $from++) {
+                if (str_starts_with($longer, substr($bytes, $from))) {
+                    return true;
+                }
+            }
+        }
+
+        return false;
     }
 
     /**
