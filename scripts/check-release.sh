@@ -31,7 +31,7 @@ headings=$(grep '^## ' CHANGELOG.md | head -n2)
 [ "$(head -n1 <<<"$headings")" = "## Unreleased" ] || wrong "CHANGELOG.md: does not begin with \"## Unreleased\""
 grep -Eqx "## $version - [0-9]{4}-[0-9]{2}-[0-9]{2}" <<<"$(tail -n1 <<<"$headings")" ||
     wrong "CHANGELOG.md: the section after Unreleased is not \"## $version - YYYY-MM-DD\""
-if [ -n "${1:-}" ] && awk '/^## / { n++; next } n == 1 && NF' CHANGELOG.md | grep -q .; then
+if [ -n "${1:-}" ] && [ -n "$(awk '/^## / { n++; next } n == 1 && NF' CHANGELOG.md)" ]; then
     wrong "CHANGELOG.md: Unreleased is not empty"
 fi
 

@@ -16,7 +16,7 @@ require __DIR__ . '/vendor/autoload.php';
 function commands(string &$input): iterable
 {
     for (; $input !== ''; $input = substr($input, $at)) {
-        preg_match('/^\*(\d+)\r\n/', $input, $array) || throw new UnexpectedValueException('not an array');
+        preg_match('/^\*(\d{1,3})\r\n/', $input, $array) || throw new UnexpectedValueException('not an array');
         $at = strlen($array[0]);
         for ($words = []; count($words) < $array[1]; $at += strlen("$string[0]\r\n") + $string[1]) {
             if ($at === strlen($input)) { // a string is a packet, and so never a part of one
