@@ -179,20 +179,25 @@ func TestSampleWithoutConnectedAndClose(t *testing.T) {
 const impatient = `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  close_timeout: 300ms
+  close_timeout: 2s
   pool: {num_workers: 2}
 `
+
+// impatientOne has one worker.
+var impatientOne = strings.Replace(impatient, "num_workers: 2", "num_workers: 1", 1)
 
 func TestUnansweredCloseReplacesWorker(t *testing.T) {
 	t.Parallel()
 	h := start(t, impatient, "close=hang")
-	const connects = 20
+	const connects = 8
+	var ends []time.Time
 	for i := range connects {
 		c := h.dial("echo")
 		require.Equal(t, fmt.Sprint(i), c.ask(fmt.Sprint(i)), "the server still answers")
+		ends = append(ends, time.Now())
 		require.NoError(t, c.Close())
 	}
-	seen := h.closed(connects)
+	killed := h.killedFor(connects)
 	eventually(t, "the pool is whole", func() bool { return len(h.workers()) == 2 })
 
 	warnings := h.ours("warn")
@@ -202,7 +207,13 @@ func TestUnansweredCloseReplacesWorker(t *testing.T) {
 	require.Contains(t, warnings[0].Msg, "events: [CONNECTED, DATA]", "or how not to get it")
 	require.Contains(t, warnings[0].Msg, "execTTL timeout elapsed", "what the pool's lines are")
 	require.Empty(t, h.ours("error"))
-	h.requireKilledAfter(300*time.Millisecond, seen)
+	least := 2 * time.Second
+	for i, end := range ends { // in the order of their times, as killed is
+		had := time.Unix(0, killed[i].Time).Sub(end)
+		require.GreaterOrEqual(t, had, least)
+		require.Less(t, had, 2*time.Second+atOnce)
+		least = time.Second
+	}
 }
 
 func TestCloseTimeoutStart(t *testing.T) {
@@ -210,7 +221,8 @@ func TestCloseTimeoutStart(t *testing.T) {
 	t.Run("a worker that boots for longer is not killed for it", func(t *testing.T) {
 		t.Parallel()
 		// It is there just before the end of a second close_timeout, if one began without it.
-		h := start(t, strings.Replace(impatient, "num_workers: 2", "num_workers: 1", 1), "close=hang", "boot=480ms")
+		const boot = 1500 * time.Millisecond
+		h := start(t, impatientOne, "close=hang", "boot="+boot.String())
 		const connects = 3
 		var clients []*client
 		for range connects {
@@ -221,18 +233,29 @@ func TestCloseTimeoutStart(t *testing.T) {
 		for _, c := range clients {
 			require.NoError(t, c.Close())
 		}
-		h.requireKilledAfter(300*time.Millisecond, h.closed(connects))
+		killed := h.killedFor(connects)
+		h.record.now(t)
+		for i, k := range killed {
+			require.EqualValues(t, k.Pid, h.record.boots[i].Pid)
+			begun := time.Unix(0, h.record.boots[i].At).Add(boot)
+			require.GreaterOrEqual(t, time.Unix(0, k.Time).Sub(begun), time.Second)
+		}
 	})
 
 	t.Run("waiting for a worker does not count", func(t *testing.T) {
 		t.Parallel()
-		h := start(t, strings.Replace(impatient, "num_workers: 2", "num_workers: 1", 1), "close=sleep 100ms answer -")
+		const timeout = 5 * time.Second
+		g, at := newGate(t)
+		h := start(t, strings.Replace(impatientOne, "2s", timeout.String(), 1), "close=sleep 100ms answer -", at)
 		busy, leaving := h.dial("echo"), h.dial("echo")
 		require.Equal(t, "hello", leaving.ask("hello"))
-		busy.send("!sleep 700ms echo")
-		busy.awaitRead()
+		busy.send("!gate echo")
+		v := g.next()
 		require.NoError(t, leaving.Close())
-		require.Equal(t, "!sleep 700ms echo", busy.receive())
+		eventually(t, "its CLOSE waits", func() bool { return h.stats().ExchangesWaiting == 1 })
+		time.Sleep(timeout)
+		v.release()
+		require.Equal(t, "!gate echo", busy.receive())
 		require.Equal(t, "eof", h.record.of(t, leaving).Reason)
 		require.Equal(t, "hello", busy.ask("hello"))
 		require.Empty(t, h.ours("warn"))
@@ -240,31 +263,12 @@ func TestCloseTimeoutStart(t *testing.T) {
 	})
 }
 
-// closed waits until n connections have had their CLOSE handed over and a new worker is there for each that hung.
-func (h *host) closed(n int) (seen []*sentence) {
+// killedFor waits until n workers have been replaced that did not answer CLOSE: they may not even have noticed that they have it.
+func (h *host) killedFor(n int) (killed []logEntry) {
 	h.t.Helper()
-	h.record.await(h.t, fmt.Sprintf("%d connections are closed", n), func() bool {
-		seen = nil
-		for _, s := range h.record.sentences {
-			if s.closed {
-				seen = append(seen, s)
-			}
-		}
-		return len(seen) == n && len(h.logged("server", "execTTL")) == n
+	eventually(h.t, fmt.Sprintf("%d workers are killed", n), func() bool {
+		killed = h.logged("server", "execTTL")
+		return len(killed) == n
 	})
-	return seen
-}
-
-// requireKilledAfter checks how long the workers were left alone with CLOSE: their last event.
-func (h *host) requireKilledAfter(timeout time.Duration, seen []*sentence) {
-	h.t.Helper()
-	killed := make(map[int]int64)
-	for _, e := range h.logged("server", "execTTL") {
-		killed[int(e.Pid)] = e.Time
-	}
-	for _, s := range seen {
-		had := time.Duration(killed[s.inFlight.Pid] - s.inFlight.At)
-		require.Greater(h.t, had, timeout/2) // the worker may have noticed late that it has it
-		require.Less(h.t, had, timeout+atOnce)
-	}
+	return killed
 }

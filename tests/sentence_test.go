@@ -87,7 +87,7 @@ type record struct {
 
 	mu        sync.Mutex
 	read      int64 // bytes
-	boots     []int
+	boots     []entry
 	entries   []entry // of events
 	sentences map[string]*sentence
 	at        map[place]*sentence // which connection an event of a worker is of
@@ -145,7 +145,7 @@ func (r *record) take(e entry) {
 	}
 	switch {
 	case e.Boot:
-		r.boots = append(r.boots, e.Pid)
+		r.boots = append(r.boots, e)
 	case e.Answered:
 		if s := r.at[place{e.Pid, e.N}]; s != nil && s.inFlight != nil && s.inFlight.Pid == e.Pid && s.inFlight.N == e.N {
 			s.inFlight, s.ended = nil, s.closed

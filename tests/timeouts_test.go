@@ -127,23 +127,29 @@ func TestCloseTimeoutPerServer(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
-  close_timeout: 300ms
+  close_timeout: 2s
   servers:
     general: {addr: "127.0.0.1:0"}
-    own: {addr: "127.0.0.1:0", close_timeout: 3s}
+    own: {addr: "127.0.0.1:0", close_timeout: 5s}
     off: {addr: "127.0.0.1:0", close_timeout: 0}
-  pool: {num_workers: 3, supervisor: {exec_ttl: 6s}}
+  pool: {num_workers: 3, supervisor: {exec_ttl: 8s}}
 `, "close=hang")
 	servers := []string{"off", "own", "general"} // the one with the longest time begins
 	busy := make(map[int]string)                 // servers by worker
 	ends := make(map[string]time.Time)
+	var clients []*client
 	for _, server := range servers {
 		c := h.dial(server)
 		require.Equal(t, "hello", c.ask("hello"))
-		ends[server] = time.Now()
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
+		ends[c.server] = time.Now()
 		require.NoError(t, c.Close())
+	}
+	for _, c := range clients {
 		s := h.record.closedOf(t, c)
-		busy[s.pids[len(s.pids)-1]] = server
+		busy[s.pids[len(s.pids)-1]] = c.server
 	}
 	var killed []logEntry
 	eventually(t, "the workers that do not answer are replaced", func() bool {
@@ -151,7 +157,7 @@ tcp:
 		return len(killed) == len(servers)
 	})
 	slices.Reverse(servers)
-	for i, least := range []time.Duration{300 * time.Millisecond, 3 * time.Second, 6 * time.Second} {
+	for i, least := range []time.Duration{2 * time.Second, 5 * time.Second, 8 * time.Second} {
 		require.Equal(t, servers[i], busy[int(killed[i].Pid)])
 		require.GreaterOrEqual(t, time.Unix(0, killed[i].Time).Sub(ends[servers[i]]), least)
 	}
