@@ -16,7 +16,7 @@ func TestMissingWorkersComeBack(t *testing.T) {
 	h := start(t, `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 2, allocate_timeout: 2s}
+  pool: {num_workers: 2, allocate_timeout: 10s}
 `, "broken="+broken)
 	c := h.dial("echo")
 	require.Equal(t, "hello", c.ask("hello"))
@@ -25,7 +25,7 @@ tcp:
 		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	}
 	eventually(t, "it is said", func() bool { return len(h.logged("tcp", "workers are missing")) == 1 })
-	time.Sleep(3 * time.Second) // the pool would have given them up
+	time.Sleep(11 * time.Second) // the pool would have given them up
 	require.ErrorContains(t, h.tryReset(), "EOF")
 	require.Empty(t, h.workers())
 
@@ -41,17 +41,16 @@ tcp:
 // Workers that hang when they start are killed, and their number is bounded. Stop leaves none.
 func TestStuckWorkersAreKilled(t *testing.T) {
 	t.Parallel()
-	const workers = 4
+	const workers, timeout = 4, 10 * time.Second
 	stuck := shortDir(t) + "/stuck"
 	h := start(t, `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
-  pool: {num_workers: 4, allocate_timeout: 1s}
-`, "stuck="+stuck)
+  pool: {num_workers: 4, allocate_timeout: `+timeout.String()+"}\n", "stuck="+stuck)
 	save(t, stuck, nil)
 	reset := make(chan error, 1) // receives once
 	go func() { reset <- h.tryReset() }()
-	for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * timeout); time.Now().Before(deadline); time.Sleep(250 * time.Millisecond) {
 		require.LessOrEqual(t, len(pids(h.dir)), 2*workers)
 	}
 	require.ErrorContains(t, <-reset, "did not answer within allocate_timeout")

@@ -150,7 +150,7 @@ func TestMetrics(t *testing.T) {
 func TestWaitingEventMetrics(t *testing.T) {
 	t.Parallel()
 	g, at := newGate(t)
-	h := startObserved(t, strings.Replace(minimal, "num_workers: 2", "num_workers: 1, allocate_timeout: 3s", 1), at)
+	h := startObserved(t, strings.Replace(minimal, "num_workers: 2", "num_workers: 1, allocate_timeout: 15s", 1), at)
 	busy, waits := h.dial("echo"), h.dial("echo")
 	require.Equal(t, "x", waits.ask("x"))
 	busy.send("!gate echo")

@@ -10,7 +10,7 @@ import (
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	for limit, pool := range map[string]string{
-		"allocate_timeout": "{num_workers: 1, allocate_timeout: 4s}",
+		"allocate_timeout": "{num_workers: 1, allocate_timeout: 10s}",
 		"max_queue_size":   "{num_workers: 1, max_queue_size: 1}",
 	} {
 		t.Run(limit, func(t *testing.T) {
@@ -25,8 +25,8 @@ func TestOverload(t *testing.T) {
 			v := g.next()
 
 			known.send("too much")
-			known.requireEnd()
 			unknown := h.dial("echo")
+			known.requireEnd()
 			unknown.requireEnd()
 			seen := h.record.now(t)
 			require.Len(t, seen, 2, "who was not handed to a worker has no events")
