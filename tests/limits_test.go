@@ -31,7 +31,7 @@ func TestConnectionLimits(t *testing.T) {
 			goOn: func(c *client) { require.Len(c.t, c.ask(""), 128<<10+1) },
 		},
 		"idle_timeout": {
-			general: "500ms", own: "1500ms", times: [2]time.Duration{500 * time.Millisecond, 1500 * time.Millisecond},
+			general: "5s", own: "8s", times: [2]time.Duration{5 * time.Second, 8 * time.Second}, // both are idle until they ask
 			reason: "idle",
 			past:   func(*client, int) {},
 			goOn:   func(c *client) { require.Equal(c.t, "hello", c.ask("hello")) },

@@ -25,7 +25,7 @@ func TestStreamedAnswerWrittenImmediately(t *testing.T) {
 
 func TestBrokenStreams(t *testing.T) {
 	t.Parallel()
-	h := start(t, strings.Replace(minimal, "num_workers: 2", "num_workers: 2, supervisor: {exec_ttl: 1s}", 1))
+	h := start(t, strings.Replace(minimal, "num_workers: 2", "num_workers: 2, supervisor: {exec_ttl: 5s}", 1))
 	h.record.lossy = true
 	idle := h.dial("echo")
 	require.Equal(t, "hello", idle.ask("hello"))

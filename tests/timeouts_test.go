@@ -16,14 +16,14 @@ func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
-  idle_timeout: 3s
+  idle_timeout: 6s
   servers: {echo: {addr: "127.0.0.1:0"}}
   pool: {num_workers: 2}
 `)
 	for name, talk := range map[string]func(*client) time.Time{ // which tells when the clock may begin
 		"a packet now and then": func(c *client) (last time.Time) {
 			for i := range 8 {
-				time.Sleep(500 * time.Millisecond)
+				time.Sleep(time.Second)
 				last = time.Now()
 				require.Equal(c.t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
 			}
@@ -31,12 +31,12 @@ tcp:
 		},
 		"a worker that takes long": func(c *client) time.Time {
 			begin := time.Now()
-			require.Equal(c.t, "!sleep 4s echo", c.ask("!sleep 4s echo"))
-			return begin.Add(4 * time.Second)
+			require.Equal(c.t, "!sleep 7s echo", c.ask("!sleep 7s echo"))
+			return begin.Add(7 * time.Second)
 		},
 		"a packet that takes long": func(c *client) time.Time {
 			write(c, "half ")
-			time.Sleep(4 * time.Second)
+			time.Sleep(7 * time.Second)
 			end := time.Now()
 			require.Equal(c.t, "half a packet", c.ask("a packet"))
 			return end
@@ -47,7 +47,7 @@ tcp:
 			c := h.dialFrom(t, "echo")
 			begin := talk(c)
 			c.requireEnd()
-			require.GreaterOrEqual(t, time.Since(begin), 3*time.Second)
+			require.GreaterOrEqual(t, time.Since(begin), 6*time.Second)
 			require.Equal(t, "idle", h.record.of(t, c).Reason)
 		})
 	}
@@ -57,7 +57,7 @@ func TestPacketTimeout(t *testing.T) {
 	t.Parallel()
 	h := start(t, `
 tcp:
-  packet_timeout: 3s
+  packet_timeout: 5s
   servers: {echo: {addr: "127.0.0.1:0"}, batch: {addr: "127.0.0.1:0", batch: true}}
   pool: {num_workers: 4}
 `)
@@ -66,8 +66,8 @@ tcp:
 			t.Parallel()
 			c := h.dialFrom(t, server)
 			for range 2 {
-				write(c, "!sleep 4s echo\r\nbeg")
-				require.Equal(t, "!sleep 4s echo", c.receive())
+				write(c, "!sleep 6s echo\r\nbeg")
+				require.Equal(t, "!sleep 6s echo", c.receive())
 				require.Equal(t, "begun", c.ask("un"))
 			}
 			write(c, "beg")
@@ -81,7 +81,7 @@ tcp:
 		begin := time.Now()
 		for err := error(nil); err == nil; time.Sleep(50 * time.Millisecond) {
 			_, err = c.Write([]byte("."))
-			require.Less(t, time.Since(begin), 3*time.Second+atOnce)
+			require.Less(t, time.Since(begin), 5*time.Second+atOnce)
 		}
 		s := h.record.of(t, c)
 		require.Equal(t, "slow", s.Reason)
@@ -91,7 +91,7 @@ tcp:
 		t.Parallel()
 		c := h.dialFrom(t, "echo")
 		require.Equal(t, "hello", c.ask("hello"))
-		time.Sleep(4 * time.Second)
+		time.Sleep(6 * time.Second)
 		require.Equal(t, "hello", c.ask("hello"))
 	})
 }
