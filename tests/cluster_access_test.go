@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -37,6 +38,7 @@ func TestClusterAccess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEngine(t, test.engine)
+			e.timeout = time.Second // a push to a node that is not there waits for its end
 			host, port, err := net.SplitHostPort(e.address)
 			require.NoError(t, err)
 			dir := shortDir(t)

@@ -25,13 +25,13 @@ func requireSoon(t *testing.T, call func()) {
 
 func TestClusterEngineDies(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		e.timeout = time.Second
 		nodes := e.nodesOf(2)
 		a, b := nodes[0], nodes[1]
 		own, other := a.dial("echo"), b.dial("echo")
 		uuid := other.receive()
 		ownUUID := own.receive()
-		require.Equal(t, pushAccepted, a.push(uuid, "before\r\n", false))
-		require.Equal(t, "before", other.receive())
+		a.reach(other, uuid, "before")
 
 		stop := make(chan struct{}) // closed when the local pushes may end
 		pushed := make(chan int)
@@ -81,7 +81,7 @@ func TestClusterEngineDies(t *testing.T) {
 		t.Log(e.name, "is back: all is well within", took)
 		require.Less(t, took, 5*time.Second+atOnce)
 		for line := other.receive(); line != "after"; line = other.receive() {
-			require.Equal(t, "meanwhile", line, "what was unreachable may have been pushed")
+			require.Contains(t, []string{"before", "meanwhile"}, line, "what was unreachable may have been pushed")
 		}
 		close(stop)
 		for local := <-pushed + 1; local > 0; {
@@ -100,6 +100,7 @@ func TestClusterEngineDies(t *testing.T) {
 
 func TestClusterNodeDies(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		e.timeout = 5 * time.Second // until a node that is silent is taken for dead, each call waits for it
 		nodes := e.nodesOf(3)
 		a, b, killed := nodes[0], nodes[1], nodes[2]
 		c := killed.dial("echo")
@@ -165,13 +166,14 @@ func TestClusterStartsWithoutEngine(t *testing.T) {
 // A link that is silent in both directions.
 func TestClusterPartition(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		e.timeout = time.Second
 		link := proxyTo(t, e.address)
 		a, b := e.nodeVia(link.Listen), e.node()
 		awaitNodes(a, b)
 		c, own := b.dial("echo"), a.dial("echo")
 		uuid := c.receive()
 		ownUUID := own.receive()
-		require.Equal(t, pushAccepted, a.push(uuid, "before\r\n", false))
+		a.reach(c, uuid, "before")
 
 		poison(t, link, toxic{Type: "timeout", Stream: both})
 		requireSoon(t, func() { require.Equal(t, pushUnreachable, a.push(uuid, "meanwhile\r\n", false)) })
@@ -189,6 +191,7 @@ func TestClusterPartition(t *testing.T) {
 // A message that takes longer than a ping is no reason to think that the engine is gone.
 func TestClusterSlowLink(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
+		e.timeout = time.Second
 		link := proxyTo(t, e.address)
 		a, b := e.nodeVia(link.Listen), e.node()
 		awaitNodes(a, b)
@@ -198,8 +201,7 @@ func TestClusterSlowLink(t *testing.T) {
 		large := strings.Repeat("x", 1_000_000) + "\r\n"
 		require.Equal(t, pushUnreachable, b.push(uuid, large, false), "it takes longer than timeout")
 		require.True(t, large == c.receive()+"\r\n")
-		require.Equal(t, pushAccepted, b.push(uuid, "after\r\n", false))
-		require.Equal(t, "after", c.receive())
+		b.reach(c, uuid, "after")
 		require.Empty(t, a.logged("tcp", "can't be reached"))
 	})
 }
@@ -207,11 +209,12 @@ func TestClusterSlowLink(t *testing.T) {
 // An engine that takes nothing any more: what waits for it is bounded.
 func TestClusterEngineStuck(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {
-		e.plain = true
+		e.plain, e.timeout = true, time.Second
 		nodes := e.nodesOf(2)
 		a, b := nodes[0], nodes[1]
-		uuid := b.dial("echo").receive()
-		require.Equal(t, pushAccepted, a.push(uuid, "before\r\n", false))
+		c := b.dial("echo")
+		uuid := c.receive()
+		a.reach(c, uuid, "before")
 		before := rss(t, a.cmd.Process.Pid)
 		require.NoError(t, e.cmd.Process.Signal(syscall.SIGSTOP))
 		eventually(t, "all of its threads have stopped", func() bool { return a.push(uuid, "meanwhile\r\n", false) != pushAccepted })
@@ -253,6 +256,7 @@ func rss(t *testing.T, pid int) int {
 func TestClusterTooManyTags(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, "nats")
+	e.timeout = time.Second
 	e.conf = shortDir(t) + "/conf"
 	save(t, e.conf, []byte("max_subscriptions: 8\n"))
 	e.start()

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -23,11 +24,16 @@ func requireReached(t *testing.T, a, b *host, text string) {
 	for _, way := range [][2]*host{{a, b}, {b, a}} {
 		c := way[1].dial("echo")
 		uuid := c.receive()
-		eventually(t, "it is reached", func() bool { return way[0].push(uuid, text+"\r\n", false) == pushAccepted })
-		require.Equal(t, text, c.receive())
+		way[0].reach(c, uuid, text)
 		way[1].tag(uuid, uuid)
-		require.Equal(t, 1, way[0].broadcast(broadcastRequest{Tag: uuid, Body: []byte("tagged\r\n")}).Accepted)
-		require.Equal(t, "tagged", c.receive())
+		eventually(t, "its tag is reached", func() bool {
+			n := way[0].broadcast(broadcastRequest{Tag: uuid, Body: []byte("tagged\r\n")})
+			require.Equal(t, 1, n.Accepted+n.Unreachable, "%+v", n)
+			return n.Accepted == 1
+		})
+		for line := c.receive(); line != "tagged"; line = c.receive() {
+			require.Equal(t, text, line)
+		}
 	}
 }
 
@@ -35,6 +41,7 @@ func requireReached(t *testing.T, a, b *host, text string) {
 func startRedisCluster(t *testing.T) (one, two *clusterEngine, a, b *host) {
 	one, two = newEngine(t, "redis"), newEngine(t, "redis")
 	for _, e := range []*clusterEngine{one, two} {
+		e.timeout = time.Second
 		host, _, _ := net.SplitHostPort(e.address)
 		e.args = []string{"--cluster-enabled", "yes", "--cluster-announce-ip", host, "--cluster-port", strings.Split(freePort(t), ":")[1]}
 		e.start()
@@ -119,6 +126,7 @@ func TestClusterSentinel(t *testing.T) {
 	eventually(t, "the replica is known", func() bool {
 		return strings.Contains(sentinel.cli("sentinel", "replicas", "mymaster"), "master-link-status\nok")
 	})
+	sentinel.timeout = time.Second
 	sentinel.keys = ", master_name: mymaster"
 	a, b := sentinel.node(), sentinel.node()
 	awaitNodes(a, b)

@@ -298,6 +298,7 @@ func TestClusterOfNATS(t *testing.T) {
 	engines, routes := make([]*clusterEngine, 3), make([]string, 3)
 	for i := range engines {
 		engines[i] = newEngine(t, "nats")
+		engines[i].timeout = time.Second
 		routes[i] = "nats://" + freePort(t)
 	}
 	var nodes []*host

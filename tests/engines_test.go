@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -16,10 +17,11 @@ type clusterEngine struct {
 	t       *testing.T
 	name    string
 	address string
-	args    []string // more of them
-	conf    string   // its configuration, if not empty; Redis has its port there
-	keys    string   // more of its section, with a comma before
-	plain   bool     // its nodes are without the race detector
+	args    []string      // more of them
+	conf    string        // its configuration, if not empty; Redis has its port there
+	keys    string        // more of its section, with a comma before
+	plain   bool          // its nodes are without the race detector
+	timeout time.Duration // of calls to another node; long, but where a test waits for its end
 	cmd     *exec.Cmd
 }
 
@@ -37,7 +39,7 @@ func withEngines(t *testing.T, test func(t *testing.T, e *clusterEngine)) {
 func newEngine(t *testing.T, name string) *clusterEngine {
 	t.Helper()
 	installed(t, name+"-server")
-	e := &clusterEngine{t: t, name: name, address: freePort(t)}
+	e := &clusterEngine{t: t, name: name, address: freePort(t), timeout: 30 * time.Second}
 	t.Cleanup(e.kill)
 	return e
 }
@@ -88,9 +90,9 @@ func (e *clusterEngine) kill() {
 // config is the section cluster that uses the engine, by the address given, or by several with commas between.
 func (e *clusterEngine) config(address string) string {
 	if e.name == "redis" {
-		return fmt.Sprintf(`{redis: {addrs: ["%s"]%s}}`, strings.ReplaceAll(address, ",", `", "`), e.keys)
+		return fmt.Sprintf(`{timeout: %s, redis: {addrs: ["%s"]%s}}`, e.timeout, strings.ReplaceAll(address, ",", `", "`), e.keys)
 	}
-	return fmt.Sprintf(`{nats: {addr: %q%s}}`, address, e.keys)
+	return fmt.Sprintf(`{timeout: %s, nats: {addr: %q%s}}`, e.timeout, address, e.keys)
 }
 
 // node starts a RoadRunner that uses the engine.
@@ -120,6 +122,13 @@ func (e *clusterEngine) nodesOf(n int) []*host {
 	}
 	awaitNodes(nodes...)
 	return nodes
+}
+
+// reach pushes a line to a client of another node until the push is accepted. The client may get a line that was unreachable, too.
+func (h *host) reach(c *client, uuid, line string) {
+	h.t.Helper()
+	eventually(h.t, "it is reached", func() bool { return h.push(uuid, line+"\r\n", false) == pushAccepted })
+	require.Equal(h.t, line, c.receive())
 }
 
 // awaitNodes waits until all know each other.
