@@ -17,17 +17,30 @@ func listening(dial dialer) dialer {
 		if err != nil {
 			return nil, err
 		}
-		return redisConn{conn}, nil
+		return &redisConn{Conn: conn}, nil
 	}
 }
 
 // redisConn is a connection whose loss go-redis leaves to us: it would print a line on stderr and connect again by itself. Its logger
 // is one for the whole process, which belongs to the host.
-type redisConn struct{ net.Conn }
+//
+// A connection to a Sentinel is one, too. It may be silent: nothing comes there but answers and failovers.
+type redisConn struct {
+	net.Conn
+	listens bool // it waits for messages; touched by the reader alone
+}
 
-// Read waits for a byte, for redisSilence at most. A deadline for a message, as go-redis sets it, would cut a large one in two.
-func (c redisConn) Read(b []byte) (int, error) {
-	_ = c.SetReadDeadline(time.Now().Add(redisSilence)) // an error: it is closed, as Read says
+// SetReadDeadline comes before each read of an answer or a message: one for a message is redisForever away.
+func (c *redisConn) SetReadDeadline(t time.Time) error {
+	c.listens = time.Until(t) > redisSilence
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Read waits for a byte of a message, for redisSilence at most. A deadline for the whole message would cut a large one in two.
+func (c *redisConn) Read(b []byte) (int, error) {
+	if c.listens {
+		_ = c.Conn.SetReadDeadline(time.Now().Add(redisSilence)) // an error: it is closed, as Read says
+	}
 	n, err := c.Conn.Read(b)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -39,7 +52,7 @@ func (c redisConn) Read(b []byte) (int, error) {
 }
 
 // Write never fails: the reader does.
-func (c redisConn) Write(b []byte) (int, error) {
+func (c *redisConn) Write(b []byte) (int, error) {
 	if _, err := c.Conn.Write(b); err != nil {
 		_ = c.Close()
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -210,4 +211,25 @@ func TestRedisIsHeardBehindALongMessage(t *testing.T) {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	require.Empty(t, to.downs)
+}
+
+// A read without a deadline, as of a Sentinel's failovers, may be silent for longer; one of a message may not.
+func TestRedisConnectionIsSilentWhereItMayBe(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer there.Close()
+	conn, err := listening(func(context.Context, string, string) (net.Conn, error) { return here, nil })(context.Background(), "", "")
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetReadDeadline(time.Time{}))
+	go func() { // ends when conn reads or is closed
+		time.Sleep(redisSilence + redisPing)
+		_, _ = there.Write([]byte("x"))
+	}()
+	_, err = conn.Read(make([]byte, 1))
+	require.NoError(t, err)
+
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(redisForever)))
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, errRedisSilent)
 }
