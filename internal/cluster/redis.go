@@ -208,7 +208,7 @@ func (e *redisEngine) publish(batch []outgoing) {
 	for i, m := range batch {
 		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.whole())
 	}
-	_, _ = pipe.Exec(ctx) // each command has its error
+	execute(ctx, pipe)
 	nodes := asked.Val()
 	if n, ok := nodes[e.own]; ok && subscribed != nil {
 		e.compare(subscribed, n > 0)
@@ -232,6 +232,17 @@ func (e *redisEngine) publish(batch []outgoing) {
 		default:
 			e.to.nobody(m.call)
 		}
+	}
+}
+
+// execute gives each command its error, which go-redis does not where it has no connection.
+func execute(ctx context.Context, pipe redis.Pipeliner) {
+	cmds, err := pipe.Exec(ctx)
+	if slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+		return
+	}
+	for _, cmd := range cmds {
+		cmd.SetErr(err)
 	}
 }
 

@@ -190,6 +190,24 @@ func TestRedisPublishesOnce(t *testing.T) {
 	}
 }
 
+// Without a connection nobody is known to be away.
+func TestRedisFailsWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	for name, nodes := range map[string]int{"one Redis": 1, "a Redis Cluster": 2} {
+		t.Run(name, func(t *testing.T) {
+			to := &ear{}
+			e := redisOf(to, []string{address, address}[:nodes]...)
+			defer e.close()
+			e.publish([]outgoing{{subject: "node.1", message: []byte("hello"), call: 7}, {subject: "tag.1.1", message: []byte("hello"), call: 8}})
+			require.Equal(t, map[uint64]string{7: "failed", 8: "failed"}, to.results)
+		})
+	}
+}
+
 // Redis is not silent while nothing is read because a message takes long.
 func TestRedisIsHeardBehindALongMessage(t *testing.T) {
 	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
