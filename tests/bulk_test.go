@@ -34,7 +34,7 @@ func startBulky(t *testing.T, yaml string, command func(*host) []string) observe
 // talkTo lets n clients at once exchange some thousand packets with the host. Each packet and each answer tell by the number of
 // the connection and of the packet whose they are.
 func talkTo(h *host, n, packets int64) *talkers {
-	ts := &talkers{t: h.t, dial: func() (net.Conn, error) {
+	ts := &talkers{t: h.t, whole: true, dial: func() (net.Conn, error) {
 		return net.DialTimeout("tcp", h.addr("echo").String(), patience)
 	}}
 	ts.start(int(n))
@@ -100,13 +100,15 @@ func TestBulkSentences(t *testing.T) {
 
 // Workers that answer bulks in every wrong way and die, resets, and workers more and less: no client is told what is not true.
 func TestBulkStorm(t *testing.T) { // not beside others: it leaves them no processor
-	s := startStorm(t, "tcp:\n  bulk: {}"+fmt.Sprintf(poolOfFour, "", ""), "bulk=random")
-	s.lostAtOnce = 64
+	s := startStorm(t, "tcp:\n  bulk: {max_events: 4}"+fmt.Sprintf(poolOfFour, "", ""), "bulk=random")
+	s.lostAtOnce = 4
 	s.talk(200, s.addr("echo").String(), &talkers{faults: workerFaults, oneIn: 40, within: 60 * time.Second})
 	s.strike()
 	time.Sleep(quick)
 	s.calm()
 	s.requireOrder(4)
+	t.Logf("%d events lost", s.record.lost())
+	require.Less(t, s.record.lost(), len(s.record.sentences)/10)
 	require.Positive(t, s.record.bulks)
 	require.NotEmpty(t, s.logged("tcp", "tcp.bulk needs workers that know the event BULK"))
 	s.stop()

@@ -126,7 +126,7 @@ func TestCertificateRenewalUnderLoad(t *testing.T) {
 	var failed, resumed atomic.Int64
 	config := ca.trust("localhost", ca.client("device", time.Hour))
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(8) // tickets outlive certificates
-	ts := &talkers{t: t, dial: func() (net.Conn, error) {
+	ts := &talkers{t: t, whole: true, dial: func() (net.Conn, error) {
 		conn, err := net.Dial("tcp", h.addr("echo").String())
 		if err != nil {
 			return nil, err

@@ -183,7 +183,12 @@ func requireClosed(c *client) {
 
 func TestSlowClientIsolated(t *testing.T) {
 	t.Parallel()
-	h := start(t, minimal)
+	h := start(t, `
+tcp:
+  write_timeout: 10m
+  servers: {echo: {addr: "127.0.0.1:0"}}
+  pool: {num_workers: 1}
+`)
 	slow := h.dial("echo")
 	require.NoError(t, slow.Conn.(*net.TCPConn).SetReadBuffer(4096))
 	slow.send(fmt.Sprintf("!bytes WRITE %d", 16<<20)) // more than any socket takes

@@ -163,7 +163,12 @@ func (h *host) run(cmd *exec.Cmd, servers int) {
 	if servers == 0 {
 		return
 	}
-	<-listening
+	select {
+	case <-listening:
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		require.Fail(h.t, "it neither listens nor exits", h.stderr())
+	}
 	if len(h.servers) < servers {
 		<-h.exited
 		require.Failf(h.t, "it does not listen", "%v: %s", h.err, h.stderr())
@@ -267,6 +272,7 @@ func (h *host) end() {
 		h.stop()
 	}
 	requireNoWorkers(h.t, h.dir)
+	h.record.now(h.t) // what came when the test looked no more
 	require.NotContains(h.t, h.stderr(), "DATA RACE")
 	require.NotContains(h.t, h.stderr(), "panic:")
 }

@@ -49,6 +49,14 @@ func startStorm(t *testing.T, tcp string, worker ...string) *storm {
 	return h.storm(tcp, h.command(worker)...)
 }
 
+// startPlainStorm is startStorm without the race detector in rr.
+func startPlainStorm(t *testing.T, tcp string, worker ...string) *storm {
+	t.Helper()
+	h := newHost(t, shortDir(t))
+	h.plain = true
+	return h.storm(tcp, h.command(worker)...)
+}
+
 // storm runs the host with these workers.
 func (h *host) storm(tcp string, command ...string) *storm {
 	h.t.Helper()
@@ -63,7 +71,7 @@ metrics: {address: %q}
 	c.send("hello")
 	c.receive()
 	require.NoError(h.t, c.Close())
-	s.begin = s.figures()
+	eventually(h.t, "its metrics answer", func() bool { s.begin = s.figures(); return s.begin.known() })
 	return s
 }
 
@@ -160,6 +168,9 @@ func (s *storm) figures() (f figures) {
 	return f
 }
 
+// known reports whether the process has answered.
+func (f figures) known() bool { return min(f.rss, f.heap, f.goroutines, f.descriptors) > 0 }
+
 func (f *figures) rise(to figures) {
 	f.rss, f.heap = max(f.rss, to.rss), max(f.heap, to.heap)
 	f.goroutines, f.descriptors = max(f.goroutines, to.goroutines), max(f.descriptors, to.descriptors)
@@ -207,13 +218,14 @@ func (s *storm) requireOrder(workers int) {
 	defer func() { s.t.Logf("the last figures: %s", end) }()
 	eventually(s.t, "goroutines and descriptors are back to the start", func() bool {
 		end = s.figures()
-		return end.goroutines <= s.begin.goroutines+8 && end.descriptors <= s.begin.descriptors+8
+		return end.known() && end.goroutines <= s.begin.goroutines+8 && end.descriptors <= s.begin.descriptors+8
 	})
 	s.t.Logf("%d connections, %d packets answered, %d compared, %d events checked, 0 violations\n"+
 		"%d packets that do harm, %d workers killed, %d resets (the slowest took %s), %d times a worker more and less, %d attacks\n"+
 		"start: %s\npeak: %s\nend: %s",
 		len(s.record.sentences), packets, compared, len(s.record.entries), faults, s.kills.Load(), s.resets.Load(),
 		time.Duration(s.slowest.Load()).Round(time.Millisecond), s.changes.Load(), s.attacks.Load(), s.begin, s.peak, end)
+	require.True(s.t, s.peak.known())
 	require.Positive(s.t, packets)
 	require.Less(s.t, time.Duration(s.slowest.Load()), 30*time.Second, "a reset waited for a worker that will not come")
 	require.NotContains(s.t, strings.Join(s.lines(), "\n"), `"msg":"panic"`)

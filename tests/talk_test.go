@@ -28,6 +28,7 @@ type talkers struct {
 	pause  time.Duration // between two packets of a client
 	hangs  time.Duration // where answers may be lost on the way: how long to wait for one
 	within time.Duration // how long every other answer may take; patience if not given
+	whole  bool          // nothing is done to them: each connection is accepted, and stays until its client leaves
 
 	over  atomic.Bool
 	wg    sync.WaitGroup
@@ -72,6 +73,7 @@ func (ts *talkers) talk() {
 	for !ts.over.Load() {
 		conn, err := ts.dial()
 		if err != nil {
+			ts.cutOff(err, "before connection %d", ts.ids.Load())
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
@@ -95,7 +97,8 @@ func (ts *talkers) converse(id int64, conn net.Conn) (answered int) {
 	together := 1 + chance.IntN(3)
 	for rounds := 1 + chance.IntN(12); rounds > 0 && !ts.over.Load(); rounds-- {
 		for i := range together {
-			if !cutUp(conn, talk(id, answered+i), chance) {
+			if err := cutUp(conn, talk(id, answered+i), chance); err != nil {
+				ts.cutOff(err, "connection %d, packet %d", id, answered+i)
 				return answered
 			}
 		}
@@ -131,7 +134,7 @@ func (ts *talkers) converse(id int64, conn net.Conn) (answered int) {
 	return answered
 }
 
-// hears takes in an answer. False: it is cut off, which is no lie.
+// hears takes in an answer. False: it is cut off, which is no lie where faults are injected.
 func (ts *talkers) hears(id int64, conn net.Conn, want string) bool {
 	wait := max(ts.hangs, ts.within)
 	if wait == 0 {
@@ -145,23 +148,32 @@ func (ts *talkers) hears(id int64, conn net.Conn, want string) bool {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && ts.hangs == 0 {
 		ts.complain("connection %d: no answer to %.60q", id, want)
+	} else if err != nil {
+		ts.cutOff(err, "connection %d, no answer to %.60q", id, want)
 	}
 	return err == nil
 }
 
+// cutOff complains of the end of a connection where nothing is done to any.
+func (ts *talkers) cutOff(err error, where string, a ...any) {
+	if ts.whole {
+		ts.complain("%s: %s", fmt.Sprintf(where, a...), err)
+	}
+}
+
 // cutUp sends a packet, now and then in pieces.
-func cutUp(conn net.Conn, packet string, chance *rand.Rand) bool {
+func cutUp(conn net.Conn, packet string, chance *rand.Rand) error {
 	for packet != "" {
 		n := len(packet)
 		if chance.IntN(8) == 0 {
 			n = 1 + chance.IntN(n)
 		}
 		if _, err := io.WriteString(conn, packet[:n]); err != nil {
-			return false
+			return err
 		}
 		packet = packet[n:]
 	}
-	return true
+	return nil
 }
 
 // talk is the packet number n of a connection.
