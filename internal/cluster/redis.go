@@ -22,6 +22,7 @@ const (
 	redisSilence     = 3 * redisPing // without a byte where one is waited for: the end of a connection
 	redisForever     = time.Hour     // a deadline of go-redis that redisConn replaces
 	redisPoolSize    = 2
+	redisLifetime    = 10 * time.Second // of a connection that publishes: behind one address may be another server by then
 	// redisMaxMessage leaves room below client-output-buffer-limit for Pub/Sub, past which Redis cuts a node off.
 	redisMaxMessage = maxRequest + headerSize
 	// redisChannels is to how many channels one command subscribes.
@@ -84,7 +85,7 @@ func redisOptions(c *settings.Redis, t *tls.Config, timeout time.Duration) *redi
 	return &redis.UniversalOptions{
 		Addrs: c.Addrs, Username: c.Username, Password: c.Password, DB: c.DB, MasterName: c.MasterName, TLSConfig: t,
 		ClientName: "rrtcp", DisableIndentity: true, MaxRetries: -1, MaxRedirects: -1, DialTimeout: redisDialTimeout,
-		ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize,
+		ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize, ConnMaxLifetime: redisLifetime,
 	}
 }
 
@@ -110,6 +111,10 @@ func (e *redisEngine) listen() {
 			return
 		}
 		e.to.down(err)
+		var refused redis.Error
+		if errors.As(err, &refused) { // such as a password that has changed
+			e.to.trouble(err)
+		}
 		reload(e.listener)
 		if failures++; wasUp {
 			failures = 1

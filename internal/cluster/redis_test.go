@@ -23,6 +23,7 @@ type fakeRedis struct {
 	address string
 	// publish returns what a PUBLISH is answered; an empty answer cuts the connection.
 	publish func(channel string) string
+	refuses bool // a login is wanted, or another one
 
 	mu    sync.Mutex
 	asked map[string]int // how often, by the command
@@ -81,6 +82,9 @@ func (r *fakeRedis) serve(conn net.Conn) {
 
 func (r *fakeRedis) answer(args []string) string {
 	host, port, _ := net.SplitHostPort(r.address)
+	if r.refuses {
+		return "-NOAUTH Authentication required.\r\n"
+	}
 	switch args[0] {
 	case "client":
 		return "+OK\r\n"
@@ -144,9 +148,10 @@ func (r *fakeRedis) endedConnections() int {
 type ear struct {
 	onReceived func()
 
-	mu      sync.Mutex
-	downs   []error
-	results map[uint64]string
+	mu       sync.Mutex
+	downs    []error
+	troubles []error
+	results  map[uint64]string
 }
 
 func (e *ear) note(call uint64, result string) {
@@ -164,7 +169,11 @@ func (e *ear) down(err error) {
 	defer e.mu.Unlock()
 	e.downs = append(e.downs, err)
 }
-func (e *ear) trouble(error)      {}
+func (e *ear) trouble(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.troubles = append(e.troubles, err)
+}
 func (e *ear) received([]byte)    { e.onReceived() }
 func (e *ear) nobody(call uint64) { e.note(call, "nobody") }
 func (e *ear) unseen(call uint64) { e.note(call, "unseen") }
@@ -206,6 +215,23 @@ func TestRedisFailsWithoutAConnection(t *testing.T) {
 			require.Equal(t, map[uint64]string{7: "failed", 8: "failed"}, to.results)
 		})
 	}
+}
+
+// What Redis refuses is told, not only that there is no connection.
+func TestRedisThatRefusesALogin(t *testing.T) {
+	r := startFakeRedis(t, nil)
+	r.refuses = true
+	to := &ear{}
+	e := redisOf(to, r.address)
+	defer e.close()
+	e.subscribe([]string{"all"})
+	require.NoError(t, e.start())
+	require.Eventually(t, func() bool {
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		return len(to.troubles) > 0
+	}, patience, time.Millisecond)
+	require.ErrorContains(t, to.troubles[0], "NOAUTH")
 }
 
 // Redis is not silent while nothing is read because a message takes long.
