@@ -229,9 +229,8 @@ func TestRedisThatRefusesALogin(t *testing.T) {
 	require.Eventually(t, func() bool {
 		to.mu.Lock()
 		defer to.mu.Unlock()
-		return len(to.troubles) > 0
+		return len(to.troubles) > 0 && strings.Contains(to.troubles[0].Error(), "NOAUTH")
 	}, patience, time.Millisecond)
-	require.ErrorContains(t, to.troubles[0], "NOAUTH")
 }
 
 // Redis is not silent while nothing is read because a message takes long.
