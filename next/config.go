@@ -38,10 +38,10 @@ type (
 	ProxyProtocol = settings.ProxyProtocol
 	// Packets are the settings of a framing.
 	Packets = framing.Packets
-	// Rule is an item of the list rules of a framing.
-	Rule = framing.Rule
 	// Length is the section length of a framing.
 	Length = framing.Length
+	// Rule is an item of the list rules of a framing.
+	Rule = framing.Rule
 )
 
 // defaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.
