@@ -100,11 +100,7 @@ func TestSMTPExamples(t *testing.T) {
 			})
 
 			t.Run("from swaks", func(t *testing.T) {
-				swaks, err := exec.LookPath("swaks")
-				if err != nil {
-					require.NotEqual(t, "1", os.Getenv("RRTCP_REQUIRE_SWAKS"), "swaks is required and not installed")
-					t.Skip("swaks is not installed")
-				}
+				swaks := installed(t, "swaks")
 				content := mail(5<<20 + 1)
 				file := filepath.Join(t.TempDir(), "mail")
 				require.NoError(t, os.WriteFile(file, content, 0o600))

@@ -76,14 +76,13 @@ func TestRedisExample(t *testing.T) {
 	write(c, "*1\r\n$4\r\nQUIT\r\n")
 	require.Equal(t, "+OK\r\n", c.rest())
 
-	cli, err := exec.LookPath("redis-cli")
-	if err != nil {
-		t.Skip("redis-cli is not installed")
-	}
-	host, port, _ := strings.Cut(h.addr("redis").String(), ":")
-	out, err := exec.Command(cli, "-2", "-h", host, "-p", port, "set", "name", "Bob").CombinedOutput()
-	require.NoError(t, err)
-	require.Equal(t, "OK\n", string(out))
+	t.Run("from redis-cli", func(t *testing.T) {
+		cli := installed(t, "redis-cli")
+		host, port, _ := strings.Cut(h.addr("redis").String(), ":")
+		out, err := exec.Command(cli, "-2", "-h", host, "-p", port, "set", "name", "Bob").CombinedOutput()
+		require.NoError(t, err)
+		require.Equal(t, "OK\n", string(out))
+	})
 	require.Empty(t, h.ours("error"))
 }
 

@@ -21,14 +21,14 @@ func php(t *testing.T) string {
 	return installed(t, "php")
 }
 
-// installed returns the path of a program. Without it the test is skipped, unless RRTCP_REQUIRE_PROGRAM=1.
+// installed returns the path of a program. Without it the test is skipped, unless RRTCP_REQUIRE_PROGRAM=1; - of its name is _ there.
 func installed(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err == nil {
 		return path
 	}
-	name := strings.ToUpper(strings.TrimSuffix(program, "-server"))
+	name := strings.ToUpper(strings.ReplaceAll(strings.TrimSuffix(program, "-server"), "-", "_"))
 	require.NotEqual(t, "1", os.Getenv("RRTCP_REQUIRE_"+name), "required and not installed: %s", err)
 	t.Skip(program + " is not installed: nothing of it is tested")
 	return ""

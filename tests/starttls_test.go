@@ -12,17 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// requireTool returns the path of a program that may be missing.
-func requireTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		require.NotEqual(t, "1", os.Getenv("RRTCP_REQUIRE_"+strings.ToUpper(name)), "%s is required and not installed", name)
-		t.Skip(name + " is not installed")
-	}
-	return path
-}
-
 // STARTTLS as clients speak it, with both SMTP examples.
 func TestStartTLSOfSMTPExamples(t *testing.T) {
 	t.Parallel()
@@ -65,7 +54,7 @@ func TestStartTLSOfSMTPExamples(t *testing.T) {
 			})
 
 			t.Run("from openssl", func(t *testing.T) {
-				client := exec.Command(requireTool(t, "openssl"), "s_client", "-starttls", "smtp", "-connect", address, "-CAfile", root,
+				client := exec.Command(installed(t, "openssl"), "s_client", "-starttls", "smtp", "-connect", address, "-CAfile", root,
 					"-servername", "localhost", "-verify_hostname", "localhost", "-verify_return_error", "-quiet", "-crlf")
 				client.Stdin = strings.NewReader("EHLO x\nSTARTTLS\nQUIT\n")
 				out, err := client.CombinedOutput()
@@ -74,7 +63,7 @@ func TestStartTLSOfSMTPExamples(t *testing.T) {
 			})
 
 			t.Run("from swaks", func(t *testing.T) {
-				swaks := requireTool(t, "swaks")
+				swaks := installed(t, "swaks")
 				support, _ := exec.Command(swaks, "--support").CombinedOutput()
 				if !strings.Contains(string(support), "=== TLS supported") {
 					t.Skip("swaks has no TLS: it needs Net::SSLeay")

@@ -49,10 +49,7 @@ func TestTopCommand(t *testing.T) {
 // On a terminal it is a screen, which q leaves.
 func TestTopCommandOnTerminal(t *testing.T) {
 	t.Parallel()
-	script, err := exec.LookPath("script")
-	if err != nil {
-		t.Skip("script is not installed")
-	}
+	script := installed(t, "script")
 	h := start(t, minimal)
 	command := "'" + strings.Join(commandOf(t, "top", "-c", h.dir+"/.rr.yaml").Args, "' '") + "'"
 	terminal := exec.Command(script, "-qec", command, "/dev/null")

@@ -83,7 +83,7 @@ tcp:
 // A device that knows TLS 1.0 alone, as OpenSSL plays it.
 func TestOldDevices(t *testing.T) {
 	t.Parallel()
-	openssl := requireTool(t, "openssl")
+	openssl := installed(t, "openssl")
 	ca := newAuthority(t, "ca")
 	h := startTLS(t, ca, `
 tcp:
