@@ -272,7 +272,6 @@ func (h *host) end() {
 		h.stop()
 	}
 	requireNoWorkers(h.t, h.dir)
-	h.record.now(h.t) // what came when the test looked no more
 	require.NotContains(h.t, h.stderr(), "DATA RACE")
 	require.NotContains(h.t, h.stderr(), "panic:")
 }
