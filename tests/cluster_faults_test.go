@@ -163,6 +163,34 @@ func TestClusterStartsWithoutEngine(t *testing.T) {
 	}
 }
 
+// An engine that comes after the node, or comes back, and does not let it in: the log says why.
+func TestClusterEngineRefuses(t *testing.T) {
+	t.Parallel()
+	for name, conf := range map[string]string{"nats": "authorization: {token: secret}\n", "redis": "requirepass secret\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEngine(t, name)
+			early := e.node()
+			eventually(t, "it says so", func() bool { return len(early.logged("tcp", "can't be reached")) == 1 })
+			e.start()
+			late := e.node()
+			awaitNodes(early, late)
+			e.kill()
+			later := e.node()
+			e.conf = shortDir(t) + "/conf"
+			_, port, _ := net.SplitHostPort(e.address)
+			if name == "redis" {
+				conf += "port " + port + "\n"
+			}
+			save(t, e.conf, []byte(conf))
+			e.start()
+			for _, h := range []*host{early, late, later} {
+				eventually(t, "it says why", func() bool { return len(h.logged("tcp", "refuses something")) == 1 })
+			}
+		})
+	}
+}
+
 // A link that is silent in both directions.
 func TestClusterPartition(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {

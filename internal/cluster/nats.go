@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,10 +42,11 @@ type natsEngine struct {
 	nobody   string // the subject, without the call, that NATS answers on where nobody is subscribed
 	to       receiver
 
-	mu    sync.Mutex
-	conn  *nats.Conn                    // the last one; nil: not started
-	first []string                      // subscribed to at start
-	tags  map[string]*nats.Subscription // a nil one: conn was closed
+	mu      sync.Mutex
+	started bool
+	conn    *nats.Conn                    // the last one; nil: there was none yet
+	first   []string                      // subscribed to at start
+	tags    map[string]*nats.Subscription // a nil one: conn was closed, or is nil
 
 	closed     int       // how many connections NATS has closed, but for those long ago
 	lastClosed time.Time // only the connections' callbacks touch these two, one connection's after the other's
@@ -101,16 +104,25 @@ func backOff(failures int) time.Duration {
 }
 
 func (e *natsEngine) start() error {
-	if err := e.connect(e.required); err != nil {
+	e.mu.Lock()
+	e.started = true
+	e.mu.Unlock()
+	_, wrong := e.options(e.connected)
+	err := cmp.Or(wrong, e.connect())
+	if err != nil && (e.required || wrong != nil || errors.As(err, new(*url.Error))) {
 		return fmt.Errorf("nats: %w", err)
+	}
+	if err != nil {
+		e.to.down(err)
+		go e.reconnect(backOff(1)) // ends with close
 	}
 	go e.takeTags() // ends with close
 	go e.hearTags() // ends with close
 	return nil
 }
 
-// connect makes a connection and subscribes to everything. now: the engine must be there, else it goes on trying.
-func (e *natsEngine) connect(now bool) error {
+// connect makes a connection and subscribes to everything.
+func (e *natsEngine) connect() error {
 	subscribed := make(chan struct{}) // closed when the receiver may know of the connection
 	defer close(subscribed)
 	options, err := e.options(func(conn *nats.Conn) {
@@ -120,12 +132,8 @@ func (e *natsEngine) connect(now bool) error {
 	if err != nil {
 		return err
 	}
-	conn, failure := nats.Connect(e.config.Addr, options...)
-	if failure != nil && !now { // a client that retries does not say why
-		e.to.down(failure)
-		conn, err = nats.Connect(e.config.Addr, append(options, nats.RetryOnFailedConnect(true))...)
-	}
-	if err = cmp.Or(err, failure); conn == nil {
+	conn, err := nats.Connect(e.config.Addr, options...)
+	if err != nil {
 		return err
 	}
 
@@ -156,21 +164,30 @@ func (e *natsEngine) replace(conn *nats.Conn) {
 	}
 	err := cmp.Or(conn.LastError(), nats.ErrConnectionClosed)
 	e.to.trouble(err)
+	e.to.down(err)
 	if time.Since(e.lastClosed) > natsCalm {
 		e.closed = 0
 	}
 	e.lastClosed = time.Now()
-	for {
-		e.to.down(err)
-		e.closed++
+	e.closed++
+	e.reconnect(min(50*time.Millisecond<<min(e.closed-1, 10), natsMaxPause))
+}
+
+// reconnect connects after that pause, and tries until it succeeds: nats.go, told to do so, does not say what NATS refuses.
+func (e *natsEngine) reconnect(pause time.Duration) {
+	for failures := 1; ; failures++ {
 		select {
 		case <-e.ended:
 			return
-		case <-time.After(min(50*time.Millisecond<<min(e.closed-1, 10), natsMaxPause)):
+		case <-time.After(pause):
 		}
-		if err = e.connect(false); err == nil {
+		err := e.connect()
+		if err == nil || e.hasEnded() {
 			return
 		}
+		e.to.down(err)
+		e.refused(nil, nil, err)
+		pause = backOff(failures)
 	}
 }
 
@@ -196,9 +213,10 @@ func (e *natsEngine) disconnected(_ *nats.Conn, err error) {
 	}
 }
 
-// refused is told what NATS does not allow, or drops. An error of the network is no news: disconnected is told, too.
+// refused is told what NATS does not allow, or drops. An error of the network is no news: the receiver knows that NATS is lost.
 func (e *natsEngine) refused(_ *nats.Conn, _ *nats.Subscription, err error) {
-	if network := net.Error(nil); !errors.As(err, &network) {
+	network := net.Error(nil)
+	if !errors.As(err, &network) && !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, io.EOF) {
 		e.to.trouble(err)
 	}
 }
@@ -264,12 +282,12 @@ func (e *natsEngine) connection() *nats.Conn {
 func (e *natsEngine) subscribe(subjects []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.conn == nil {
+	if !e.started {
 		e.first = append(e.first, subjects...)
 		return
 	}
 	for _, subject := range subjects {
-		e.tags[subject], _ = e.conn.ChanSubscribe(e.prefix+subject, e.tagged) // an error: it is closed
+		e.tags[subject], _ = e.conn.ChanSubscribe(e.prefix+subject, e.tagged) // an error: it is closed, or not there yet
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,7 +23,8 @@ const (
 	redisSilence     = 3 * redisPing // without a byte where one is waited for: the end of a connection
 	redisForever     = time.Hour     // a deadline of go-redis that redisConn replaces
 	redisPoolSize    = 2
-	redisLifetime    = 10 * time.Second // of a connection that publishes: behind one address may be another server by then
+	// redisRenewal is how old a connection for publishing becomes: its address may be another server's by now.
+	redisRenewal = 10 * time.Second
 	// redisMaxMessage leaves room below client-output-buffer-limit for Pub/Sub, past which Redis cuts a node off.
 	redisMaxMessage = maxRequest + headerSize
 	// redisChannels is to how many channels one command subscribes.
@@ -52,9 +54,10 @@ type redisEngine struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
+	subscribed atomic.Pointer[redis.PubSub] // to all channels; nil: nothing is
+
 	mu       sync.Mutex
 	pubsub   *redis.PubSub // nil: not connected
-	isUp     bool          // pubsub is subscribed to all channels
 	hasMoved bool          // what is published goes to another server: the session is to end
 	channels map[string]struct{}
 	pings    map[string]chan struct{} // closed when Redis has answered
@@ -85,7 +88,8 @@ func redisOptions(c *settings.Redis, t *tls.Config, timeout time.Duration) *redi
 	return &redis.UniversalOptions{
 		Addrs: c.Addrs, Username: c.Username, Password: c.Password, DB: c.DB, MasterName: c.MasterName, TLSConfig: t,
 		ClientName: "rrtcp", DisableIndentity: true, MaxRetries: -1, MaxRedirects: -1, DialTimeout: redisDialTimeout,
-		ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize, ConnMaxLifetime: redisLifetime,
+		ReadTimeout: timeout, WriteTimeout: timeout, ContextTimeoutEnabled: true, PoolSize: redisPoolSize,
+		ConnMaxLifetime: redisRenewal,
 	}
 }
 
@@ -111,8 +115,7 @@ func (e *redisEngine) listen() {
 			return
 		}
 		e.to.down(err)
-		var refused redis.Error
-		if errors.As(err, &refused) { // such as a password that has changed
+		if isRefusal(err) {
 			e.to.trouble(err)
 		}
 		reload(e.listener)
@@ -138,7 +141,8 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 		if e.hasMoved {
 			err = errRedisMoved
 		}
-		e.pubsub, e.isUp, e.hasMoved = nil, false, false
+		e.subscribed.Store(nil)
+		e.pubsub, e.hasMoved = nil, false
 	}()
 	if err := e.begin(pubsub); err != nil {
 		return false, err
@@ -157,9 +161,7 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 			e.pong(m.Payload)
 			if !wasUp { // everything is subscribed
 				wasUp = true
-				e.mu.Lock()
-				e.isUp = true
-				e.mu.Unlock()
+				e.subscribed.Store(pubsub)
 				e.to.up("redis " + e.address)
 			}
 		}
@@ -181,8 +183,11 @@ func (e *redisEngine) keepAlive(pubsub *redis.PubSub, ended <-chan struct{}) {
 	}
 }
 
-// begin subscribes to all channels, with a ping behind them.
+// begin connects and subscribes to all channels, with a ping behind them. Nobody waits for the connection, which takes its time.
 func (e *redisEngine) begin(pubsub *redis.PubSub) error {
+	if err := pubsub.Subscribe(e.ctx, e.own); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.pubsub = pubsub
@@ -206,7 +211,7 @@ func (e *redisEngine) begin(pubsub *redis.PubSub) error {
 func (e *redisEngine) publish(batch []outgoing) {
 	ctx, cancel := context.WithTimeout(context.Background(), e.timeout)
 	defer cancel()
-	subscribed := e.subscribed()
+	subscribed := e.subscribed.Load()
 	pipe := e.client.Pipeline()
 	asked := e.askForNodes(ctx, pipe, batch)
 	published := make([]*redis.IntCmd, len(batch))
@@ -220,9 +225,8 @@ func (e *redisEngine) publish(batch []outgoing) {
 	}
 	for i, m := range batch {
 		receivers, err := published[i].Result()
-		refused := redis.Error(nil)
 		switch {
-		case errors.As(err, &refused):
+		case isRefusal(err):
 			e.to.trouble(err)
 		case err != nil:
 			reload(e.client)
@@ -238,6 +242,12 @@ func (e *redisEngine) publish(batch []outgoing) {
 			e.to.nobody(m.call)
 		}
 	}
+}
+
+// isRefusal reports whether Redis has sent the error.
+func isRefusal(err error) bool {
+	refused := redis.Error(nil)
+	return errors.As(err, &refused)
 }
 
 // execute gives each command its error, which go-redis does not where it has no connection.
@@ -273,16 +283,6 @@ func (e *redisEngine) askForNodes(ctx context.Context, pipe redis.Pipeliner, bat
 	asked := pipe.PubSubNumSub(ctx, slices.Compact(channels)...)
 	asked.SetFirstKeyPos(firstChannel) // it goes to the same server
 	return asked
-}
-
-// subscribed returns what is subscribed to all channels; nil: nothing is.
-func (e *redisEngine) subscribed() *redis.PubSub {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.isUp {
-		return nil
-	}
-	return e.pubsub
 }
 
 // compare is told whether this node is subscribed where it publishes. After a failover, or when a slot has moved, it may not be: then

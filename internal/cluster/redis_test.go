@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,7 +24,10 @@ type fakeRedis struct {
 	address string
 	// publish returns what a PUBLISH is answered; an empty answer cuts the connection.
 	publish func(channel string) string
-	refuses bool // a login is wanted, or another one
+	// stuck: no connection is answered until it is closed; nil: at once.
+	stuck chan struct{}
+	// refusal is what a client that introduces itself is told; empty: it may.
+	refusal string
 
 	mu    sync.Mutex
 	asked map[string]int // how often, by the command
@@ -71,7 +75,11 @@ func (r *fakeRedis) serve(conn net.Conn) {
 		}
 		r.mu.Lock()
 		r.asked[args[0]]++
+		stuck := r.stuck
 		r.mu.Unlock()
+		if stuck != nil {
+			<-stuck
+		}
 		if answer := r.answer(args); answer == "" {
 			return
 		} else if _, err = io.WriteString(conn, answer); err != nil {
@@ -82,20 +90,22 @@ func (r *fakeRedis) serve(conn net.Conn) {
 
 func (r *fakeRedis) answer(args []string) string {
 	host, port, _ := net.SplitHostPort(r.address)
-	if r.refuses {
-		return "-NOAUTH Authentication required.\r\n"
-	}
 	switch args[0] {
 	case "client":
-		return "+OK\r\n"
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return cmp.Or(r.refusal, "+OK\r\n")
 	case "cluster":
 		return fmt.Sprintf("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%s:%s\r\n", bulk(host), port)
 	case "ping":
 		return "*2\r\n" + bulk("pong") + bulk(append(args, "")[1])
-	case "subscribe": // there is a message already
+	case "subscribe": // there is a message for all already
 		answers := ""
 		for _, channel := range args[1:] {
-			answers += "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n*3\r\n" + bulk("message") + bulk(channel) + bulk("hello")
+			answers += "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n"
+			if strings.HasSuffix(channel, "}."+allSubject) {
+				answers += "*3\r\n" + bulk("message") + bulk(channel) + bulk("hello")
+			}
 		}
 		return answers
 	case "publish":
@@ -163,6 +173,13 @@ func (e *ear) note(call uint64, result string) {
 	e.results[call] = result
 }
 
+// count returns how often the engine was lost.
+func (e *ear) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.downs)
+}
+
 func (e *ear) up(string) {}
 func (e *ear) down(err error) {
 	e.mu.Lock()
@@ -206,31 +223,62 @@ func TestRedisFailsWithoutAConnection(t *testing.T) {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	for name, nodes := range map[string]int{"one Redis": 1, "a Redis Cluster": 2} {
-		t.Run(name, func(t *testing.T) {
-			to := &ear{}
-			e := redisOf(to, []string{address, address}[:nodes]...)
-			defer e.close()
-			e.publish([]outgoing{{subject: "node.1", message: []byte("hello"), call: 7}, {subject: "tag.1.1", message: []byte("hello"), call: 8}})
-			require.Equal(t, map[uint64]string{7: "failed", 8: "failed"}, to.results)
-		})
-	}
+	to := &ear{}
+	e := redisOf(to, address)
+	defer e.close()
+	e.publish([]outgoing{{subject: "node.1", message: []byte("hello"), call: 7}, {subject: "tag.1.1", message: []byte("hello"), call: 8}})
+	require.Equal(t, map[uint64]string{7: "failed", 8: "failed"}, to.results)
 }
 
-// What Redis refuses is told, not only that there is no connection.
-func TestRedisThatRefusesALogin(t *testing.T) {
-	r := startFakeRedis(t, nil)
-	r.refuses = true
+// Redis takes its time to let the listener in: meanwhile nothing else waits.
+func TestRedisConnectsMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	stuck := make(chan struct{})
+	r.mu.Lock()
+	r.stuck = stuck
+	r.mu.Unlock()
+	e := redisOf(&ear{}, r.address)
+	require.NoError(t, e.start())
+	require.Eventually(t, func() bool { return r.count("hello") > 0 }, patience, time.Millisecond)
+	free := e.mu.TryLock()
+	if free {
+		e.mu.Unlock()
+	}
+	e.close()
+	close(stuck)
+	require.True(t, free)
+}
+
+// Behind an address there may be another server than before, which the connections for publishing find, too.
+func TestRedisRenewsWhatPublishes(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	e := redisOf(&ear{}, r.address)
+	defer e.close()
+	require.Eventually(t, func() bool {
+		e.publish([]outgoing{{subject: "node.1", message: []byte("hello")}})
+		return r.count("hello") > 1
+	}, 4*redisRenewal, redisRenewal/20)
+	require.Equal(t, 1, r.endedConnections())
+}
+
+// That Redis does not let the listener in is trouble.
+func TestRedisRefusesTheListener(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	r.mu.Lock()
+	r.refusal = "-NOAUTH Authentication required.\r\n"
+	r.mu.Unlock()
 	to := &ear{}
 	e := redisOf(to, r.address)
 	defer e.close()
-	e.subscribe([]string{"all"})
 	require.NoError(t, e.start())
-	require.Eventually(t, func() bool {
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		return len(to.troubles) > 0 && strings.Contains(to.troubles[0].Error(), "NOAUTH")
-	}, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return to.count() > 1 }, patience, time.Millisecond)
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	require.NotEmpty(t, to.troubles)
+	require.ErrorContains(t, to.troubles[0], "NOAUTH")
 }
 
 // Redis is not silent while nothing is read because a message takes long.

@@ -142,15 +142,11 @@ func (s *Server) tag(id string, add, remove []string, local bool) (PushResult, e
 	return result, err
 }
 
-// tagHere does not wait until other nodes find the connection.
+// tagHere does not wait until other nodes find the connection. The caller has checked what is added.
 func (s *Server) tagHere(id string, add, remove []string) (PushResult, error) {
-	err := wire.CheckTags("add", add)
-	var open bool
-	if err == nil {
-		open, err = s.registry.tag(id, func(old []string) []string {
-			return append(slices.DeleteFunc(old, func(tag string) bool { return slices.Contains(remove, tag) }), add...)
-		})
-	}
+	open, err := s.registry.tag(id, func(old []string) []string {
+		return append(slices.DeleteFunc(old, func(tag string) bool { return slices.Contains(remove, tag) }), add...)
+	})
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("tcp: tag: %w", err)

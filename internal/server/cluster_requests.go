@@ -113,6 +113,10 @@ func (s *Server) serveNode(request []byte, answer func([]byte)) {
 
 // serveTag answers when other nodes find the connection, too. Where very many wait for that, it answers at once.
 func (s *Server) serveTag(id string, r nodeRequest, answer func([]byte)) {
+	if err := wire.CheckTags("add", r.Add); err != nil {
+		answer(nodeAnswer{Error: fmt.Sprintf("tcp: tag: %v", err)}.encode())
+		return
+	}
 	result, err := s.tagHere(id, r.Add, r.Remove)
 	answerTag := func() { answer(nodeAnswer{Result: result, Error: textOf(err)}.encode()) }
 	if result != stream.PushAccepted || len(r.Add) == 0 {

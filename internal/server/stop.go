@@ -30,7 +30,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	left, margin := gracePeriod(ctx)
 	deadline := time.Now().Add(left)
 	hasLeft := make(chan struct{}) // closed when this node has left the cluster
-	go func() {                    // ends when the engine has answered, or within twice the timeout of the cluster
+	go func() {                    // ends when the engine has answered, or within a few times the timeout of the cluster
 		defer close(hasLeft)
 		s.leaveCluster()
 	}()
