@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
 
@@ -48,7 +49,7 @@ func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err e
 		err = b.reply(first, rest == nil)
 	}
 	if err == nil {
-		d.bulkAnswered.Store(true)
+		d.bulkBegun.Store(true)
 		d.bulkSaid.CompareAndSwap(bulkSlow, bulkUnsaid) // it was just slow
 	}
 	switch {
@@ -58,6 +59,8 @@ func (d *Dispatcher) answerBulk(b *bulk, first *Payload, rest *poolFrames, err e
 		go d.failRest(b, rest, err) // ends with the worker's answer, or the worker
 	case rest != nil:
 		go d.answerRest(b, rest) // ends with the worker's answer, or the worker
+	default:
+		d.bulkAnswered.Store(true)
 	}
 	<-leader.ready //nolint:errcheck // it is errAnswered: the first event is the first to get its reply
 }
@@ -80,6 +83,7 @@ func (d *Dispatcher) answerRest(b *bulk, rest *poolFrames) {
 			return
 		}
 	}
+	d.bulkAnswered.Store(true)
 }
 
 // failRest is failBulk for a worker that may be still at it: no connection goes on before that has ended.
@@ -143,13 +147,13 @@ const (
 // does not need not answer wrongly: it may wait for the next event, and would be silent for as long as exec_ttl.
 const firstBulkPatience = 500 * time.Millisecond
 
-// watchFirstBulk begins to watch an exchange until stop is called, unless bulks were answered before.
+// watchFirstBulk begins to watch an exchange until stop is called, unless a bulk was answered before, or part of one.
 func (d *Dispatcher) watchFirstBulk() (stop func()) {
-	if d.bulkAnswered.Load() {
+	if d.bulkBegun.Load() {
 		return func() {}
 	}
 	timer := time.AfterFunc(firstBulkPatience, func() {
-		if !d.bulkAnswered.Load() && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkSlow) {
+		if !d.bulkBegun.Load() && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkSlow) {
 			d.Log.Warn("a worker has not answered its first bulk of events yet; if it is not just slow: "+bulkNeeds,
 				slog.Duration("after", firstBulkPatience))
 		}
@@ -165,10 +169,13 @@ func (d *Dispatcher) failBulk(b *bulk, err error) {
 	}
 }
 
-// reportBulk logs, once, that a worker did not answer a bulk rightly.
+// reportBulk logs, once, that a worker did not answer a bulk rightly. One that dies or takes too long may not know bulks, unless one
+// was answered before.
 func (d *Dispatcher) reportBulk(b *bulk, err error) {
 	f := FailureOf(err)
-	if f.Reached && f.Reason != wire.ReasonShutdown && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkWrong) {
+	kind := f.Kind()
+	isKnown := d.bulkAnswered.Load() && (kind == telemetry.FailureDied || kind == telemetry.FailureTimeout)
+	if f.Reached && f.Reason != wire.ReasonShutdown && !isKnown && d.bulkSaid.CompareAndSwap(bulkUnsaid, bulkWrong) {
 		d.Log.Error("a worker did not answer a bulk of events as docs/worker-protocol.md has it: "+bulkNeeds,
 			slog.Int("events", len(b.waiting)), slog.Any("error", f))
 	}

@@ -275,6 +275,16 @@ func TestBulkNeedsAreSaidOnce(t *testing.T) {
 	dies := func(context.Context, *Payload) (Results, error) {
 		return nil, errors.E(errors.Network, errors.Str("EOF"))
 	}
+	breaksOff := func(context.Context, *Payload) (Results, error) {
+		return frames(frame(wire.FlagStream, `{"replies":["CONTINUE"],"sizes":[0]}`, "")), nil
+	}
+	overdue := func(context.Context, *Payload) (Results, error) {
+		return nil, errors.E(errors.ExecTTL, context.DeadlineExceeded)
+	}
+	wrong := func(context.Context, *Payload) (Results, error) { return frames(frame(0, "WRITE", "")), nil }
+	refuses := func(context.Context, *Payload) (Results, error) {
+		return nil, errors.E(errors.SoftJob, errors.Str("what is BULK?"))
+	}
 	right := func(_ context.Context, p *Payload) (Results, error) { return rightAnswer(t, p), nil }
 	for name, c := range map[string]struct {
 		answers []work
@@ -282,7 +292,10 @@ func TestBulkNeedsAreSaidOnce(t *testing.T) {
 	}{
 		"slow, then dead":        {[]work{slow(dies)}, []slog.Level{slog.LevelWarn}},
 		"dead, the next is slow": {[]work{dies, slow(dies)}, []slog.Level{slog.LevelError}},
-		"just slow, later dead":  {[]work{slow(right), dies, dies}, []slog.Level{slog.LevelWarn, slog.LevelError}},
+		"just slow, later wrong": {[]work{slow(right), wrong, wrong}, []slog.Level{slog.LevelWarn, slog.LevelError}},
+		"dead in the first one":  {[]work{breaksOff, right}, []slog.Level{slog.LevelError}},
+		"right, later dead":      {[]work{right, dies, breaksOff, overdue}, nil}, // it knows bulks
+		"right, later refused":   {[]work{right, dies, refuses, wrong}, []slog.Level{slog.LevelError}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, log := newBulkDispatcher()

@@ -44,7 +44,8 @@ type Dispatcher struct {
 	astrayLook    atomic.Int64 // when replaceAstray has looked last, in nanoseconds
 	astrayWarned  atomic.Bool  // that answers go astray; once for each generation of workers
 	aheadWarned   atomic.Bool  // that a worker answers CLOSE with a text; once for each generation of workers
-	bulkAnswered  atomic.Bool  // a worker has answered a bulk rightly
+	bulkBegun     atomic.Bool  // a worker has begun to answer a bulk rightly
+	bulkAnswered  atomic.Bool  // a worker has answered a bulk rightly, to its end
 	bulkSaid      atomic.Int32 // what the log has said of workers that may not know bulks; for each generation of workers
 	destroyed     sync.Once    // a second Destroy of the pool may panic
 

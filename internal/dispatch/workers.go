@@ -83,6 +83,7 @@ func (d *Dispatcher) Reset() (err error) {
 func (d *Dispatcher) forgetWorkers() {
 	d.unanswered.Store(false)
 	d.closeWarned.Store(false)
+	d.bulkBegun.Store(false)
 	d.bulkAnswered.Store(false)
 	d.bulkSaid.Store(bulkUnsaid)
 	d.astrayWarned.Store(false)
