@@ -91,8 +91,14 @@ final class Server
         return Worker::create();
     }
 
+    /** A log that fails ends no worker either: others may have their events in the same bulk. */
     private function report(Event $event, \Throwable $e): void
     {
-        ($this->log)("rrtcp/worker: {$event->server} {$event->uuid} {$event->type->name}: $e\n");
+        $text = "rrtcp/worker: {$event->server} {$event->uuid} {$event->type->name}: $e";
+        try {
+            ($this->log)("$text\n");
+        } catch (\Throwable $failure) {
+            error_log("$text\nrrtcp/worker: the log failed: $failure");
+        }
     }
 }

@@ -126,6 +126,33 @@ final class ServerTest extends TestCase
         self::assertStringContainsString('lastWords returned null, not a string', $this->log);
     }
 
+    public function testALogThatFailsEndsNoOther(): void
+    {
+        $worker = new FakeWorker(
+            FakeWorker::bulk(['a' => 'one', 'b' => 'throw', 'c' => 'three']),
+            FakeWorker::bulk(['d' => 'throw']),
+        );
+        $handler = static fn (Event $e): Reply => $e->body === 'throw'
+            ? throw new \RuntimeException('no database')
+            : Reply::write($e->body);
+        $file = (string) tempnam(sys_get_temp_dir(), 'rrtcp');
+        $before = (string) ini_set('error_log', $file);
+        try {
+            (new Server($worker, 'sorry', static fn (string $text) => throw new \RuntimeException('disk full')))
+                ->run($handler);
+            $said = (string) file_get_contents($file);
+        } finally {
+            ini_set('error_log', $before);
+            unlink($file);
+        }
+        self::assertSame(
+            ['a' => 'WRITE one', 'b' => 'WRITECLOSE sorry', 'c' => 'WRITE three', 'd' => 'WRITECLOSE sorry'],
+            $worker->replies(),
+        );
+        self::assertStringContainsString('no database', $said);
+        self::assertStringContainsString('disk full', $said);
+    }
+
     public function testABulkIsTakenApart(): void
     {
         $worker = new FakeWorker(FakeWorker::bulk(['a' => 'one', 'b' => '', 'c' => "three\0"]));
