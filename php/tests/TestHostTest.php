@@ -265,6 +265,40 @@ final class TestHostTest extends TestCase
         }
     }
 
+    /**
+     * @param array<string, mixed> $next
+     *
+     * @dataProvider refusedFramings
+     */
+    public function testAFramingThatTheServerRefusesIsAMistake(array $next, string $mistake): void
+    {
+        $packets = 0;
+        $handler = static function (Event $e) use ($next, &$packets): Reply {
+            return match (true) {
+                $e->type === EventType::Connected => Reply::continue()->withNext(Framing::of($next)),
+                $packets++ > 9 => throw new \OverflowException('it has packets without an end'),
+                default => Reply::continue(),
+            };
+        };
+        $this->expectException(\InvalidArgumentException::class);
+        $this->expectExceptionMessage($mistake);
+        (new TestHost($handler))->connect()->send("<a\r\n");
+    }
+
+    /** @return iterable<string, array{array<string, mixed>, string}> */
+    public static function refusedFramings(): iterable
+    {
+        yield 'no bytes' => [['framing' => 'fixed', 'packet_size' => 0], 'packets of no bytes'];
+        yield 'an empty delimiter' => [['delimiter' => ''], 'packets of no bytes'];
+        yield 'one of several' => [['delimiters' => ["\n", '']], 'packets of no bytes'];
+        yield 'of a batch' => [['framing' => 'fixed', 'packet_size' => 0, 'batch' => true], 'packets of no bytes'];
+        yield 'a misspelt key' => [['delimter' => "\n"], 'does not know the key delimter'];
+        yield 'in a rule' => [['rules' => [['start' => '<', 'delimiter' => "\n"]]], 'does not know the key start'];
+        $length = ['framing' => 'length', 'length' => ['bytes' => 2, 'ending' => 'big']];
+        yield 'in a length' => [$length, 'the key ending'];
+        yield 'in the length of a rule' => [['rules' => [['starts' => '<'] + $length]], 'the key ending'];
+    }
+
     public function testWhatHasArrived(): void
     {
         $echo = static fn (Event $e): Reply => Reply::write($e->type === EventType::Data ? "<{$e->body}>" : '');

@@ -47,6 +47,7 @@ final class Packets
     /** What comes is cut in another way. */
     public function change(Framing $framing): void
     {
+        FramingKeys::check($framing->toArray());
         $this->keys = self::known($framing);
         $this->isOnce = $this->keys['once'] ?? false;
     }
@@ -157,9 +158,21 @@ final class Packets
     private function cut(string $bytes): ?array
     {
         $keys = $bytes === '' ? null : $this->chosen($bytes);
-        if ($keys === null) {
-            return null;
+        $cut = $keys === null ? null : $this->cutBy($keys, $bytes);
+        if ($cut !== null && $cut[0] === 0) {
+            throw new \InvalidArgumentException('the framing has packets of no bytes: the server refuses it');
         }
+
+        return $cut;
+    }
+
+    /**
+     * @param array<string, mixed> $keys
+     *
+     * @return array{int, string, bool}|null
+     */
+    private function cutBy(array $keys, string $bytes): ?array
+    {
         switch ($keys['framing'] ?? 'delimiter') {
             case 'raw':
                 return [strlen($bytes), $bytes, false];
