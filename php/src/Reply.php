@@ -72,7 +72,7 @@ final class Reply
     public function withState(string|array $state): self
     {
         if (is_array($state)) {
-            $state = $state === [] ? '' : json_encode($state, JSON_THROW_ON_ERROR);
+            $state = $state === [] ? '' : json_encode($state, JSON_THROW_ON_ERROR | JSON_PRESERVE_ZERO_FRACTION);
         }
         if (strlen($state) > self::MAX_STATE || !self::isText($state)) {
             throw new \InvalidArgumentException('a state is text (UTF-8) of at most 64 KiB');
@@ -137,7 +137,7 @@ final class Reply
             $context['tags'] = $this->tags;
         }
         if ($this->next !== null) {
-            $context['next'] = $this->next->toArray();
+            $context['next'] = $this->next->toArray() ?: new \stdClass(); // in JSON [] is no object
         }
 
         if ($this->tls) {

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Rrtcp\Worker\Tests;
 
 use PHPUnit\Framework\TestCase;
+use Rrtcp\Worker\Event;
 use Rrtcp\Worker\Framing;
 use Rrtcp\Worker\Reply;
 
@@ -43,6 +44,19 @@ final class ReplyTest extends TestCase
             ],
             'b',
         ];
+    }
+
+    public function testAFramingWithoutKeysIsAnObject(): void
+    {
+        $reply = Reply::continue()->withNext(Framing::of([]));
+        self::assertSame('{"reply":"CONTINUE","uuid":"u","next":{}}', json_encode($reply->toArray('u')));
+    }
+
+    public function testAStateKeepsItsTypes(): void
+    {
+        $state = ['price' => 10.0, 'count' => 10, 'text' => '10', 'none' => null, 'list' => [1.5, true, []]];
+        $event = Event::fromContext(['event' => 'DATA', 'state' => Reply::continue()->withState($state)->state], '');
+        self::assertSame($state, $event->stateArray());
     }
 
     /** @dataProvider mistakes */
