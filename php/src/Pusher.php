@@ -5,6 +5,8 @@ declare(strict_types=1);
 namespace Rrtcp\Worker;
 
 use Spiral\Goridge\RPC\Codec\JsonCodec;
+use Spiral\Goridge\RPC\Exception\CodecException;
+use Spiral\Goridge\RPC\Exception\ServiceException;
 use Spiral\Goridge\RPC\RPC;
 use Spiral\Goridge\RPC\RPCInterface;
 use Spiral\RoadRunner\Environment;
@@ -12,11 +14,17 @@ use Spiral\RoadRunner\Environment;
 /**
  * Reaches any connection from anywhere in an app, over RoadRunner's RPC. No call waits for a client or a worker.
  *
- * Every method throws Spiral\Goridge\RPC\Exception\ServiceException where RoadRunner refuses the arguments.
+ * Every method throws Spiral\Goridge\RPC\Exception\ServiceException where RoadRunner refuses the arguments. Where the
+ * connection to RoadRunner is lost it throws another exception, and the call may have been done. The next call connects
+ * again, if the pusher is one of create().
  */
 final class Pusher
 {
-    private readonly RPCInterface $rpc;
+    /** Null: the connection is lost, and the next call makes another one. */
+    private ?RPCInterface $rpc;
+
+    /** @var (\Closure(): RPCInterface)|null */
+    private ?\Closure $connect = null;
 
     public function __construct(RPCInterface $rpc)
     {
@@ -26,7 +34,12 @@ final class Pusher
     /** @param string|null $address of RoadRunner's rpc; null: RR_RPC of the environment, which workers have */
     public static function create(?string $address = null): self
     {
-        return new self(RPC::create($address ?? Environment::fromGlobals()->getRPCAddress()));
+        $address ??= Environment::fromGlobals()->getRPCAddress();
+        $connect = static fn (): RPCInterface => RPC::create($address, new JsonCodec());
+        $pusher = new self($connect());
+        $pusher->connect = $connect;
+
+        return $pusher;
     }
 
     /**
@@ -40,7 +53,7 @@ final class Pusher
         $request = ['uuid' => $uuid, 'body' => base64_encode($bytes)];
         $request += array_filter(['close' => $close, 'local' => $local]);
 
-        return PushResult::from($this->rpc->call('tcp.Write', $request));
+        return PushResult::from($this->call('tcp.Write', $request));
     }
 
     /**
@@ -49,7 +62,7 @@ final class Pusher
      */
     public function close(string $uuid): void
     {
-        $this->rpc->call('tcp.Close', $uuid);
+        $this->call('tcp.Close', $uuid);
     }
 
     /**
@@ -67,7 +80,7 @@ final class Pusher
         $uuids = $uuids === null ? null : array_values($uuids);
         $request = self::given($tag, $server, $local) + ($uuids === null ? [] : ['uuids' => $uuids]);
 
-        return PushCounts::fromArray($this->rpc->call('tcp.Broadcast', $request + ['body' => base64_encode($bytes)]));
+        return PushCounts::fromArray($this->call('tcp.Broadcast', $request + ['body' => base64_encode($bytes)]));
     }
 
     /**
@@ -81,7 +94,7 @@ final class Pusher
         $request = ['uuid' => $uuid, 'add' => array_values($add), 'remove' => array_values($remove)];
         $request += array_filter(['local' => $local]);
 
-        return PushResult::from($this->rpc->call('tcp.Tag', $request));
+        return PushResult::from($this->call('tcp.Tag', $request));
     }
 
     /**
@@ -103,7 +116,7 @@ final class Pusher
 
     public function stats(bool $local = false): Stats
     {
-        return Stats::fromArray($this->rpc->call($local ? 'tcp.LocalStats' : 'tcp.Stats', true));
+        return Stats::fromArray($this->call($local ? 'tcp.LocalStats' : 'tcp.Stats', true));
     }
 
     /**
@@ -113,7 +126,22 @@ final class Pusher
      */
     public function nodes(): array
     {
-        return array_map(Node::fromArray(...), array_values($this->rpc->call('tcp.Nodes', true)['nodes'] ?? []));
+        return array_map(Node::fromArray(...), array_values($this->call('tcp.Nodes', true)['nodes'] ?? []));
+    }
+
+    private function call(string $method, mixed $argument): mixed
+    {
+        $this->rpc ??= ($this->connect)();
+        try {
+            return $this->rpc->call($method, $argument);
+        } catch (ServiceException | CodecException $e) {
+            throw $e;
+        } catch (\Throwable $e) {
+            if ($this->connect !== null) { // goridge itself goes on with the connection that is lost
+                $this->rpc = null;
+            }
+            throw $e;
+        }
     }
 
     /**
@@ -125,7 +153,7 @@ final class Pusher
     {
         $unreachable = 0;
         do {
-            $page = $this->rpc->call('tcp.Connections', $request);
+            $page = $this->call('tcp.Connections', $request);
             foreach ($page['connections'] ?? [] as $connection) {
                 yield Connection::fromArray($connection);
             }

@@ -8,6 +8,8 @@ use PHPUnit\Framework\TestCase;
 use Rrtcp\Worker\Connection;
 use Rrtcp\Worker\Pusher;
 use Rrtcp\Worker\PushResult;
+use Spiral\Goridge\Exception\GoridgeException;
+use Spiral\Goridge\RPC\Exception\ServiceException;
 
 final class PusherTest extends TestCase
 {
@@ -25,6 +27,31 @@ final class PusherTest extends TestCase
             ['tcp.Close', 'u'],
             ['tcp.Tag', ['uuid' => 'u', 'add' => ['a'], 'remove' => []]],
         ], $rpc->calls);
+    }
+
+    public function testItConnectsAgain(): void
+    {
+        $socket = sys_get_temp_dir() . '/rrtcp' . bin2hex(random_bytes(6));
+        $command = [PHP_BINARY, __DIR__ . '/shortRPC.php', $socket];
+        $roadRunner = proc_open($command, [1 => ['pipe', 'w'], 2 => STDERR], $pipes);
+        self::assertIsResource($roadRunner);
+        try {
+            self::assertSame("listens\n", fgets($pipes[1]));
+            $pusher = Pusher::create("unix://$socket");
+            self::assertSame(PushResult::Accepted, $pusher->write('u', 'one'));
+            self::assertSame("closes\n", fgets($pipes[1]));
+            try {
+                @$pusher->write('u', 'lost');
+                self::fail('nobody knows what became of it');
+            } catch (GoridgeException $e) {
+                self::assertNotInstanceOf(ServiceException::class, $e);
+            }
+            self::assertSame(PushResult::Accepted, $pusher->write('u', 'two'));
+        } finally {
+            proc_terminate($roadRunner);
+            proc_close($roadRunner);
+            @unlink($socket);
+        }
     }
 
     public function testBroadcast(): void

@@ -41,7 +41,8 @@ final class Rpc
         $start = pack('CCV', 0x15, self::JSON, strlen($payload));
         $frame = $start . pack('V', crc32($start)) . "\0\0" . pack('VV', ++$this->calls, strlen($method)) . $payload;
         while ($frame !== '') {
-            $frame = substr($frame, (int) fwrite($this->socket, $frame));
+            $written = fwrite($this->socket, $frame) ?: throw new UnexpectedValueException('RoadRunner is gone');
+            $frame = substr($frame, $written);
         }
 
         $header = unpack('Cversion/Cflags/Vlength', $this->read(12));
@@ -60,7 +61,7 @@ final class Rpc
         while (strlen($bytes) < $length) {
             $chunk = fread($this->socket, $length - strlen($bytes));
             if ($chunk === false || $chunk === '') {
-                throw new RuntimeException('RoadRunner is gone');
+                throw new UnexpectedValueException('RoadRunner is gone');
             }
             $bytes .= $chunk;
         }

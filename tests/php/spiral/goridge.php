@@ -13,7 +13,9 @@ namespace Spiral\Goridge\Exception {
 
 namespace Spiral\Goridge\RPC {
 
+    use Spiral\Goridge\Exception\GoridgeException;
     use Spiral\Goridge\RPC\Codec\JsonCodec;
+    use Spiral\Goridge\RPC\Exception\CodecException;
     use Spiral\Goridge\RPC\Exception\ServiceException;
 
     require_once dirname(__DIR__) . '/rpc.php';
@@ -71,6 +73,10 @@ namespace Spiral\Goridge\RPC {
         {
             try {
                 return $this->codec->decode($this->rpc->callEncoded($this->prefix . $method, $this->codec->encode($payload)));
+            } catch (CodecException $e) {
+                throw $e;
+            } catch (\UnexpectedValueException $e) {
+                throw new GoridgeException($e->getMessage());
             } catch (\RuntimeException $e) {
                 throw new ServiceException($e->getMessage());
             }
