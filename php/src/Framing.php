@@ -7,6 +7,9 @@ namespace Rrtcp\Worker;
 /** How a byte stream is cut into packets. It does not change: strip(), batch() and once() return another one. */
 final class Framing
 {
+    /** Offset, adjust and strip are no larger. */
+    private const MAX_BYTES = 1 << 30;
+
     /** @param array<string, mixed> $keys */
     private function __construct(private readonly array $keys)
     {
@@ -165,6 +168,8 @@ final class Framing
     private static function lengthField(array $field, int $offset, int $adjust, int $strip): self
     {
         self::check($offset >= 0 && $strip >= 0, 'offset and strip are numbers of bytes, and not negative');
+        $isSmall = max($offset, $strip, $adjust) <= self::MAX_BYTES && $adjust >= -self::MAX_BYTES;
+        self::check($isSmall, 'offset, adjust and strip are 1 GiB at most');
         $numbers = array_filter(['offset' => $offset, 'adjust' => $adjust, 'strip' => $strip]);
 
         return new self(['framing' => 'length', 'length' => $field + $numbers]);

@@ -85,6 +85,10 @@ final class ReplyTest extends TestCase
         yield 'many digits' => [static fn () => Framing::lengthInDigits(19)];
         yield 'a number before the packet' => [static fn () => Framing::lengthInVarint(-1)];
         yield 'less than nothing to strip' => [static fn () => Framing::length(2, strip: -2)];
+        yield 'more than a GiB to strip' => [static fn () => Framing::length(2, strip: (1 << 30) + 1)];
+        yield 'more than a GiB before it' => [static fn () => Framing::lengthInDigits(2, offset: PHP_INT_MAX)];
+        yield 'more than a GiB to add' => [static fn () => Framing::lengthInVarint(adjust: (1 << 30) + 1)];
+        yield 'more than a GiB to take away' => [static fn () => Framing::lengthUntil(' ', adjust: PHP_INT_MIN)];
         yield 'packets of nothing' => [static fn () => Framing::fixed(0)];
         yield 'keys that JSON has no way to say' => [static fn () => Framing::of(['starts' => "\xff"])];
         yield 'a batch of one' => [static fn () => Framing::until("\n")->batch()->once()];
