@@ -191,7 +191,7 @@ func (s *Stats) add(more Stats) {
 		s.Servers[name] += n
 	}
 	for name, t := range more.Traffic {
-		s.Traffic[name] = s.Traffic[name].plus(t)
+		s.Traffic[name] = SumTraffic(s.Traffic[name], t)
 	}
 	s.Tags += more.Tags
 	s.ExchangesWaiting += more.ExchangesWaiting
@@ -200,14 +200,15 @@ func (s *Stats) add(more Stats) {
 	s.Pushes.add(more.Pushes)
 }
 
-func (t Traffic) plus(more Traffic) Traffic {
+// SumTraffic returns the sum of two nodes, or of two times.
+func SumTraffic(t, more Traffic) Traffic {
 	t.Packets += more.Packets
 	t.Received += more.Received
 	t.Sent += more.Sent
 	t.Exchanges = slices.Clone(t.Exchanges)
 	for i, n := range more.Exchanges {
 		if i == len(t.Exchanges) {
-			t.Exchanges = append(t.Exchanges, 0) // this node has no such server
+			t.Exchanges = append(t.Exchanges, 0) // the first one has no such server
 		}
 		t.Exchanges[i] += n
 	}

@@ -14,16 +14,23 @@ import (
 	"time"
 
 	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
+
+	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/telemetry"
 )
+
+// workerList is what informer.Workers returns: gob matches the fields of RoadRunner's own type by name.
+type workerList struct{ Workers []telemetry.Worker }
 
 // workers prints the workers of the running rr.
 func (l Line) workers(file string, out io.Writer) error {
-	var list struct{ Workers []workerState }
+	var list workerList
 	if err := l.call(file, "informer.Workers", tcpSection, &list); err != nil {
 		return err
 	}
 
-	slices.SortFunc(list.Workers, func(a, b workerState) int { return cmp.Compare(a.Pid, b.Pid) })
+	slices.SortFunc(list.Workers, func(a, b telemetry.Worker) int { return cmp.Compare(a.Pid, b.Pid) })
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "PID\tSTATUS\tEXECS\tMEMORY\tCPU\tAGE\t")
 	for _, w := range list.Workers {
@@ -54,13 +61,13 @@ func (l Line) closeConnection(file, uuid string, out io.Writer) error {
 	return err
 }
 
-// connections prints the connections of the running rr; server is empty for those of all.
-func (l Line) connections(file, server string, out io.Writer) error {
+// connections prints the connections of the running rr to a server; an empty name is any.
+func (l Line) connections(file, name string, out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	missing := 0 // nodes
 	fmt.Fprintln(table, "UUID\tSERVER\tREMOTE\tAGE\tSTATE\tPACKETS\tBYTES\tWRITTEN\tTAGS")
-	for query := (connectionQuery{Server: server, Limit: 1000}); ; {
-		var page connectionPage
+	for query := (server.ConnectionQuery{Server: name, Limit: 1000}); ; {
+		var page server.ConnectionPage
 		if err := l.call(file, "tcp.Connections", query, &page); err != nil {
 			return err
 		}
@@ -93,7 +100,7 @@ func tagList(tags []string) string {
 
 // nodes prints the nodes of the running rr's cluster.
 func (l Line) nodes(file string, out io.Writer) error {
-	var list nodeList
+	var list server.NodeList
 	if err := l.call(file, "tcp.Nodes", true, &list); err != nil {
 		return err
 	}
@@ -116,7 +123,7 @@ func (l Line) nodes(file string, out io.Writer) error {
 
 // send sends a text, or what comes in, to the client of a connection of the running rr: words are its uuid and the text.
 func (l Line) send(file string, words []string, in io.Reader, out io.Writer) error {
-	request := writeRequest{UUID: words[0]}
+	request := server.WriteRequest{UUID: words[0]}
 	if len(words) > 1 {
 		request.Body = []byte(words[1])
 	} else {
@@ -125,16 +132,16 @@ func (l Line) send(file string, words []string, in io.Reader, out io.Writer) err
 			return err
 		}
 	}
-	var result string
+	var result server.PushResult
 	if err := l.call(file, "tcp.Write", request, &result); err != nil {
 		return err
 	}
 	switch result {
-	case "gone":
+	case stream.PushGone:
 		return fmt.Errorf("%s is not open", request.UUID)
-	case "unreachable":
+	case server.PushUnreachable:
 		return fmt.Errorf("%s: its node did not answer in time: it may have been sent or not", request.UUID)
-	case "full":
+	case stream.PushFull:
 		return fmt.Errorf("%s has no room for it: its client does not read (push_queue), or memory_limit is used up", request.UUID)
 	}
 	_, err := fmt.Fprintln(out, "sent")
@@ -185,63 +192,4 @@ func rpcListen(c Config) (string, error) {
 		return "", fmt.Errorf("rpc: %s", explain(err))
 	}
 	return cmp.Or(section.Listen, "tcp://127.0.0.1:6001"), nil
-}
-
-// The types below are what the plugins' RPC methods take and return, as far as it is used here: gob matches fields by name.
-
-type workerState struct {
-	Pid         int64
-	StatusStr   string
-	NumExecs    uint64
-	Created     int64 // Unix time in nanoseconds
-	MemoryUsage uint64
-	CPUPercent  float64
-}
-
-type connectionQuery struct {
-	Server, After string
-	Limit         int
-}
-
-type connectionPage struct {
-	Connections []connectionState
-	Next        string
-	Unreachable int
-}
-
-type nodeList struct {
-	Nodes     []nodeState
-	Connected bool
-}
-
-type nodeState struct {
-	Node, Version, Host, Address, LastHeard string
-	Self                                    bool
-	Connections                             int
-	Uptime                                  int64
-}
-
-type connectionState struct {
-	UUID, Server, RemoteAddr, ConnectedAt, State string
-	Packets, Bytes, BytesWritten                 int64
-	Tags                                         []string
-}
-
-type stats struct {
-	Connections, ExchangesWaiting, Unreachable int
-	BufferedBytes, MemoryLimit                 int64
-	Servers                                    map[string]int
-	Traffic                                    map[string]traffic
-	ExchangeBounds                             []float64
-	Nodes                                      map[string]stats
-}
-
-type traffic struct {
-	Packets, Received, Sent int64
-	Exchanges               []uint64
-}
-
-type writeRequest struct {
-	UUID string
-	Body []byte
 }

@@ -13,6 +13,9 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 	"golang.org/x/term"
+
+	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
 // top shows what the running rr does, each second: on a terminal until q is pressed, as text elsewhere, and where times says how often.
@@ -112,12 +115,12 @@ func drawLine(screen tcell.Screen, y int, line string) {
 // sample is what rr says at one moment.
 type sample struct {
 	at      time.Time
-	stats   stats
-	workers []workerState
+	stats   server.Stats
+	workers []telemetry.Worker
 }
 
 func takeSample(client *rpc.Client) (s sample, err error) {
-	var list struct{ Workers []workerState }
+	var list workerList
 	if err = client.Call("tcp.Stats", true, &s.stats); err == nil {
 		err = client.Call("informer.Workers", tcpSection, &list)
 	}

@@ -1,8 +1,6 @@
 package program
 
 import (
-	"bytes"
-	"encoding/gob"
 	"errors"
 	"strings"
 	"testing"
@@ -12,25 +10,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
 // samples are of a second in which two servers of three nodes did something.
 func samples() (before, now sample) {
 	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 	bounds := []float64{0.001, 0.01, 0.1}
-	before = sample{at: at, workers: []workerState{{Pid: 10, NumExecs: 5}}, stats: stats{
+	before = sample{at: at, workers: []telemetry.Worker{{Pid: 10, NumExecs: 5}}, stats: server.Stats{
 		ExchangeBounds: bounds,
-		Traffic: map[string]traffic{
+		Traffic: map[string]server.Traffic{
 			"smtp": {Packets: 100, Received: 1000, Exchanges: []uint64{90, 10, 0, 0}}, "left": {Packets: 50},
 		},
 	}}
-	now = sample{at: at.Add(2 * time.Second), stats: stats{
+	now = sample{at: at.Add(2 * time.Second), stats: server.Stats{
 		Connections: 7, ExchangesWaiting: 3, BufferedBytes: 1500, MemoryLimit: 256e6, ExchangeBounds: bounds,
 		Servers: map[string]int{"smtp": 5, "logs": 2, "left": 0},
-		Traffic: map[string]traffic{
+		Traffic: map[string]server.Traffic{
 			"smtp": {Packets: 120, Received: 5_001_000, Sent: 90, Exchanges: []uint64{92, 17, 0, 1}}, "logs": {Packets: 4}, "left": {Packets: 9},
 		},
-	}, workers: []workerState{
+	}, workers: []telemetry.Worker{
 		{Pid: 10, StatusStr: "ready", NumExecs: 9, MemoryUsage: 20e6, CPUPercent: 1, Created: at.UnixNano()},
 		{Pid: 11, StatusStr: "working", NumExecs: 2, MemoryUsage: 30e6, CPUPercent: 90.5, Created: at.UnixNano()},
 	}}
@@ -51,7 +50,7 @@ workers: 2  ready: 1  working: 1  memory: 50.0 MB
    11  working        1  30.0 MB  90.5%   2s
    10    ready        2  20.0 MB   1.0%   2s`, strings.Join(topLines(samples()), "\n"))
 	_, alone := samples()
-	alone.stats.Nodes, alone.stats.Unreachable = map[string]stats{"a": alone.stats}, 2
+	alone.stats.Nodes, alone.stats.Unreachable = map[string]server.Stats{"a": alone.stats}, 2
 	require.Contains(t, topLines(alone, alone)[1], "  nodes: 1  that do not answer: 2")
 }
 
@@ -59,18 +58,18 @@ workers: 2  ready: 1  working: 1  memory: 50.0 MB
 func TestTopLinesOfCluster(t *testing.T) {
 	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 	cluster := func(packets map[string]int64) (s sample) {
-		s.stats = stats{
-			ExchangeBounds: []float64{0.001, 0.01}, Servers: map[string]int{"smtp": 1}, Nodes: make(map[string]stats),
-			Traffic: make(map[string]traffic),
+		s.stats = server.Stats{
+			ExchangeBounds: []float64{0.001, 0.01}, Servers: map[string]int{"smtp": 1}, Nodes: make(map[string]server.Stats),
+			Traffic: make(map[string]server.Traffic),
 		}
-		var sum traffic
+		var sum server.Traffic
 		for node, n := range packets {
-			of := traffic{Packets: n, Received: 10 * n, Sent: 20 * n, Exchanges: []uint64{uint64(n), 0, 0}}
+			of := server.Traffic{Packets: n, Received: 10 * n, Sent: 20 * n, Exchanges: []uint64{uint64(n), 0, 0}}
 			if node == "slow" {
 				of.Exchanges = []uint64{0, uint64(n), 0}
 			}
-			s.stats.Nodes[node] = stats{Traffic: map[string]traffic{"smtp": of}}
-			sum = sum.plus(of)
+			s.stats.Nodes[node] = server.Stats{Traffic: map[string]server.Traffic{"smtp": of}}
+			sum = server.SumTraffic(sum, of)
 		}
 		s.stats.Traffic["smtp"] = sum
 		return s
@@ -103,16 +102,6 @@ func TestTopLinesOfCluster(t *testing.T) {
 			require.Equal(t, tt.smtp, strings.Join(strings.Fields(lines[5]), " "))
 		})
 	}
-}
-
-// What the plugin answers is what is read of it: gob matches the names.
-func TestStatsOfNodes(t *testing.T) {
-	one := server.Traffic{Packets: 1, Received: 2, Sent: 3, Exchanges: []uint64{4}}
-	var answer bytes.Buffer
-	require.NoError(t, gob.NewEncoder(&answer).Encode(server.Stats{Nodes: map[string]server.Stats{"a": {Traffic: map[string]server.Traffic{"smtp": one}}}}))
-	var got stats
-	require.NoError(t, gob.NewDecoder(&answer).Decode(&got))
-	require.Equal(t, traffic{Packets: 1, Received: 2, Sent: 3, Exchanges: []uint64{4}}, got.Nodes["a"].Traffic["smtp"])
 }
 
 // row is a line of the screen without the blanks behind it.
@@ -192,7 +181,7 @@ func TestTopScreenOutlivesTerminalThatTakesNothing(t *testing.T) {
 		if taken++; taken > 2*frames {
 			return sample{}, gone
 		}
-		return sample{stats: stats{Connections: taken}}, nil
+		return sample{stats: server.Stats{Connections: taken}}, nil
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- topScreen(screen, ticks, take) }() // ends with gone

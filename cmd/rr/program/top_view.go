@@ -7,6 +7,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
 // topWorkers is how many workers are shown: those that computed most.
@@ -38,7 +41,7 @@ func topLines(before, now sample) []string {
 }
 
 // workerLine counts the workers of this node by state.
-func workerLine(workers []workerState) string {
+func workerLine(workers []telemetry.Worker) string {
 	states := make(map[string]int)
 	var memory uint64
 	for _, w := range workers {
@@ -54,27 +57,27 @@ func workerLine(workers []workerState) string {
 
 // trafficBetween is what the servers have done between two samples. Of a cluster it is the sum of the nodes that are in both: another
 // one's counters have what it did before, too.
-func trafficBetween(before, now stats) map[string]traffic {
-	nodesBefore, sum := before.nodes(), make(map[string]traffic)
-	for id, node := range now.nodes() {
+func trafficBetween(before, now server.Stats) map[string]server.Traffic {
+	nodesBefore, sum := nodesOf(before), make(map[string]server.Traffic)
+	for id, node := range nodesOf(now) {
 		if was, ok := nodesBefore[id]; ok {
 			for name, t := range node.Traffic {
-				sum[name] = sum[name].plus(t.since(was.Traffic[name]))
+				sum[name] = server.SumTraffic(sum[name], since(was.Traffic[name], t))
 			}
 		}
 	}
 	return sum
 }
 
-// nodes are those of the cluster, or this one alone.
-func (s stats) nodes() map[string]stats {
+// nodesOf are those of the cluster, or this one alone.
+func nodesOf(s server.Stats) map[string]server.Stats {
 	if len(s.Nodes) == 0 {
-		return map[string]stats{"": s}
+		return map[string]server.Stats{"": s}
 	}
 	return s.Nodes
 }
 
-func (t traffic) since(before traffic) traffic {
+func since(before, t server.Traffic) server.Traffic {
 	t.Packets = growth(before.Packets, t.Packets)
 	t.Received = growth(before.Received, t.Received)
 	t.Sent = growth(before.Sent, t.Sent)
@@ -85,21 +88,7 @@ func (t traffic) since(before traffic) traffic {
 	return t
 }
 
-func (t traffic) plus(more traffic) traffic {
-	t.Packets += more.Packets
-	t.Received += more.Received
-	t.Sent += more.Sent
-	t.Exchanges = slices.Clone(t.Exchanges)
-	for i, n := range more.Exchanges {
-		if i == len(t.Exchanges) {
-			t.Exchanges = append(t.Exchanges, 0)
-		}
-		t.Exchanges[i] += n
-	}
-	return t
-}
-
-func writeServers(text *strings.Builder, now stats, between map[string]traffic, seconds float64) {
+func writeServers(text *strings.Builder, now server.Stats, between map[string]server.Traffic, seconds float64) {
 	table := tabwriter.NewWriter(text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "SERVER\tCONNECTIONS\tPACKETS/S\tRECEIVED/S\tSENT/S\tMEDIAN\tSLOWEST\t")
 	for _, name := range sortedKeys(now.Servers) {
@@ -117,7 +106,7 @@ func writeWorkers(text *strings.Builder, before, now sample, seconds float64) {
 		execs[w.Pid] = w.NumExecs
 	}
 	workers := slices.Clone(now.workers)
-	slices.SortFunc(workers, func(a, b workerState) int {
+	slices.SortFunc(workers, func(a, b telemetry.Worker) int {
 		return cmp.Or(cmp.Compare(b.CPUPercent, a.CPUPercent), cmp.Compare(a.Pid, b.Pid))
 	})
 	table := tabwriter.NewWriter(text, 0, 0, 2, ' ', tabwriter.AlignRight)
