@@ -1,19 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
-
-	"github.com/roadrunner-server/sdk/v4/payload"
-	staticPool "github.com/roadrunner-server/sdk/v4/pool/static_pool"
 )
 
 // burst is a load with pauses: each connection sends its packets back to back, all at the same time. When all are answered, there
@@ -50,17 +44,12 @@ func bursts(b *bench) error {
 				return fmt.Errorf("bursts of %d connections, %d packets: %w", l.connections, l.packets, err)
 			}
 		}
-		o, p := medianBurst(ours), medianBurst(pool)
+		byCPU := func(f burstFigures) float64 { return f.CPU }
+		o, p := median(ours, byCPU), median(pool, byCPU)
 		fmt.Printf("| %d at once | %d | %.1f | %.2f | %s | %.2f | %s | %.2f |\n", l.packets, l.connections, o.CPU, o.CPU/p.CPU,
 			short(o.P50), float64(o.P50)/float64(p.P50), short(o.P99), float64(o.P99)/float64(p.P99))
 	}
 	return nil
-}
-
-// medianBurst is that by CPU.
-func medianBurst(of []burstFigures) burstFigures {
-	slices.SortFunc(of, func(a, b burstFigures) int { return int(1000 * (a.CPU - b.CPU)) })
-	return of[len(of)/2]
 }
 
 func (b *bench) burstRR(l burst) (burstFigures, error) {
@@ -84,53 +73,29 @@ func (b *bench) burstRR(l burst) (burstFigures, error) {
 
 // burstPool is burstRR of the pool alone: as many callers as there are connections.
 func (b *bench) burstPool(l burst) (f burstFigures, err error) {
-	cmd, err := inRole("bursts", b.rr, strconv.Itoa(l.connections), strconv.Itoa(l.packets), b.warmUp.String(), b.window.String())
-	if err != nil {
-		return f, err
-	}
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return f, fmt.Errorf("pool: %w", err)
-	}
-	return f, json.Unmarshal(out, &f)
+	err = runTask("bursts", poolTask{l.connections, l.packets, b.warmUp, b.window, echoWorker(b.rr)}, &f)
+	return f, err
 }
 
-// serveBursts is the process that burstPool starts: RR CALLERS PACKETS WARMUP WINDOW.
-func serveBursts(args []string) error {
-	connections, _ := strconv.Atoi(args[1])
-	packets, _ := strconv.Atoi(args[2])
-	warmUp, _ := time.ParseDuration(args[3])
-	window, err := time.ParseDuration(args[4])
+// serveBursts is the process that burstPool starts.
+func serveBursts(t poolTask) error {
+	p, err := newPool(t.Worker)
 	if err != nil {
 		return err
 	}
-	p, err := newPool(echoWorker(args[0]))
-	if err != nil {
-		return err
-	}
-	l := burst{connections, packets}
-	senders := make([]func() error, connections)
+	l := burst{t.Callers, t.Each}
+	senders := make([]func() error, l.connections)
 	for i := range senders {
-		senders[i] = func() error { return callTimes(p, packets) }
-	}
-	f, err := l.measure(os.Getpid(), warmUp, window, senders)
-	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(f))
-}
-
-func callTimes(p *staticPool.Pool, times int) error {
-	event := &payload.Payload{Context: []byte(eventContext), Body: bytes.Repeat([]byte("x"), burstSize)}
-	stop := make(chan struct{})
-	for range times {
-		answer, err := p.Exec(context.Background(), event, stop)
-		if err != nil {
+		call := newCaller(p, burstSize)
+		senders[i] = func() (err error) {
+			for n := 0; n < l.packets && err == nil; n++ {
+				err = call()
+			}
 			return err
 		}
-		if a := <-answer; a.Error() != nil || !bytes.Equal(a.Body(), event.Body) {
-			return fmt.Errorf("not the answer that was expected: %w", a.Error())
-		}
 	}
-	return nil
+	f, err := l.measure(os.Getpid(), t.WarmUp, t.Window, senders)
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(f))
 }
 
 // measure repeats the burst while it looks at the CPU time of a process.

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -29,9 +30,9 @@ func run() int {
 	var err error
 	switch role := os.Getenv(roleKey); role {
 	case "pool":
-		err = servePool(os.Args[1:])
+		err = inTask(servePool)
 	case "bursts":
-		err = serveBursts(os.Args[1:])
+		err = inTask(serveBursts)
 	case "bare":
 		err = serveBare(os.Args[1:])
 	case "floor":
@@ -107,31 +108,29 @@ const (
 
 var everything = []func(*bench) error{throughput, bursts, systemCalls, idle, startAndStop, phpRows}
 
-var phpLoads = []load{
-	{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64},
-	{connections: 256, size: 64}, {connections: 1024, size: 64},
-	{connections: 1, size: 4 * kib}, {connections: 16, size: 4 * kib}, {connections: 64, size: 4 * kib},
-	{connections: 256, size: 4 * kib}, {connections: 1024, size: 4 * kib},
-	{connections: 16, size: 64, churn: true}, {connections: 64, size: 64, churn: true},
+// pingPong are loads of packets of that size, each with so many connections.
+func pingPong(size int, connections ...int) (loads []load) {
+	for _, n := range connections {
+		loads = append(loads, load{connections: n, size: size})
+	}
+	return loads
 }
+
+var phpLoads = slices.Concat(pingPong(64, 1, 16, 64, 256, 1024), pingPong(4*kib, 1, 16, 64, 256, 1024), []load{
+	{connections: 16, size: 64, churn: true}, {connections: 64, size: 64, churn: true},
+})
 
 var plans = map[string]plan{
 	"": {
 		parts: everything, window: time.Second, warmUp: 200 * time.Millisecond, rounds: 3,
-		loads: []load{
-			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64},
-			{connections: 256, size: 64}, {connections: 1024, size: 64},
-			{connections: 1, size: 4 * kib}, {connections: 16, size: 4 * kib}, {connections: 64, size: 4 * kib},
-			{connections: 256, size: 4 * kib}, {connections: 1024, size: 4 * kib},
-			{connections: 1, size: 64 * kib}, {connections: 16, size: 64 * kib}, {connections: 64, size: 64 * kib},
-			{connections: 256, size: 64 * kib}, {connections: 1024, size: 64 * kib},
-			{connections: 1, size: mib}, {connections: 16, size: mib}, {connections: 64, size: mib},
-			{connections: 16, size: 64, depth: 16}, {connections: 16, size: 64, depth: 64},
-			{connections: 16, size: 64, depth: 16, batch: true}, {connections: 16, size: 64, depth: 64, batch: true},
-			{connections: 16, size: 64, churn: true},
-		},
+		loads: slices.Concat(pingPong(64, 1, 16, 64, 256, 1024), pingPong(4*kib, 1, 16, 64, 256, 1024),
+			pingPong(64*kib, 1, 16, 64, 256, 1024), pingPong(mib, 1, 16, 64), []load{
+				{connections: 16, size: 64, depth: 16}, {connections: 16, size: 64, depth: 64},
+				{connections: 16, size: 64, depth: 16, batch: true}, {connections: 16, size: 64, depth: 64, batch: true},
+				{connections: 16, size: 64, churn: true},
+			}),
 		bursts:  []burst{{1, 1}, {1, 16}, {16, 1}, {16, 16}, {64, 4}, {256, 1}},
-		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}, {connections: 1, size: 64 * kib}},
+		traced:  append(pingPong(64, 1, 64), pingPong(64*kib, 1)...),
 		idle:    []int{1000, 10000, 0},
 		rest:    time.Second,
 		stopped: 10000,
@@ -139,17 +138,15 @@ var plans = map[string]plan{
 	},
 	"quick": {
 		parts: everything, window: 500 * time.Millisecond, warmUp: 200 * time.Millisecond, rounds: 1,
-		loads: []load{
-			{connections: 1, size: 64}, {connections: 16, size: 64}, {connections: 64, size: 64}, {connections: 256, size: 64},
-			{connections: 1, size: 64 * kib}, {connections: 16, size: 64, depth: 64, batch: true},
-			{connections: 16, size: 64, churn: true},
-		},
+		loads: append(pingPong(64, 1, 16, 64, 256), []load{
+			{connections: 1, size: 64 * kib}, {connections: 16, size: 64, depth: 64, batch: true}, {connections: 16, size: 64, churn: true},
+		}...),
 		bursts:  []burst{{1, 1}, {16, 16}, {256, 1}},
-		traced:  []load{{connections: 1, size: 64}, {connections: 64, size: 64}},
+		traced:  pingPong(64, 1, 64),
 		idle:    []int{1000, 10000},
 		rest:    time.Second,
 		stopped: 1000,
-		php:     []load{{connections: 64, size: 64}},
+		php:     pingPong(64, 64),
 	},
 	"php": {
 		parts: []func(*bench) error{phpRows}, window: 400 * time.Millisecond, warmUp: 250 * time.Millisecond, rounds: 5,

@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,36 +52,53 @@ func (c ceiling) rate(l load) float64 {
 }
 
 // measurePool has as many callers as the load has connections, each with what the load gets handed over at once.
-func (b *bench) measurePool(l load, worker []string) (ceiling, error) {
+func (b *bench) measurePool(l load, worker []string) (c ceiling, err error) {
 	size := l.size
 	if l.batch {
 		size *= l.packets()
 	}
-	args := []string{strconv.Itoa(l.connections), strconv.Itoa(size), b.warmUp.String(), b.window.String()}
-	cmd, err := inRole("pool", append(args, worker...)...)
+	err = runTask("pool", poolTask{l.connections, size, b.warmUp, b.window, worker}, &c)
+	return c, err
+}
+
+// poolTask is what a process that measures the pool alone gets, in JSON.
+type poolTask struct {
+	Callers, Each  int // bytes of a packet, or exchanges in a burst
+	WarmUp, Window time.Duration
+	Worker         []string
+}
+
+// runTask runs such a process and reads its result.
+func runTask(role string, t poolTask, result any) error {
+	task, err := json.Marshal(t)
 	if err != nil {
-		return ceiling{}, err
+		return err
+	}
+	cmd, err := inRole(role, string(task))
+	if err != nil {
+		return err
 	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return ceiling{}, fmt.Errorf("pool: %w", err)
+		return fmt.Errorf("pool: %w", err)
 	}
-	var c ceiling
-	return c, json.Unmarshal(out, &c)
+	return json.Unmarshal(out, result)
 }
 
-// servePool is the process that measurePool starts: CALLERS SIZE WARMUP WINDOW WORKER...
-func servePool(args []string) error {
-	callers, _ := strconv.Atoi(args[0])
-	size, _ := strconv.Atoi(args[1])
-	warmUp, _ := time.ParseDuration(args[2])
-	window, err := time.ParseDuration(args[3])
-	if err != nil {
+// inTask calls what such a process does.
+func inTask(serve func(poolTask) error) error {
+	var t poolTask
+	if err := json.Unmarshal([]byte(os.Args[1]), &t); err != nil {
 		return err
 	}
+	return serve(t)
+}
+
+// servePool is the process that measurePool starts.
+func servePool(t poolTask) error {
 	begin := time.Now()
-	p, err := newPool(args[4:])
+	p, err := newPool(t.Worker)
 	if err != nil {
 		return err
 	}
@@ -91,20 +107,23 @@ func servePool(args []string) error {
 	var execs atomic.Int64
 	var stopped atomic.Bool
 	var running sync.WaitGroup
-	failed := make(chan error, callers) // one from each that fails
-	for range callers {
+	failed := make(chan error, t.Callers) // one from each that fails
+	for range t.Callers {
 		running.Add(1)
 		go func() { // ends when stopped
 			defer running.Done()
-			if err := call(p, size, &execs, &stopped); err != nil {
-				failed <- err
+			for call := newCaller(p, t.Each); !stopped.Load(); execs.Add(1) {
+				if err := call(); err != nil {
+					failed <- err
+					return
+				}
 			}
 		}()
 	}
-	time.Sleep(warmUp)
+	time.Sleep(t.WarmUp)
 	cpu, _ := cpuTime(os.Getpid())
 	begin, before := time.Now(), execs.Load()
-	time.Sleep(window)
+	time.Sleep(t.Window)
 	now, err := cpuTime(os.Getpid())
 	c.Execs, c.Elapsed, c.CPU = execs.Load()-before, time.Since(begin), now-cpu
 	stopped.Store(true)
@@ -126,13 +145,11 @@ func poolConfig() *pool.Config {
 const eventContext = `{"remote_addr":"127.0.0.1:50000","server":"exact",` +
 	`"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"DATA"}`
 
-func call(p *staticPool.Pool, size int, execs *atomic.Int64, stopped *atomic.Bool) error {
-	event := &payload.Payload{
-		Context: []byte(eventContext),
-		Body:    bytes.Repeat([]byte("x"), size),
-	}
+// newCaller returns a function that makes one exchange with a packet of so many bytes.
+func newCaller(p *staticPool.Pool, size int) func() error {
+	event := &payload.Payload{Context: []byte(eventContext), Body: bytes.Repeat([]byte("x"), size)}
 	stop := make(chan struct{})
-	for !stopped.Load() {
+	return func() error {
 		answer, err := p.Exec(context.Background(), event, stop)
 		if err != nil {
 			return err
@@ -140,9 +157,8 @@ func call(p *staticPool.Pool, size int, execs *atomic.Int64, stopped *atomic.Boo
 		if a := <-answer; a.Error() != nil || !bytes.Equal(a.Body(), event.Body) {
 			return fmt.Errorf("not the answer that was expected: %w", a.Error())
 		}
-		execs.Add(1)
+		return nil
 	}
-	return nil
 }
 
 // serveBare is cmd/rr with another plugin: CONFIG. It shows how near to the pool a plugin can be.

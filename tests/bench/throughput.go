@@ -31,7 +31,8 @@ func throughput(b *bench) error {
 			}
 			ours, pool, bare, floor = append(ours, o), append(pool, p), append(bare, m), append(floor, f)
 		}
-		o, p, m, f := median(ours), median(pool), median(bare), median(floor)
+		byCPU := func(f figures) float64 { return f.cpu }
+		o, p, m, f := median(ours, byCPU), median(pool, byCPU), median(bare, byCPU), median(floor, byCPU)
 		fmt.Printf("| %s | %d | %s | %.0f | %.0f | %.2f | %s | %s | %s | %.1f | %.1f | %.1f | %.1f | %.1f | %s | %.2f |\n",
 			l, l.connections, size(int64(l.size)), o.rate, p.rate, o.rate/p.rate, short(o.p50), short(o.p99), short(o.p999),
 			o.cpu, p.cpu, o.cpu-p.cpu, m.cpu-p.cpu, f.cpu, size(o.rss), o.switches)
@@ -40,9 +41,8 @@ func throughput(b *bench) error {
 	return nil
 }
 
-// median is that by CPU.
-func median(of []figures) figures {
-	slices.SortFunc(of, func(a, b figures) int { return cmp.Compare(a.cpu, b.cpu) })
+func median[T any](of []T, by func(T) float64) T {
+	slices.SortFunc(of, func(a, b T) int { return cmp.Compare(by(a), by(b)) })
 	return of[len(of)/2]
 }
 
