@@ -88,8 +88,8 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 		workers = dispatch.Unlimited
 	}
 	return server.Options{
-		Config: &c.Config, Log: log, Workers: workers, WorkerPerExec: cfg.Debug,
-		RetryNoFree: cfg.DynamicAllocatorOpts != nil, WatchTick: supervisor.WatchTick,
+		Config: &c.Config, Log: log, Workers: workers, WatchTick: supervisor.WatchTick,
+		PoolTraits:      dispatch.PoolTraits{WorkerPerExec: cfg.Debug, RetryNoFree: cfg.DynamicAllocatorOpts != nil},
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
 		NewPool: func(starts *dispatch.Starts) (dispatch.Pool, error) {
 			if workers != dispatch.Unlimited {

@@ -89,9 +89,9 @@ func (c *Config) options(log *zap.Logger, pooler Pooler) server.Options {
 		workers = dispatch.Unlimited
 	}
 	return server.Options{
-		Config: &c.Config, Log: zaplog.New(log), Workers: workers, WorkerPerExec: cfg.Debug,
+		Config: &c.Config, Log: zaplog.New(log), Workers: workers, WatchTick: supervisor.WatchTick,
+		PoolTraits:      dispatch.PoolTraits{WorkerPerExec: cfg.Debug},
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
-		WatchTick: supervisor.WatchTick,
 		NewPool: func(starts *dispatch.Starts) (dispatch.Pool, error) {
 			if workers != dispatch.Unlimited {
 				cfg.AllocateTimeout = dispatch.AllocateForever // for starts

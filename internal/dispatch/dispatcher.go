@@ -20,12 +20,7 @@ type Dispatcher struct {
 	// ExchangeCtx is cancelled when Stop can wait no longer: workers that are still at an exchange are killed. CloseCtx, its
 	// parent, is cancelled later, for the exchanges of CLOSE. No other context with an end but a deadline reaches the pool.
 	ExchangeCtx, CloseCtx context.Context
-	// WorkerPerExec says that the pool starts a worker for each exchange (pool.debug).
-	WorkerPerExec bool
-	// HostDestroysPool says that the host, not the plugin, destroys the pool when RoadRunner stops.
-	HostDestroysPool bool
-	// RetryNoFree says that the pool, where an exchange finds no free worker, starts more but fails that exchange.
-	RetryNoFree    bool
+	PoolTraits
 	DestroyTimeout time.Duration
 	Log            *slog.Logger
 

@@ -32,6 +32,13 @@ type Pool interface {
 	Destroy(ctx context.Context)
 }
 
+// PoolTraits are how a pool differs from others. The zero value is what the pools of most lines do.
+type PoolTraits struct {
+	WorkerPerExec    bool // it starts a worker for each exchange (pool.debug)
+	HostDestroysPool bool // the host, not the plugin, destroys it when RoadRunner stops
+	RetryNoFree      bool // where an exchange finds no free worker, it starts more but fails that exchange
+}
+
 // Results are the frames of one answer.
 type Results interface {
 	// Next waits for the next frame. io.EOF says that there is none and that the worker is free; ErrCanceled that cancel was

@@ -36,12 +36,7 @@ type Options struct {
 	NewPool func(starts *dispatch.Starts) (dispatch.Pool, error)
 	// Workers is the number of workers, or dispatch.Unlimited where the pool makes workers for exchanges that find none.
 	Workers int
-	// WorkerPerExec says that the pool starts a worker for each exchange (pool.debug).
-	WorkerPerExec bool
-	// HostDestroysPool says that RoadRunner destroys the pool when it stops, not the plugin.
-	HostDestroysPool bool
-	// RetryNoFree says that the pool, where an exchange finds no free worker, starts more but fails that exchange.
-	RetryNoFree     bool
+	dispatch.PoolTraits
 	AllocateTimeout time.Duration
 	DestroyTimeout  time.Duration
 	WatchTick       time.Duration // of the pool's supervisor, whose looks at workers take descriptors
@@ -151,8 +146,7 @@ func (s *Server) start(errCh chan<- error) error {
 	}
 	d := &dispatch.Dispatcher{
 		Pool: pool, Queue: s.queue, Starts: starts, ExchangeCtx: s.exchangeCtx, CloseCtx: s.closeCtx, Log: s.options.Log,
-		WorkerPerExec: s.options.WorkerPerExec, HostDestroysPool: s.options.HostDestroysPool, RetryNoFree: s.options.RetryNoFree,
-		DestroyTimeout: s.options.DestroyTimeout,
+		PoolTraits: s.options.PoolTraits, DestroyTimeout: s.options.DestroyTimeout,
 	}
 	go d.WatchStarts() // ends soon after Destroy
 	if !s.accept(listeners, d, errCh) {
