@@ -3,7 +3,6 @@ package tcp
 import (
 	"errors"
 	"log/slog"
-	"time"
 
 	"github.com/roadrunner-server/pool/v2/pool"
 
@@ -44,15 +43,8 @@ type (
 	Rule = framing.Rule
 )
 
-// defaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.
-const defaultExecTTL = time.Hour
-
 // maxWorkers is the most that num_workers can be: more are an error of the pool.
 const maxWorkers = 500
-
-// idleWatchTick is the watch_tick of a supervisor without limits to enforce: each look at the workers takes a descriptor of each worker
-// until the next garbage collection.
-const idleWatchTick = time.Hour
 
 // InitDefault fills in the defaults and checks everything. The error names every mistake by its key.
 func (c *Config) InitDefault() error { return errors.Join(c.check()...) }
@@ -69,7 +61,7 @@ func (c *Config) check() []error {
 		c.Pool.Supervisor.InitDefaults()
 	}
 	if c.Pool.Supervisor.ExecTTL == 0 {
-		c.Pool.Supervisor.ExecTTL = defaultExecTTL
+		c.Pool.Supervisor.ExecTTL = dispatch.DefaultExecTTL
 	}
 	return append(c.Check(), errs...)
 }
@@ -80,7 +72,7 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 	cfg.MaxQueueSize = 0 // the plugin's queue has it
 	supervisor := *c.Pool.Supervisor
 	if supervisor.TTL == 0 && supervisor.IdleTTL == 0 && supervisor.MaxWorkerMemory == 0 {
-		supervisor.WatchTick = idleWatchTick
+		supervisor.WatchTick = dispatch.IdleWatchTick
 	}
 	cfg.Supervisor = &supervisor
 	workers := int(cfg.NumWorkers)

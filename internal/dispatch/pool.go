@@ -10,6 +10,15 @@ import (
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
+// What pools are made with where the configuration says nothing.
+const (
+	// DefaultExecTTL bounds exchanges that could not be interrupted otherwise: only a supervised pool heeds a context.
+	DefaultExecTTL = time.Hour
+	// IdleWatchTick is the watch_tick of a supervisor without limits to enforce: each look at the workers takes a descriptor of each
+	// worker until the next garbage collection.
+	IdleWatchTick = time.Hour
+)
+
 // Payload is what goes to a worker and comes back. It has the shape of payload.Payload of every RoadRunner line: pointers
 // convert without a copy.
 type Payload struct {
