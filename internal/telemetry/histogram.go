@@ -48,14 +48,6 @@ func (h *Histogram) Counts() []uint64 {
 	return counts
 }
 
-// Total returns how many durations were observed, and their sum.
-func (h *Histogram) Total() (count uint64, sum time.Duration) {
-	for i := range h.counts {
-		count += h.counts[i].Load()
-	}
-	return count, time.Duration(h.sum.Load())
-}
-
 // buckets returns what Prometheus wants: the count, the sum in seconds, and how many durations did not exceed each bound.
 func (h *Histogram) buckets() (count uint64, sum float64, upTo map[float64]uint64) {
 	sum = time.Duration(h.sum.Load()).Seconds()
