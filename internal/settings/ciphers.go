@@ -92,7 +92,7 @@ func (t *TLS) checkSuitesFit(key string, certificates []tls.Certificate) error {
 		}
 	}
 	return fmt.Errorf("%s.cipher_suites: none of them can be used with the certificate, whose key is for %s; want some with that in their names",
-		key, sortedKeys(kinds)[0])
+		key, SortedKeys(kinds)[0])
 }
 
 // warnOfOldTLS names the risk of what is only there for old devices.

@@ -150,7 +150,7 @@ func (c *Config) warnOfSize(server, name string, own Size, size int) {
 func (c *Config) Warnings() []string { return c.warnings }
 
 // Names returns the names of the servers, sorted.
-func (c *Config) Names() []string { return sortedKeys(c.Servers) }
+func (c *Config) Names() []string { return SortedKeys(c.Servers) }
 
 // MemoryLimitBytes returns memory_limit in bytes; 0 is no limit.
 func (c *Config) MemoryLimitBytes() int64 { return sizeOr(defaultMemoryLimit, c.MemoryLimit) }

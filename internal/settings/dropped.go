@@ -41,7 +41,7 @@ func restoreSections(from Configurer, path string, section reflect.Value) {
 // the defaults would hold.
 func (v *validator) dropped(from Configurer, path string, section map[string]any, like reflect.Type) {
 	known := Keys(like)
-	for _, key := range sortedKeys(known) {
+	for _, key := range SortedKeys(known) {
 		full, field := path+"."+key, known[key]
 		value, isSet := section[key]
 		inner, _ := value.(map[string]any)

@@ -40,7 +40,7 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 	if like == reflect.TypeOf(Server{}) {
 		section = v.dottedNames(path, section, known)
 	}
-	for _, key := range sortedKeys(section) {
+	for _, key := range SortedKeys(section) {
 		full, name := path+"."+key, strings.ToLower(key)
 		field, ok := known[name]
 		switch {
@@ -66,7 +66,7 @@ func canBeNull(key string) bool {
 func (v *validator) dottedNames(path string, server map[string]any, known map[string]reflect.Type) map[string]any {
 	rest := make(map[string]any)
 	_, isServer := server["addr"]
-	for _, key := range sortedKeys(server) {
+	for _, key := range SortedKeys(server) {
 		inner, ok := server[key].(map[string]any)
 		if field := known[strings.ToLower(key)]; ok && !isSection(field) && (field == nil && !isServer || hasAddr(inner)) {
 			full := path + "." + key + pathToServer(inner, known)
@@ -98,7 +98,7 @@ func isSection(t reflect.Type) bool {
 
 // pathToServer returns the rest of a name with dots: the path to the first map that has keys of a server.
 func pathToServer(inner map[string]any, known map[string]reflect.Type) string {
-	for _, key := range sortedKeys(inner) {
+	for _, key := range SortedKeys(inner) {
 		if _, ok := known[key]; ok {
 			return ""
 		}
@@ -138,7 +138,7 @@ func KeyOf(field reflect.StructField) string {
 // nearest returns the known key that is most like key.
 func nearest(key string, known map[string]reflect.Type) (best string) {
 	least := -1
-	for _, candidate := range sortedKeys(known) {
+	for _, candidate := range SortedKeys(known) {
 		if d := editDistance(key, candidate); least < 0 || d < least {
 			best, least = candidate, d
 		}
@@ -167,7 +167,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-func sortedKeys[V any](m map[string]V) []string {
+// SortedKeys returns the keys of a map, sorted.
+func SortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for key := range m {
 		keys = append(keys, key)

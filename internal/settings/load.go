@@ -30,7 +30,7 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 	found := validateKeys(raw, reflect.TypeOf(section).Elem())
 	found.dropped(from, sectionName, raw, reflect.TypeOf(section).Elem())
 	servers, _ := raw["servers"].(map[string]any)
-	for _, name := range sortedKeys(servers) {
+	for _, name := range SortedKeys(servers) {
 		server, _ := servers[name].(map[string]any)
 		found.dropped(from, "tcp.servers."+name, server, reflect.TypeOf(Server{}))
 	}
@@ -53,7 +53,7 @@ func (c *Config) markSet(section map[string]any) {
 	servers, _ := section["servers"].(map[string]any)
 	for name, server := range c.Servers {
 		if set, ok := servers[name].(map[string]any); ok && server != nil {
-			server.MarkSet(sortedKeys(set))
+			server.MarkSet(SortedKeys(set))
 		}
 	}
 }

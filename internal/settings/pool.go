@@ -13,7 +13,7 @@ func (c *Config) InitPool(pool interface{ InitDefaults() }, maxWorkers uint64) (
 	addValues(set, poolKey, reflect.ValueOf(pool))
 	pool.InitDefaults()
 	addValues(inForce, poolKey, reflect.ValueOf(pool))
-	for _, key := range sortedKeys(set) {
+	for _, key := range SortedKeys(set) {
 		value := set[key]
 		switch d, _ := value.(time.Duration); {
 		case d < 0 && value == inForce[key]: // a pool would take it for over already

@@ -69,7 +69,7 @@ func (t *TLS) check(key string) (errs []error) {
 	}
 	if tlsVersions[t.MinVersion] == 0 {
 		errs = append(errs, fmt.Errorf("%s.min_version: unknown version %q; want one of %q, in quotes",
-			key, t.MinVersion, sortedKeys(tlsVersions)))
+			key, t.MinVersion, SortedKeys(tlsVersions)))
 	}
 
 	if t.HandshakeTimeout == nil {
@@ -96,7 +96,7 @@ func (t *TLS) checkClientAuth(key string) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("%s.client_auth_type: unknown type %q; want one of %q",
-			key, t.ClientAuthType, sortedKeys(clientAuthTypes))
+			key, t.ClientAuthType, SortedKeys(clientAuthTypes))
 	case auth >= tls.VerifyClientCertIfGiven && t.RootCA == "":
 		return fmt.Errorf("%s.root_ca: is empty; %s wants the file of the authorities that clients are verified by",
 			key, t.ClientAuthType)

@@ -28,7 +28,7 @@ func (v *validator) value(path string, value any, like reflect.Type) {
 			v.digits(path, inner)
 		}
 	case like.Kind() == reflect.Map && isMap:
-		for _, name := range sortedKeys(inner) {
+		for _, name := range SortedKeys(inner) {
 			v.value(path+"."+name, inner[name], like.Elem())
 		}
 	default:

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/rrtcp/tcp/internal/settings"
 )
 
 const configFile = ".rr.yaml"
@@ -91,6 +93,6 @@ func (l Line) readOptions(c Config) (options, error) {
 	}
 
 	servers, _ := c.Get(tcpSection + ".servers").(map[string]any)
-	o.servers = sortedKeys(servers)
+	o.servers = settings.SortedKeys(servers)
 	return o, errors.Join(errs...)
 }

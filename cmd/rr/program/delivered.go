@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/rrtcp/tcp/internal/settings"
 )
 
 // changed finds values of the section tcp that the config plugin turns into others before a plugin sees them. Only the file has
@@ -38,7 +40,7 @@ func compare(path string, file, delivered any) (found []string) {
 
 func compareSections(path string, file map[string]any, delivered any) (found []string) {
 	section, _ := delivered.(map[string]any)
-	for _, name := range sortedKeys(file) {
+	for _, name := range settings.SortedKeys(file) {
 		value, ok := section[name]
 		if inner, isSection := file[name].(map[string]any); isSection && len(inner) == 0 && !ok && path == tcpSection+".servers" {
 			found = append(found, fmt.Sprintf("%s.%s: is empty, and RoadRunner leaves it out; name an addr", path, name))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rrtcp/tcp/internal/server"
+	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
@@ -49,7 +50,7 @@ func workerLine(workers []telemetry.Worker) string {
 		memory += w.MemoryUsage
 	}
 	line := fmt.Sprintf("workers: %d", len(workers))
-	for _, state := range sortedKeys(states) {
+	for _, state := range settings.SortedKeys(states) {
 		line += fmt.Sprintf("  %s: %d", state, states[state])
 	}
 	return line + "  memory: " + size(float64(memory))
@@ -91,7 +92,7 @@ func since(before, t server.Traffic) server.Traffic {
 func writeServers(text *strings.Builder, now server.Stats, between map[string]server.Traffic, seconds float64) {
 	table := tabwriter.NewWriter(text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "SERVER\tCONNECTIONS\tPACKETS/S\tRECEIVED/S\tSENT/S\tMEDIAN\tSLOWEST\t")
-	for _, name := range sortedKeys(now.Servers) {
+	for _, name := range settings.SortedKeys(now.Servers) {
 		t := between[name]
 		median, slowest := durations(t.Exchanges, now.ExchangeBounds)
 		fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t\n", name, now.Servers[name], rate(t.Packets, seconds),
@@ -165,12 +166,3 @@ func upTo(i int, bounds []float64) string {
 }
 
 func seconds(s float64) string { return time.Duration(s * float64(time.Second)).String() }
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}

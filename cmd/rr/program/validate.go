@@ -3,7 +3,6 @@ package program
 import (
 	"fmt"
 	"io"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -91,7 +90,7 @@ func (l Line) inSections(c Config) (found []string) {
 		return lines(err)
 	}
 	known := l.sections()
-	for _, name := range sortedKeys(all) {
+	for _, name := range settings.SortedKeys(all) {
 		section, ok := known[name]
 		switch {
 		case ok:
@@ -148,7 +147,7 @@ func unknown(path string, value any, like reflect.Type) (found []string) {
 	}
 	fields := make(map[string]reflect.Type)
 	if like.Kind() == reflect.Struct {
-		fields = keysOf(like)
+		fields = settings.Keys(like)
 	}
 	for key, value := range inner {
 		field, ok := fields[strings.ToLower(key)]
@@ -163,22 +162,4 @@ func unknown(path string, value any, like reflect.Type) (found []string) {
 	}
 	slices.Sort(found)
 	return found
-}
-
-// keysOf are a struct's keys as the config plugin matches them: tag or name, in any case.
-func keysOf(t reflect.Type) map[string]reflect.Type {
-	keys := make(map[string]reflect.Type)
-	for i := range t.NumField() {
-		field := t.Field(i)
-		name, options, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
-		switch {
-		case options == "squash":
-			maps.Copy(keys, keysOf(field.Type))
-			continue
-		case name == "":
-			name = field.Name
-		}
-		keys[strings.ToLower(name)] = field.Type
-	}
-	return keys
 }

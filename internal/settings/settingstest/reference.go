@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/settings"
 )
 
 // key is what schema.json, or a table of docs/configuration.md, says of a key. Paths begin below tcp: "servers.<name>.rules[].starts".
@@ -28,7 +30,7 @@ func (s Schema) RequireReference(t *testing.T, repository string) {
 	s.describe("", s.root, described)
 	require.NotEmpty(t, described)
 	documented := tables(t, s.reference)
-	require.ElementsMatch(t, keys(described), keys(documented), "schema.json and the tables of docs/configuration.md have the same keys")
+	require.ElementsMatch(t, settings.SortedKeys(described), settings.SortedKeys(documented), "schema.json and the tables of docs/configuration.md have the same keys")
 	for path, want := range described {
 		got := documented[path]
 		require.Equal(t, want.preset, got.preset, "the default of %s", path)

@@ -55,7 +55,7 @@ func (s Schema) requireKeys(t *testing.T, path string, n node, like reflect.Type
 		require.Equal(t, false, n["additionalProperties"], path)
 		known, described := settings.Keys(like), n.children("properties")
 		maps.DeleteFunc(described, func(key string, _ node) bool { return slices.Contains(absent, path+"."+key) })
-		require.ElementsMatch(t, keys(known), keys(described), path)
+		require.ElementsMatch(t, settings.SortedKeys(known), settings.SortedKeys(described), path)
 		for key, field := range known {
 			s.requireKeys(t, path+"."+key, described[key], field, absent)
 		}
@@ -162,11 +162,4 @@ func (n node) children(key string) map[string]node {
 		found[name], _ = child.(map[string]any)
 	}
 	return found
-}
-
-func keys[V any](m map[string]V) (all []string) {
-	for key := range m {
-		all = append(all, key)
-	}
-	return all
 }
