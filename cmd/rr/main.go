@@ -43,7 +43,6 @@ func (l *cutLogger) NamedLogger(name string) *zap.Logger {
 
 var line = program.Line{
 	Release:  "2024.1.5",
-	Version:  tcp.Version,
 	LogLevel: slog.LevelError + 1, // Endure logs nothing: what it logs as an error comes back as an error, too
 	Config: func(from program.Source) program.Config {
 		c := &config.Plugin{Path: from.Path, Type: "yaml", ReadInCfg: from.YAML, Timeout: from.Stop, Version: "2024.1.5"}

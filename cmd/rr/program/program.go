@@ -23,7 +23,6 @@ import (
 // Line is a RoadRunner release: its host plugins, and what the program needs to know of them.
 type Line struct {
 	Release  string     // without the v; workers see it as RR_VERSION
-	Version  string     // of the tcp plugin
 	LogLevel slog.Level // of Endure where the config has no endure.log_level: the highest that this release can be told
 
 	Config   func(Source) Config                // makes the config plugin

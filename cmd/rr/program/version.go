@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/rrtcp/tcp/internal/server"
 )
 
 func (l Line) version() string {
 	info, _ := debug.ReadBuildInfo()
-	return fmt.Sprintf("%s %s (RoadRunner %s, %s, %s, %s/%s)", name(), l.Version, l.Release, release(info), runtime.Version(),
+	return fmt.Sprintf("%s %s (RoadRunner %s, %s, %s, %s/%s)", name(), server.Version, l.Release, release(info), runtime.Version(),
 		runtime.GOOS, runtime.GOARCH)
 }
 

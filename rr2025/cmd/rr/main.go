@@ -43,7 +43,6 @@ func (l *cutLogger) NamedLogger(name string) *zap.Logger {
 
 var line = program.Line{
 	Release:  "2025.1.15",
-	Version:  tcp.Version,
 	LogLevel: slog.LevelError, // Endure can not be told to log less
 	Config: func(from program.Source) program.Config {
 		return &config.Plugin{Path: from.Path, Type: "yaml", ReadInCfg: from.YAML, Timeout: from.Stop, Version: "2025.1.15"}
