@@ -65,8 +65,7 @@ type Plugin interface {
 	Connections(q server.ConnectionQuery) (server.ConnectionPage, error)
 }
 
-// Main is the TestMain of a line: the test binary is also the worker. It finds goroutines that are left, but for those which
-// RoadRunner's own packages never end.
+// Main is the TestMain of a line: the test binary is also the worker.
 func Main(m *testing.M) {
 	for _, variable := range os.Environ() {
 		if variable == mode {
@@ -75,7 +74,12 @@ func Main(m *testing.M) {
 		}
 	}
 	_ = flag.Set("test.parallel", inParallel) // the command line, which is read later, may have another
-	goleak.VerifyTestMain(waiting{m}, leaks...)
+	VerifyTestMain(m)
+}
+
+// VerifyTestMain runs the tests and fails if they leave goroutines, but for those which RoadRunner's own packages never end.
+func VerifyTestMain(m *testing.M, options ...goleak.Option) {
+	goleak.VerifyTestMain(waiting{m}, append(options, leaks...)...)
 }
 
 var leaks = []goleak.Option{

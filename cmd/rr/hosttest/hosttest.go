@@ -11,11 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/rrtcp/tcp/cmd/rr/program"
+	"github.com/rrtcp/tcp/internal/linetest"
 )
 
 // Plugin is the tcp plugin's Go API, as far as it is the same on all lines.
@@ -36,19 +36,6 @@ type Line struct {
 
 const inParallel = "4" // tests mostly wait; more would take the processor from workers that have to start in time
 
-// leaks are the goroutines that RoadRunner never stops.
-var leaks = []goleak.Option{
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/pool/static_pool.(*Pool).Start.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/pool/static_pool.(*Pool).Start.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).poll.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/endure/v2.(*Endure).startMainThread.func1"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/events.(*Bus).handleEvents"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/events.(*Bus).handleEvents"),
-	// Until allocate_timeout, where a worker was killed shortly before the end.
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/sdk/v4/worker_watcher.(*WorkerWatcher).Allocate"),
-	goleak.IgnoreAnyFunction("github.com/roadrunner-server/pool/worker_watcher.(*WorkerWatcher).Allocate"),
-}
-
 // workerProgram is the path of hostworker, which Main builds.
 var workerProgram string
 
@@ -60,13 +47,10 @@ func Main(m *testing.M) {
 		os.Exit(2)
 	}
 	_ = flag.Set("test.parallel", inParallel) // the command line, which is read later, may have another
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	if err := findLeaks(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	linetest.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
 }
 
 // buildWorker returns the directory that has it.
@@ -81,17 +65,6 @@ func buildWorker() (dir string, err error) {
 		return "", fmt.Errorf("the worker is not built: %w: %s", err, out)
 	}
 	return dir, nil
-}
-
-// findLeaks is an error where goroutines do not end. goleak waits for about a second; a pool whose workers had to be killed
-// is looked after for longer.
-func findLeaks() (err error) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if err = goleak.Find(leaks...); err == nil {
-			return nil
-		}
-	}
-	return err
 }
 
 // Run runs the suite.
