@@ -20,10 +20,7 @@ func (b *Bulk) check() []error {
 	if b == nil {
 		return nil
 	}
-	if b.MaxEvents == nil {
-		b.MaxEvents = new(int)
-		*b.MaxEvents = defaultBulkEvents
-	}
+	setDefault(&b.MaxEvents, defaultBulkEvents)
 	const orNone = "or no section bulk to send each event alone"
 	var events error
 	if n := *b.MaxEvents; n < 2 {

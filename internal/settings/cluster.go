@@ -85,10 +85,7 @@ func (c *Cluster) check() (errs []error) {
 	if !clusterName.MatchString(c.Name) {
 		errs = append(errs, fmt.Errorf("tcp.cluster.name: %q can't begin a subject; want letters, digits, _ and - alone", c.Name))
 	}
-	if c.Timeout == nil {
-		c.Timeout = new(time.Duration)
-		*c.Timeout = defaultClusterTimeout
-	}
+	setDefault(&c.Timeout, defaultClusterTimeout)
 	if *c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("tcp.cluster.timeout: is %s; want a duration over zero, such as \"1s\"", *c.Timeout))
 	}

@@ -105,6 +105,13 @@ func (l *Limits) resolve(general *Limits) limits {
 	}
 }
 
+// setDefault fills in what is not set.
+func setDefault[T any](value **T, otherwise T) {
+	if *value == nil {
+		*value = &otherwise
+	}
+}
+
 func firstSet[T any](otherwise T, values ...*T) T {
 	for _, v := range values {
 		if v != nil {

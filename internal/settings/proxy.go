@@ -25,10 +25,7 @@ const defaultProxyTimeout = 5 * time.Second
 
 // check fills in the defaults and returns every mistake; key is the section's, network the server's.
 func (p *ProxyProtocol) check(key, network string) (errs []error) {
-	if p.Timeout == nil {
-		p.Timeout = new(time.Duration)
-		*p.Timeout = defaultProxyTimeout
-	}
+	setDefault(&p.Timeout, defaultProxyTimeout)
 	errs = append(errs, checkDuration(key+".timeout", *p.Timeout), checkOneOf(key+".untrusted", &p.Untrusted, "refuse", "direct"))
 	if len(p.Trusted) == 0 && network != "unix" {
 		errs = append(errs, fmt.Errorf(`%s.trusted: is empty; name the addresses of your proxies, such as "10.0.0.0/8"`, key))

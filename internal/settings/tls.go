@@ -72,10 +72,7 @@ func (t *TLS) check(key string) (errs []error) {
 			key, t.MinVersion, SortedKeys(tlsVersions)))
 	}
 
-	if t.HandshakeTimeout == nil {
-		t.HandshakeTimeout = new(time.Duration)
-		*t.HandshakeTimeout = defaultHandshakeTimeout
-	}
+	setDefault(&t.HandshakeTimeout, defaultHandshakeTimeout)
 	errs = append(errs, checkDuration(key+".handshake_timeout", *t.HandshakeTimeout))
 
 	errs = append(errs, checkOneOf(key+".start", &t.Start, "tls", "plain"))
