@@ -32,7 +32,7 @@ func (w *Writer) WriteFrame(p []byte, held int) error {
 		return ErrMemory
 	}
 	defer w.Memory.Give(len(p))
-	if err := w.waitTurn(); err != nil {
+	if err := w.Hold(); err != nil {
 		return err
 	}
 	return w.writeFrame(p)
@@ -47,7 +47,7 @@ func (w *Writer) writeFrame(p []byte) error {
 
 // bufferFrame waits until p has room. One frame always has, as far as memory allows.
 func (w *Writer) bufferFrame(p []byte, held int) error {
-	if err := w.waitTurn(); err != nil {
+	if err := w.Hold(); err != nil {
 		return err
 	}
 	if w.buffered == nil {

@@ -170,12 +170,9 @@ func (w *Writer) PushErr() error {
 // HasTurn reports whether the connection's goroutine, which alone may call it, holds the turn.
 func (w *Writer) HasTurn() bool { return w.hasTurn }
 
-// Hold waits for the turn and keeps it until Release: pushes wait. The error is why nothing can be written any more. Only the
-// connection's goroutine may call it.
-func (w *Writer) Hold() error { return w.waitTurn() }
-
-// waitTurn is TakeTurn for an answer: none follows a push that ends the connection.
-func (w *Writer) waitTurn() error {
+// Hold waits for the turn and keeps it until Release: pushes wait. The error is why nothing can be written any more; none follows a
+// push that ends the connection. Only the connection's goroutine may call it.
+func (w *Writer) Hold() error {
 	if w.hasTurn {
 		return nil
 	}

@@ -55,7 +55,7 @@ func (w *Writer) Write(p []byte, held int) error {
 		return ErrMemory
 	}
 	defer w.Memory.Give(len(p))
-	if err := w.waitTurn(); err != nil {
+	if err := w.Hold(); err != nil {
 		return err
 	}
 	return w.writeAll(p)
