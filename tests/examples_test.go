@@ -71,6 +71,19 @@ func awaitMail(t *testing.T, h *host, content []byte) {
 	})
 }
 
+// sendMail sends a mail by the library and waits until a worker has it.
+func sendMail(t *testing.T, h *host, c *smtp.Client, content []byte) {
+	t.Helper()
+	require.NoError(t, c.Mail("a@example.com"))
+	require.NoError(t, c.Rcpt("b@example.com"))
+	w, err := c.Data()
+	require.NoError(t, err)
+	_, err = w.Write(content)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	awaitMail(t, h, content)
+}
+
 func TestSMTPExamples(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T) *host{
@@ -87,14 +100,7 @@ func TestSMTPExamples(t *testing.T) {
 				c, err := smtp.Dial(address)
 				require.NoError(t, err)
 				for _, content := range [][]byte{large, []byte("short\r\n"), mail(100)} {
-					require.NoError(t, c.Mail("a@example.com"))
-					require.NoError(t, c.Rcpt("b@example.com"))
-					w, err := c.Data()
-					require.NoError(t, err)
-					_, err = w.Write(content)
-					require.NoError(t, err)
-					require.NoError(t, w.Close())
-					awaitMail(t, h, content)
+					sendMail(t, h, c, content)
 				}
 				require.NoError(t, c.Quit())
 			})

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -242,25 +241,8 @@ func TestHAProxy(t *testing.T) {
 		config += fmt.Sprintf("listen %s\n  bind %s %s\n  server s %s %s\n", name, ports[name], to.bind, to.server, to.options)
 	}
 	save(t, h.dir+"/haproxy.cfg", []byte(config))
-	cmd := exec.Command(haproxy, "-db", "-q", "-f", h.dir+"/haproxy.cfg")
-	log, err := os.Create(h.dir + "/haproxy.log")
-	require.NoError(t, err)
-	cmd.Stdout, cmd.Stderr = log, log
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if raw, _ := os.ReadFile(log.Name()); t.Failed() {
-			t.Logf("%s\n%s", config, raw)
-		}
-	})
-	eventually(t, "haproxy listens", func() bool {
-		conn, err := net.Dial("tcp", ports["v1"])
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
+	t.Log(config)
+	startFront(t, h.dir, ports["v1"], haproxy, "-db", "-q", "-f", h.dir+"/haproxy.cfg")
 
 	for name, server := range map[string]string{
 		"v1": "echo", "v2": "echo", "unix": "unix", "passthrough": "tls", "terminated": "echo", "again": "tls",
