@@ -14,6 +14,7 @@ import (
 	"github.com/roadrunner-server/errors"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
@@ -266,9 +267,11 @@ func TestFirstBulkWithoutAnswerIsSaidInTime(t *testing.T) {
 // A bulk that is slow and one that fails are one line of the log, unless a worker was just slow.
 func TestBulkNeedsAreSaidOnce(t *testing.T) {
 	type work func(context.Context, *Payload) (Results, error)
+	var log *logtest.Log
 	slow := func(answer work) work {
 		return func(ctx context.Context, p *Payload) (Results, error) {
 			time.Sleep(firstBulkPatience * 11 / 10)
+			require.Eventually(t, func() bool { return log.Len() > 0 }, time.Minute, time.Millisecond, "the line may come late")
 			return answer(ctx, p)
 		}
 	}
@@ -298,7 +301,8 @@ func TestBulkNeedsAreSaidOnce(t *testing.T) {
 		"right, later refused":   {[]work{right, dies, refuses, wrong}, []slog.Level{slog.LevelError}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, log := newBulkDispatcher()
+			var d *Dispatcher
+			d, log = newBulkDispatcher()
 			for _, answer := range c.answers {
 				exchangeTogether(t, d, 2, answer)
 			}
