@@ -74,6 +74,16 @@ tcp:
 		{"every mistake of the section", instead(`{addr: "127.0.0.1:0"}`, `{framing: length}, b: {addr: ":1", idle_timeout: 5}`), [][]string{
 			{"tcp.servers.b.idle_timeout: ", "10s"}, {"tcp.servers.echo.addr: is empty"}, {"tcp.servers.echo.length: is missing"},
 		}},
+		{"mistakes beside values that can't be read", instead(`{addr: "127.0.0.1:0"}`, `{addr: "x", idle_timeout: "5 minutes", framing: lenght, length: {bytes: two}}, b: {addr: ":1", batch: yes}`), [][]string{
+			{"tcp.servers.b.batch: ", "true or false"}, {"tcp.servers.echo.idle_timeout: ", "5 minutes"}, {"tcp.servers.echo.length.bytes: ", "two"},
+			{"tcp.servers.echo.addr: ", "missing port"}, {"tcp.servers.echo.framing: ", "lenght"},
+		}},
+		{"a single server with a value that can't be read", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":0", max_connections: 10k}`), [][]string{
+			{"tcp.servers.echo.max_connections: ", "10k", "a whole number"},
+		}},
+		{"a grace period without a unit", good + "endure: {grace_period: 30}\n", [][]string{
+			{`endure.grace_period: 30 without a unit is a number of nanoseconds; write a duration such as "30s"`},
+		}},
 		{"values that RoadRunner changes", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":1", delimiter: "a$b"}, b: {addr: ":2", delimiters: ["\n", 10]}, c: {},
     d: {addr: ":3", delimiter: "$$"}, e: {addr: ":4", delimiter: "$"}, f: {addr: ":5", delimiter: "${DELIMITER:-|}"},
     g: {addr: ":6", framing: length, length: {until: "$"}}, h: {addr: ":7", events: []}, i: {addr: ":8", tls: {}}, j: {addr: ":9", batch: {}}`), [][]string{

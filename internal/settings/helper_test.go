@@ -128,7 +128,7 @@ func (s sections) UnmarshalKey(name string, out any) error {
 		*value = s.get(name)
 		return nil
 	}
-	section, _ := s[name].(map[string]any)
+	section, _ := s.get(name).(map[string]any)
 	b, err := json.Marshal(withoutEmpty(section))
 	if err != nil {
 		return err

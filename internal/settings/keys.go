@@ -15,11 +15,12 @@ type validator struct {
 	warnings []string // keys that nothing reads; old files must still start, so they are no errors
 	errs     []error  // values that decoding hides, or says badly
 	reported []string // the keys of errs
+	root     reflect.Type
 }
 
 // validateKeys validates the section tcp; like is the type of its struct.
 func validateKeys(section map[string]any, like reflect.Type) *validator {
-	v := new(validator)
+	v := &validator{root: like}
 	v.section(sectionName, section, like)
 	return v
 }
@@ -45,7 +46,7 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 		field, ok := known[name]
 		switch {
 		case !ok:
-			v.warnings = append(v.warnings, fmt.Sprintf("%s: unknown key, ignored; the nearest known one is %s", full, nearest(name, known)))
+			v.warnings = append(v.warnings, fmt.Sprintf("%s: unknown key, ignored; %s", full, v.suggest(name, known)))
 		case section[key] == nil && isSection(field) && !canBeNull(full):
 			v.fail(full, "is empty; want keys of its own below it, or leave it out")
 		case hasBytes && v.bytes(full, name, section[key], like):
@@ -133,6 +134,39 @@ func KeyOf(field reflect.StructField) string {
 		name = field.Name
 	}
 	return strings.ToLower(name)
+}
+
+// suggest says what an unknown key of a section may have been meant for: a key that is much like it, or the same in another section.
+func (v *validator) suggest(key string, known map[string]reflect.Type) string {
+	like := nearest(key, known)
+	if section := sectionOf(key, v.root); section != "" && 2*editDistance(key, like) > max(len(key), len(like)) {
+		return "it is a key of " + section
+	}
+	return "the nearest known one is " + like
+}
+
+// sectionOf returns the section that has the key, the uppermost of several, or "".
+func sectionOf(key string, root reflect.Type) string {
+	type section struct {
+		path string
+		like reflect.Type
+	}
+	for queue := []section{{sectionName, root}}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		known := Keys(at.like)
+		if _, ok := known[key]; ok {
+			return at.path
+		}
+		for _, name := range SortedKeys(known) {
+			switch field := known[name]; {
+			case isSection(field):
+				queue = append(queue, section{at.path + "." + name, field.Elem()})
+			case field.Kind() == reflect.Map && isSection(field.Elem()):
+				queue = append(queue, section{at.path + "." + name + ".<name>", field.Elem().Elem()})
+			}
+		}
+	}
+	return ""
 }
 
 // nearest returns the known key that is most like key.

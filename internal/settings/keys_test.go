@@ -29,6 +29,25 @@ func TestUnknownKeysWarn(t *testing.T) {
 	require.Equal(t, []string{"tcp.warnings: unknown key, ignored; the nearest known one is servers"}, warnings, "keys are found in any case")
 }
 
+func TestUnknownKeysOfOtherSections(t *testing.T) {
+	_, warnings := load(m{
+		"addr": ":1", "tls": m{"cert": "x"}, "exec_ttl": "1s", "workers": 4,
+		"servers": m{"a": m{"addr": ":0", "num_workers": 4, "timeout": "1s", "trusted": []any{"::1"}}},
+		"pool":    m{"num_workers": 1, "max_connections": 4, "max_worker_memory": 100},
+	})
+	require.Equal(t, []string{
+		"tcp.addr: unknown key, ignored; it is a key of tcp.servers.<name>",
+		"tcp.exec_ttl: unknown key, ignored; it is a key of tcp.pool.supervisor",
+		"tcp.pool.max_connections: unknown key, ignored; it is a key of tcp",
+		"tcp.pool.max_worker_memory: unknown key, ignored; it is a key of tcp.pool.supervisor",
+		"tcp.servers.a.num_workers: unknown key, ignored; it is a key of tcp.pool",
+		"tcp.servers.a.timeout: unknown key, ignored; the nearest known one is idle_timeout",
+		"tcp.servers.a.trusted: unknown key, ignored; it is a key of tcp.servers.<name>.proxy_protocol",
+		"tcp.tls: unknown key, ignored; it is a key of tcp.servers.<name>",
+		"tcp.workers: unknown key, ignored; the nearest known one is servers",
+	}, warnings)
+}
+
 func TestUnreadableValuesAreNamed(t *testing.T) {
 	list := []any{1}
 	for _, c := range []struct {

@@ -25,11 +25,12 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 		return errors.New("tcp: is no section; want keys of its own below it, servers among them")
 	}
 	decodeErr := from.UnmarshalKey(sectionName, section) // decodes what it can
+	servers, _ := raw["servers"].(map[string]any)
+	c.restoreServers(from, servers)
 	c.restoreSections(from, section)
-	c.markSet(raw)
+	c.markSet(servers)
 	found := validateKeys(raw, reflect.TypeOf(section).Elem())
 	found.dropped(from, sectionName, raw, reflect.TypeOf(section).Elem())
-	servers, _ := raw["servers"].(map[string]any)
 	for _, name := range SortedKeys(servers) {
 		server, _ := servers[name].(map[string]any)
 		found.dropped(from, "tcp.servers."+name, server, reflect.TypeOf(Server{}))
@@ -48,9 +49,24 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 	return errors.Join(errs...)
 }
 
+// restoreServers decodes the servers that are missing by themselves: the configuration library leaves out a server with a value that
+// it can't decode, and its other mistakes would not be found.
+func (c *Config) restoreServers(from Configurer, servers map[string]any) {
+	for name, value := range servers {
+		if _, ok := value.(map[string]any); !ok || c.Servers[name] != nil {
+			continue
+		}
+		server := new(Server)
+		_ = from.UnmarshalKey("tcp.servers."+name, server) // validateKeys has a better error for each value
+		if c.Servers == nil {
+			c.Servers = make(map[string]*Server)
+		}
+		c.Servers[name] = server
+	}
+}
+
 // markSet tells the framing of each server which keys it has.
-func (c *Config) markSet(section map[string]any) {
-	servers, _ := section["servers"].(map[string]any)
+func (c *Config) markSet(servers map[string]any) {
 	for name, server := range c.Servers {
 		if set, ok := servers[name].(map[string]any); ok && server != nil {
 			server.MarkSet(SortedKeys(set))

@@ -86,10 +86,10 @@ func (l Line) readOptions(c Config) (options, error) {
 
 	// RoadRunner disables a plugin whose section is missing, and starts without a message.
 	if !c.Has(tcpSection) {
-		errs = append(errs, errors.New("section tcp is missing: there is nothing to serve"))
+		errs = append(errs, errors.New("section tcp is missing or empty: there is nothing to serve"))
 	}
 	if !c.Has(serverSection) {
-		errs = append(errs, errors.New("section server is missing: its key command says how a worker is started"))
+		errs = append(errs, errors.New("section server is missing or empty: its key command says how a worker is started"))
 	}
 
 	servers, _ := c.Get(tcpSection + ".servers").(map[string]any)

@@ -112,13 +112,24 @@ type Section struct {
 // sections are those of the host plugins, and Endure's own.
 func (l Line) sections() map[string]Section {
 	all := l.Sections()
-	all[endureSection] = Section{Into: &struct { // readOptions has read what counts here; the rest is RoadRunner's
-		GracePeriod any `mapstructure:"grace_period"`
-		LogLevel    any `mapstructure:"log_level"`
-		PrintGraph  any `mapstructure:"print_graph"`
-		WatchdogSec any `mapstructure:"watchdog_sec"`
-	}{}}
+	endure := new(endureKeys)
+	all[endureSection] = Section{Into: endure, Check: endure.check}
 	return all
+}
+
+// endureKeys are of any type: readOptions has read what counts here, and the rest is RoadRunner's.
+type endureKeys struct {
+	GracePeriod any `mapstructure:"grace_period"`
+	LogLevel    any `mapstructure:"log_level"`
+	PrintGraph  any `mapstructure:"print_graph"`
+	WatchdogSec any `mapstructure:"watchdog_sec"`
+}
+
+func (e *endureKeys) check() error {
+	if n, ok := e.GracePeriod.(int); ok && n > 0 {
+		return fmt.Errorf("endure.grace_period: %d without a unit is a number of nanoseconds; write a duration such as \"30s\"", n)
+	}
+	return nil
 }
 
 // mistakes decodes the section, and finds keys that nothing reads.
