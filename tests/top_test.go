@@ -36,7 +36,7 @@ func TestTopCommand(t *testing.T) {
 	defer time.AfterFunc(patience, func() { _ = piped.Process.Kill() }).Stop()
 	lines := bufio.NewScanner(out)
 	awaitLine(t, lines, c, `^\d\d:\d\d:\d\d  connections: 1  packets/s: [1-9]\d*  waiting for a worker: 0$`)
-	awaitLine(t, lines, c, `^buffered: \d+ B of 268\.4 MB$`)
+	awaitLine(t, lines, c, `^buffered: \d+ B of 256\.0 MB$`)
 	awaitLine(t, lines, c, `^workers: 2  ready: 2  memory: \d+\.\d MB$`)
 	awaitLine(t, lines, c, `^ +echo +1 +[1-9]\d* +\d+ B +\d+ B +<\d\S* +<\d\S*$`)
 	awaitLine(t, lines, c, `^ *\d+ +ready +[1-9]\d* +\d+\.\d MB +\d+\.\d% +\d+s$`)

@@ -35,8 +35,8 @@ func (l Line) workers(file string, out io.Writer) error {
 	fmt.Fprintln(table, "PID\tSTATUS\tEXECS\tMEMORY\tCPU\tAGE\t")
 	for _, w := range list.Workers {
 		age := time.Since(time.Unix(0, w.Created)).Round(time.Second)
-		fmt.Fprintf(table, "%d\t%s\t%d\t%.1f MB\t%.1f%%\t%s\t\n",
-			w.Pid, w.StatusStr, w.NumExecs, float64(w.MemoryUsage)/1e6, w.CPUPercent, age)
+		fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%.1f%%\t%s\t\n",
+			w.Pid, w.StatusStr, w.NumExecs, size(float64(w.MemoryUsage)), w.CPUPercent, age)
 	}
 	return table.Flush()
 }

@@ -24,21 +24,21 @@ func samples() (before, now sample) {
 		},
 	}}
 	now = sample{at: at.Add(2 * time.Second), stats: server.Stats{
-		Connections: 7, ExchangesWaiting: 3, BufferedBytes: 1500, MemoryLimit: 256e6, ExchangeBounds: bounds,
+		Connections: 7, ExchangesWaiting: 3, BufferedBytes: 1536, MemoryLimit: 256 << 20, ExchangeBounds: bounds,
 		Servers: map[string]int{"smtp": 5, "logs": 2, "left": 0},
 		Traffic: map[string]server.Traffic{
-			"smtp": {Packets: 120, Received: 5_001_000, Sent: 90, Exchanges: []uint64{92, 17, 0, 1}}, "logs": {Packets: 4}, "left": {Packets: 9},
+			"smtp": {Packets: 120, Received: 1000 + 5<<20, Sent: 90, Exchanges: []uint64{92, 17, 0, 1}}, "logs": {Packets: 4}, "left": {Packets: 9},
 		},
 	}, workers: []telemetry.Worker{
-		{Pid: 10, StatusStr: "ready", NumExecs: 9, MemoryUsage: 20e6, CPUPercent: 1, Created: at.UnixNano()},
-		{Pid: 11, StatusStr: "working", NumExecs: 2, MemoryUsage: 30e6, CPUPercent: 90.5, Created: at.UnixNano()},
+		{Pid: 10, StatusStr: "ready", NumExecs: 9, MemoryUsage: 20 << 20, CPUPercent: 1, Created: at.UnixNano()},
+		{Pid: 11, StatusStr: "working", NumExecs: 2, MemoryUsage: 30 << 20, CPUPercent: 90.5, Created: at.UnixNano()},
 	}}
 	return before, now
 }
 
 func TestTopLines(t *testing.T) {
 	require.Equal(t, `15:04:07  connections: 7  packets/s: 12  waiting for a worker: 3
-buffered: 1.5 kB of 256.0 MB
+buffered: 1.5 KB of 256.0 MB
 workers: 2  ready: 1  working: 1  memory: 50.0 MB
 
   SERVER  CONNECTIONS  PACKETS/S  RECEIVED/S  SENT/S  MEDIAN  SLOWEST

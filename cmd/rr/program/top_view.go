@@ -129,14 +129,15 @@ func rate[N int64 | uint64](n N, seconds float64) float64 {
 	return float64(n) / seconds
 }
 
+// size counts as the config does: 1 KB is 1024 bytes.
 func size(bytes float64) string {
 	switch {
-	case bytes < 1e3:
+	case bytes < 1<<10:
 		return fmt.Sprintf("%.0f B", bytes)
-	case bytes < 1e6:
-		return fmt.Sprintf("%.1f kB", bytes/1e3)
+	case bytes < 1<<20:
+		return fmt.Sprintf("%.1f KB", bytes/(1<<10))
 	}
-	return fmt.Sprintf("%.1f MB", bytes/1e6)
+	return fmt.Sprintf("%.1f MB", bytes/(1<<20))
 }
 
 // durations says below which bound half of the exchanges were, and all; "-" where there were none.
