@@ -78,6 +78,10 @@ tcp:
 			{"tcp.servers.b.batch: ", "true or false"}, {"tcp.servers.echo.idle_timeout: ", "5 minutes"}, {"tcp.servers.echo.length.bytes: ", "two"},
 			{"tcp.servers.echo.addr: ", "missing port"}, {"tcp.servers.echo.framing: ", "lenght"},
 		}},
+		{"mistakes of a section beside values that can't be read", instead(`{num_workers: 2}`, `{num_workers: two, allocate_timeout: -1s, supervisor: {exec_ttl: soon, ttl: -1s}}`), [][]string{
+			{"tcp.pool.num_workers: ", "two"}, {"tcp.pool.supervisor.exec_ttl: ", "soon"},
+			{"tcp.pool.allocate_timeout: -1s is negative"}, {"tcp.pool.supervisor.ttl: -1s is negative"},
+		}},
 		{"a single server with a value that can't be read", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":0", max_connections: 10k}`), [][]string{
 			{"tcp.servers.echo.max_connections: ", "10k", "a whole number"},
 		}},

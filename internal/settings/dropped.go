@@ -9,8 +9,8 @@ import (
 // and lists without anything in them have no leaf: UnmarshalKey leaves them out, and the sections around them that have nothing
 // else, but Has still knows them.
 
-// restoreSections makes sections of the file that are empty, as in `proxy_protocol: {}`, empty structs. section points to the struct
-// of the RoadRunner line.
+// restoreSections makes sections of the file that are empty, as in `proxy_protocol: {}`, empty structs, and decodes those that are missing
+// for a value that can't be decoded. section points to the struct of the RoadRunner line.
 func (c *Config) restoreSections(from Configurer, section any) {
 	restoreSections(from, sectionName, reflect.ValueOf(section).Elem())
 	for name, server := range c.Servers {
@@ -31,6 +31,7 @@ func restoreSections(from Configurer, path string, section reflect.Value) {
 		case isSection(field.Type) && (!value.IsNil() || from.Has(key)):
 			if value.IsNil() {
 				value.Set(reflect.New(field.Type.Elem()))
+				_ = from.UnmarshalKey(key, value.Interface()) // what can be decoded of one with a value that can't; see restoreServers
 			}
 			restoreSections(from, key, value.Elem())
 		}

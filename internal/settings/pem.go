@@ -35,10 +35,13 @@ func readPEM(file string) ([]byte, error) {
 		return nil, errors.New("is empty; want the path of a file in PEM")
 	}
 	b, err := os.ReadFile(file)
-	if err == nil && !bytes.Contains(b, []byte("-----BEGIN ")) {
+	if err != nil {
+		return nil, err // a folder is read as no bytes
+	}
+	if !bytes.Contains(b, []byte("-----BEGIN ")) {
 		return nil, fmt.Errorf("%s is no file in PEM", file)
 	}
-	return b, err
+	return b, nil
 }
 
 // authorities reads the certificates of a file; nil: none is named.

@@ -32,6 +32,7 @@ func TestTLSMistakesAreNamed(t *testing.T) {
 		{with("cert", none), []string{".cert: open " + none}},
 		{with("key", none), []string{".key: open " + none}},
 		{with("cert", text), []string{".cert: " + text + " is no file in PEM"}},
+		{with("cert", filepath.Dir(text)), []string{".cert: read " + filepath.Dir(text) + ": is a directory"}},
 		{with("cert", good.Key), []string{".cert: holds no certificate in PEM"}},
 		{with("key", good.Cert), []string{".key: tls: "}},
 		{with("key", other.Key), []string{".key: tls: private key does not match public key; want the private key that belongs to cert"}},
