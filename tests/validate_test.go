@@ -74,9 +74,9 @@ tcp:
 		{"every mistake of the section", instead(`{addr: "127.0.0.1:0"}`, `{framing: length}, b: {addr: ":1", idle_timeout: 5}`), [][]string{
 			{"tcp.servers.b.idle_timeout: ", "10s"}, {"tcp.servers.echo.addr: is empty"}, {"tcp.servers.echo.length: is missing"},
 		}},
-		{"mistakes beside values that can't be read", instead(`{addr: "127.0.0.1:0"}`, `{addr: "x", idle_timeout: "5 minutes", framing: lenght, length: {bytes: two}}, b: {addr: ":1", batch: yes}`), [][]string{
+		{"mistakes beside values that can't be read", instead(`{addr: "127.0.0.1:0"}`, `{addr: "x", idle_timeout: "5 minutes", framing: lengths, length: {bytes: two}}, b: {addr: ":1", batch: yes}`), [][]string{
 			{"tcp.servers.b.batch: ", "true or false"}, {"tcp.servers.echo.idle_timeout: ", "5 minutes"}, {"tcp.servers.echo.length.bytes: ", "two"},
-			{"tcp.servers.echo.addr: ", "missing port"}, {"tcp.servers.echo.framing: ", "lenght"},
+			{"tcp.servers.echo.addr: ", "missing port"}, {"tcp.servers.echo.framing: ", "lengths"},
 		}},
 		{"mistakes of a section beside values that can't be read", instead(`{num_workers: 2}`, `{num_workers: two, allocate_timeout: -1s, supervisor: {exec_ttl: soon, ttl: -1s}}`), [][]string{
 			{"tcp.pool.num_workers: ", "two"}, {"tcp.pool.supervisor.exec_ttl: ", "soon"},
