@@ -52,15 +52,21 @@ func (v *validator) dropped(from Configurer, path string, section map[string]any
 				v.dropped(from, full, inner, field.Elem())
 			}
 		case isSet || field.Kind() == reflect.Map || !isEmpty(from, full):
-		case key == "events":
-			v.fail(full, "is empty; for DATA alone write [DATA], for all events leave it out")
 		case field.Kind() == reflect.Slice:
-			v.fail(full, "is empty; want a list of at least one item, or leave it out")
+			v.fail(full, "%s", emptyList(key))
 		default:
 			_, want := v.leaf(full, []any{}, field)
 			v.fail(full, "is an empty list or section; want %s", want)
 		}
 	}
+}
+
+// emptyList is what is wrong with a list that has no items.
+func emptyList(key string) string {
+	if key == "events" {
+		return "is empty; for DATA alone write [DATA], for all events leave it out"
+	}
+	return "is empty; want a list of at least one item, or leave it out"
 }
 
 // isEmpty reports whether a key of the file is an empty list or an empty section.

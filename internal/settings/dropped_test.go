@@ -53,10 +53,17 @@ func TestEmptyListsAreRefused(t *testing.T) {
 		"delimiters_hex": "is empty; want a list of at least one item",
 		"rules":          "is empty; want a list of at least one item",
 	} {
-		lines, _ := load(withServer(key, []any{}))
-		require.Len(t, lines, 1, "%v", lines)
-		require.Contains(t, lines[0], "tcp.servers.a."+key+": "+want)
+		for _, empty := range []any{[]any{}, nil} { // nil is the key above comments
+			lines, _ := load(withServer(key, empty))
+			require.Len(t, lines, 1, "%v", lines)
+			require.Contains(t, lines[0], "tcp.servers.a."+key+": "+want)
+		}
 	}
-	lines, _ := load(withServer("tls", m{"cert": "x", "key": "x", "certs": []any{}}))
+	lines, _ := load(with("cluster", m{"redis": m{"addrs": nil}}))
+	require.Len(t, lines, 1, "%v", lines)
+	require.Contains(t, lines[0], "tcp.cluster.redis.addrs: is empty; want a list")
+	lines, _ = load(with("pool", m{"command": nil}))
+	require.Empty(t, lines, "old files must still start")
+	lines, _ = load(withServer("tls", m{"cert": "x", "key": "x", "certs": []any{}}))
 	require.Contains(t, lines[0], "tcp.servers.a.tls.certs: is empty; want a list")
 }

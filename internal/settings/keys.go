@@ -49,6 +49,8 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 			v.warnings = append(v.warnings, fmt.Sprintf("%s: unknown key, ignored; %s", full, v.suggest(name, known)))
 		case section[key] == nil && isSection(field) && !canBeNull(full):
 			v.fail(full, "is empty; want keys of its own below it, or leave it out")
+		case section[key] == nil && field.Kind() == reflect.Slice && !canBeNull(full):
+			v.fail(full, "%s", emptyList(name))
 		case hasBytes && v.bytes(full, name, section[key], like):
 		default:
 			v.value(full, section[key], field)
