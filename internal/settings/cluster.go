@@ -4,8 +4,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"regexp"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -138,14 +141,27 @@ func (r *Redis) check() (errs []error) {
 		r.Addrs = []string{defaultRedisAddr}
 	}
 	for i, addr := range r.Addrs {
-		if addr == "" {
+		switch {
+		case addr == "":
 			errs = append(errs, fmt.Errorf("%s.addrs.%d: is empty; want host:port", key, i))
+		case !isRedisAddress(addr):
+			errs = append(errs, fmt.Errorf("%s.addrs.%d: %q is no address; want host:port, such as %q", key, i, addr, defaultRedisAddr))
 		}
+	}
+	if r.Username != "" && r.Password == "" { // go-redis would log in as nobody
+		errs = append(errs, fmt.Errorf("%s.password: is empty; want it beside username", key))
 	}
 	if r.DB < 0 {
 		errs = append(errs, fmt.Errorf("%s.db: %d is negative; want the number of a database, such as 0", key, r.DB))
 	}
 	return append(errs, r.TLS.check(key+".tls")...)
+}
+
+// isRedisAddress reports whether go-redis can connect to an address: host:port, or the path of a unix socket.
+func isRedisAddress(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	_, wrong := strconv.ParseUint(port, 10, 16)
+	return strings.HasPrefix(addr, "/") || err == nil && wrong == nil
 }
 
 // check reads the files and returns every mistake; key is the section's.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,17 +16,22 @@ func TestCheckCluster(t *testing.T) {
 	_, noFile := os.ReadFile(missing)
 	for want, c := range map[string]*Cluster{
 		"": {NATS: &NATS{}},
-		`tcp.cluster: has no engine; want one of the sections nats and redis`:                        {},
-		`tcp.cluster.redis: there is nats already; want one of them alone`:                           {NATS: &NATS{}, Redis: &Redis{}},
-		`tcp.cluster.name: "a.b" can't begin a subject; want letters, digits, _ and - alone`:         {Name: "a.b", NATS: &NATS{}},
-		`tcp.cluster.timeout: is 0s; want a duration over zero, such as "1s"`:                        {Timeout: ptr(time.Duration(0)), NATS: &NATS{}},
-		`tcp.cluster.nats: says who we are in 2 ways; want one of user, token, credentials and nkey`: {NATS: &NATS{User: "a", Token: "b"}},
-		`tcp.cluster.nats.user: is empty; want it beside password`:                                   {NATS: &NATS{Password: "a"}},
-		`tcp.cluster.nats.credentials: ` + noFile.Error():                                            {NATS: &NATS{Credentials: missing}},
-		`tcp.cluster.nats.nkey: ` + noFile.Error():                                                   {NATS: &NATS{NKey: missing}},
-		`tcp.cluster.nats.tls.root_ca: ` + noFile.Error():                                            {NATS: &NATS{TLS: &ClientTLS{RootCA: missing}}},
-		`tcp.cluster.redis.addrs.1: is empty; want host:port`:                                        {Redis: &Redis{Addrs: []string{"a:1", ""}}},
-		`tcp.cluster.redis.db: -1 is negative; want the number of a database, such as 0`:             {Redis: &Redis{DB: -1}},
+		`tcp.cluster: has no engine; want one of the sections nats and redis`:                              {},
+		`tcp.cluster.redis: there is nats already; want one of them alone`:                                 {NATS: &NATS{}, Redis: &Redis{}},
+		`tcp.cluster.name: "a.b" can't begin a subject; want letters, digits, _ and - alone`:               {Name: "a.b", NATS: &NATS{}},
+		`tcp.cluster.timeout: is 0s; want a duration over zero, such as "1s"`:                              {Timeout: ptr(time.Duration(0)), NATS: &NATS{}},
+		`tcp.cluster.nats: says who we are in 2 ways; want one of user, token, credentials and nkey`:       {NATS: &NATS{User: "a", Token: "b"}},
+		`tcp.cluster.nats.user: is empty; want it beside password`:                                         {NATS: &NATS{Password: "a"}},
+		`tcp.cluster.nats.credentials: ` + noFile.Error():                                                  {NATS: &NATS{Credentials: missing}},
+		`tcp.cluster.nats.nkey: ` + noFile.Error():                                                         {NATS: &NATS{NKey: missing}},
+		`tcp.cluster.nats.tls.root_ca: ` + noFile.Error():                                                  {NATS: &NATS{TLS: &ClientTLS{RootCA: missing}}},
+		`tcp.cluster.redis.addrs.1: is empty; want host:port`:                                              {Redis: &Redis{Addrs: []string{"a:1", ""}}},
+		`tcp.cluster.redis.addrs.0: "redis://a:1" is no address; want host:port, such as "127.0.0.1:6379"`: {Redis: &Redis{Addrs: []string{"redis://a:1"}}},
+		`tcp.cluster.redis.addrs.1: "b" is no address; want host:port, such as "127.0.0.1:6379"`:           {Redis: &Redis{Addrs: []string{"[::1]:1", "b"}}},
+		`tcp.cluster.redis.addrs.0: "a:1,b:1" is no address; want host:port, such as "127.0.0.1:6379"`:     {Redis: &Redis{Addrs: []string{"a:1,b:1"}}},
+		`tcp.cluster.redis.addrs.0: "a:99999" is no address; want host:port, such as "127.0.0.1:6379"`:     {Redis: &Redis{Addrs: []string{"a:99999"}}},
+		`tcp.cluster.redis.password: is empty; want it beside username`:                                    {Redis: &Redis{Username: "a"}},
+		`tcp.cluster.redis.db: -1 is negative; want the number of a database, such as 0`:                   {Redis: &Redis{DB: -1}},
 	} {
 		cfg := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}}, Cluster: c}
 		err := errors.Join(cfg.Check()...)
@@ -34,6 +40,26 @@ func TestCheckCluster(t *testing.T) {
 			continue
 		}
 		require.EqualError(t, err, want)
+	}
+}
+
+// YAML reads 0123 as 83: a password that is a number may be another one than the file has.
+func TestNumbersAsTextsOfCluster(t *testing.T) {
+	for key, value := range map[string]any{"redis.password": 83, "redis.username": 1.1, "nats.token": 7, "node": 7} {
+		_, warnings := load(with("cluster", clusterWith(key, value)))
+		require.Equal(t, []string{"tcp.cluster." + key + ": is a number, and YAML reads 0123 as 83; put it in quotes"}, warnings)
+	}
+	_, warnings := load(with("cluster", clusterWith("redis.password", "0123")))
+	require.Empty(t, warnings)
+}
+
+// clusterWith is a section cluster with one more key.
+func clusterWith(key string, value any) m {
+	switch engine, name, isOfEngine := strings.Cut(key, "."); {
+	case !isOfEngine:
+		return m{"redis": m{}, key: value}
+	default:
+		return m{engine: m{name: value}}
 	}
 }
 

@@ -41,6 +41,7 @@ type Config struct {
 const (
 	sectionName = "tcp"
 	poolKey     = "tcp.pool"
+	clusterKey  = "tcp.cluster"
 
 	mebibyte           = 1 << 20
 	maxMegabytes       = 1024 // a larger read_buf_size is in bytes

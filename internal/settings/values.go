@@ -35,6 +35,16 @@ func (v *validator) value(path string, value any, like reflect.Type) {
 		if ok, want := v.leaf(path, value, like); !ok {
 			v.fail(path, "%q can't be read; want %s", fmt.Sprint(value), want)
 		}
+		v.numberAsText(path, value, like)
+	}
+}
+
+// numberAsText warns of a text below cluster, such as a password, that is a number: it may be another text than the file has. It was
+// accepted before this check existed, and may be right.
+func (v *validator) numberAsText(path string, value any, like reflect.Type) {
+	_, isNumber := toFloat(value)
+	if isNumber && like.Kind() == reflect.String && strings.HasPrefix(path, clusterKey+".") {
+		v.warnings = append(v.warnings, path+": is a number, and YAML reads 0123 as 83; put it in quotes")
 	}
 }
 
