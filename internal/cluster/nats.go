@@ -26,6 +26,9 @@ const (
 	// natsPending bounds what a subscription holds, in bytes. Those of tags share a channel of natsTagged messages and a backlog.
 	natsPending = 16 << 20
 	natsTagged  = 1024
+	// natsLinger is how long a node stays subscribed to a tag that it has no more, and answers that nobody has it. NATS may send on what
+	// comes before it knows that the node is not, which nats.go then drops: the caller would wait for timeout. That is likely only at once.
+	natsLinger = time.Second
 	// What closes a connection twice within natsCalm may do so again and again: the pause before the next one grows.
 	natsCalm     = 10 * time.Minute
 	natsMaxPause = 30 * time.Second
@@ -47,10 +50,13 @@ type natsEngine struct {
 	conn    *nats.Conn                    // the last one; nil: there was none yet
 	first   []string                      // subscribed to at start
 	tags    map[string]*nats.Subscription // a nil one: conn was closed, or is nil
+	leaving map[string]int                // those of tags that this node has no more, by the number of the call; they are subscribed to
+	leaves  int                           // the number of the last one
 
 	closed     int       // how many connections NATS has closed, but for those long ago
 	lastClosed time.Time // only the connections' callbacks touch these two, one connection's after the other's
 
+	linger time.Duration
 	tagged chan *nats.Msg
 	inbox  backlog // of tags
 	isUp   atomic.Bool
@@ -64,7 +70,7 @@ func newNATS(c *settings.Cluster, node NodeID, to receiver) *natsEngine {
 	return &natsEngine{
 		config: c.NATS, required: c.Required, timeout: *c.Timeout, prefix: c.Name + ".",
 		nobody: c.Name + ".nobody." + node.String() + ".", to: to,
-		tags: make(map[string]*nats.Subscription), tagged: make(chan *nats.Msg, natsTagged), inbox: newBacklog(),
+		tags: make(map[string]*nats.Subscription), leaving: make(map[string]int), linger: natsLinger, tagged: make(chan *nats.Msg, natsTagged), inbox: newBacklog(),
 		ended: make(chan struct{}),
 	}
 }
@@ -287,6 +293,10 @@ func (e *natsEngine) subscribe(subjects []string) {
 		return
 	}
 	for _, subject := range subjects {
+		if _, isLeaving := e.leaving[subject]; isLeaving {
+			delete(e.leaving, subject)
+			continue
+		}
 		e.tags[subject], _ = e.conn.ChanSubscribe(e.prefix+subject, e.tagged) // an error: it is closed, or not there yet
 	}
 }
@@ -294,11 +304,27 @@ func (e *natsEngine) subscribe(subjects []string) {
 func (e *natsEngine) unsubscribe(subjects []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.leaves++
+	call := e.leaves
 	for _, subject := range subjects {
+		e.leaving[subject] = call
+	}
+	time.AfterFunc(e.linger, func() { e.leave(subjects, call) })
+}
+
+// leave unsubscribes from what is still as that call of unsubscribe has left it.
+func (e *natsEngine) leave(subjects []string, call int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, subject := range subjects {
+		if e.leaving[subject] != call {
+			continue
+		}
 		if sub := e.tags[subject]; sub != nil {
 			_ = sub.Unsubscribe()
 		}
 		delete(e.tags, subject)
+		delete(e.leaving, subject)
 	}
 }
 
