@@ -9,14 +9,10 @@ import (
 // last; docs/protocols.md says where that is not all.
 var protocols = map[string]Packets{
 	// Text of lines.
-	"nmea": {Framing: framingDelimiter, Delimiters: []string{"\r\n", "\n"}, SkipEmpty: true},
-	"smtp": {Framing: framingDelimiter, Delimiter: "\r\n"}, // the mail itself by a reply's next
-	// Octet counting and lines, as a client likes: RFC 6587.
-	"syslog": {Framing: framingRules, Rules: []Rule{
-		{Starts: "<", Framing: framingDelimiter, Delimiter: "\n"},
-		{Framing: framingLength, Length: &Length{ASCII: DigitsUntil, Until: " "}},
-	}},
-	"gelf": {Framing: framingDelimiter, DelimiterHex: "00"},
+	"nmea":   {Framing: framingDelimiter, Delimiters: []string{"\r\n", "\n"}, SkipEmpty: true},
+	"smtp":   {Framing: framingDelimiter, Delimiter: "\r\n"}, // the mail itself by a reply's next
+	"syslog": {Framing: framingRules, Rules: syslogRules()},
+	"gelf":   {Framing: framingDelimiter, DelimiterHex: "00"},
 	// A frame ends with NUL; ends of line between frames are heart-beats or padding.
 	"stomp": {Framing: framingRules, Rules: []Rule{
 		{Starts: "\n", Framing: framingDelimiter, Delimiter: "\n", SkipEmpty: true},
@@ -54,6 +50,16 @@ var protocols = map[string]Packets{
 		{StartsHex: "00000000", Framing: framingLength, Length: &Length{Bytes: 4, Offset: 4, Adjust: 4}},
 		{Framing: framingLength, Length: &Length{Bytes: 2}},
 	}},
+}
+
+// syslogRules are octet counting and lines, as a client likes: what begins with a digit, but 0, is a length (RFC 6587, 3.4.1), all else
+// a line, be it without a priority or, behind a message, empty.
+func syslogRules() []Rule {
+	rules := []Rule{{Starts: "<", Framing: framingDelimiter, Delimiter: "\n"}}
+	for digit := '1'; digit <= '9'; digit++ {
+		rules = append(rules, Rule{Starts: string(digit), Framing: framingLength, Length: &Length{ASCII: DigitsUntil, Until: " "}})
+	}
+	return append(rules, Rule{Framing: framingDelimiter, Delimiters: []string{"\r\n", "\n"}, SkipEmpty: true})
 }
 
 // Protocols returns the names of all protocols, sorted.

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,10 @@ func TestExpand(t *testing.T) {
 		"d": m{"addr": ":4", "protocol": "redis", "batch": false},
 		"e": m{"addr": ":5", "protocol": "mllp"},
 	}}}))
+	var lengths string
+	for digit := range 9 {
+		lengths += fmt.Sprintf(`{starts: "%d", framing: "length", length: {ascii: true, until: " "}}, `, digit+1)
+	}
 	require.Equal(t, `tcp:
   servers:
     "a":
@@ -31,7 +36,8 @@ func TestExpand(t *testing.T) {
       addr: ":3"
       protocol: "syslog"
       framing: "rules"
-      rules: [{starts: "<", framing: "delimiter", delimiter: "\n"}, {framing: "length", length: {ascii: true, until: " "}}]
+      rules: [{starts: "<", framing: "delimiter", delimiter: "\n"}, `+lengths+
+		`{framing: "delimiter", delimiters: ["\r\n", "\n"], skip_empty: true}]
       batch: true
     "d":
       addr: ":4"

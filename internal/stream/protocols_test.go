@@ -45,6 +45,10 @@ var protocolSamples = map[string][]struct{ sent, handedOver string }{
 		{rfc3164 + "\n", rfc3164 + "\n"},
 		{counted(rfc5424), counted(rfc5424)}, // a message with a line feed in it
 		{counted(rfc3164), counted(rfc3164)},
+		{"\n", ""}, {"\r\n", ""}, // some send an end of line behind the length's message, too
+		{"Use the BFG!\n", "Use the BFG!\n"}, // RFC 3164, 5.4: without a priority
+		{counted(rfc3164), counted(rfc3164)},
+		{"Oct 11 22:14:15 mymachine su: failed\r\n", "Oct 11 22:14:15 mymachine su: failed\r\n"},
 	},
 	"gelf": {{gelf, gelf}, {gelf, gelf}},
 	"mllp": {{adt + "\x1c\r", adt + "\x1c\r"}, {adt + "\x1c\r", adt + "\x1c\r"}},
