@@ -51,7 +51,9 @@ func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 
 // ask sends the questions. Calls that come back are done at once where that can't be.
 func (c *Cluster) ask(body []byte, questions []Question, deadline time.Time) []*call {
-	asked, messages := make([]*call, len(questions)), make([]outgoing, len(questions))
+	asked := make([]*call, len(questions))
+	var sent []*call
+	var messages []outgoing // of sent
 	for i, q := range questions {
 		subject := nodeSubject(q.Node)
 		if q.Tag != "" {
@@ -59,13 +61,18 @@ func (c *Cluster) ask(body []byte, questions []Question, deadline time.Time) []*
 		}
 		a := c.calls.open(q.Node, q.Tag)
 		asked[i] = a
-		messages[i] = outgoing{subject: subject, message: c.message(kindAsk, a.id, q.Request), body: body, call: a.id, deadline: deadline}
+		if c.members.isLeaving(q.Node) { // it may still be subscribed, but answers no more
+			c.finish(a.id, nil, ErrGone)
+			continue
+		}
+		sent = append(sent, a)
+		messages = append(messages, outgoing{subject: subject, message: c.message(kindAsk, a.id, q.Request), body: body, call: a.id, deadline: deadline})
 	}
 	isConnected, taken := c.IsConnected(), 0
 	if isConnected {
 		taken = c.outbox.putAll(messages)
 	}
-	for i, a := range asked {
+	for i, a := range sent {
 		switch {
 		case !isConnected:
 			c.finish(a.id, nil, ErrUnreachable)

@@ -243,6 +243,23 @@ func TestLeavingEndsCalls(t *testing.T) {
 	require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: two.Node()})[0].Err, "before the timeout")
 }
 
+// A node that has left is still subscribed for a moment, but answers no more.
+func TestNodesThatHaveLeftAreNotAsked(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	two, _ := b.join(t, "two", patience, func([]byte, func([]byte)) { t.Error("it is asked") })
+	three, _ := b.join(t, "three", patience, nil)
+	know(t, one, two, three)
+	one.received(two.message(kindBye, 0, nil))
+	one.members.mu.Lock()
+	one.members.all[two.node].Heard = time.Now().Add(patience) // a moment that is long enough
+	one.members.mu.Unlock()
+	answers := one.Ask(nil, Question{Node: two.node, Request: []byte("x")}, Question{Node: three.node, Request: []byte("y")})
+	require.ErrorIs(t, answers[0].Err, ErrGone)
+	require.NoError(t, answers[1].Err)
+	require.Equal(t, "y", string(answers[1].Body))
+}
+
 func TestOtherVersionsAreRefused(t *testing.T) {
 	b := newBus()
 	one, logs := b.join(t, "one", patience, nil)

@@ -15,6 +15,8 @@ const (
 	// silentAfter is how long a node is not heard until nobody waits for its answers any more; forgetAfter, until it is no node.
 	silentAfter = 5 * time.Second
 	forgetAfter = 30 * time.Second
+	// leavingFor is how long after a node has said that it leaves it may still be subscribed.
+	leavingFor = time.Second
 	// maxMembers bounds the nodes that are known, maxHello what each tells of itself, in bytes: whoever may publish can name nodes.
 	maxMembers = 1000
 	maxHello   = 32 << 10
@@ -109,6 +111,14 @@ func (m *members) leave(node NodeID) bool {
 	}
 	known.left, known.Heard = true, time.Now()
 	return true
+}
+
+// isLeaving reports whether the node has said a moment ago that it leaves. Later its name may be that of a new node.
+func (m *members) isLeaving(node NodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.all[node]
+	return known != nil && known.left && time.Since(known.Heard) < leavingFor
 }
 
 // isSilent reports whether the node is known, but was not heard lately.
