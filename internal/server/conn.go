@@ -104,10 +104,13 @@ func (c *connection) serve(gone func()) {
 // run ends with a reason in c.reason.
 func (c *connection) run() {
 	defer c.recoverPanic()
-	if c.hasPreamble() && !c.preamble() || c.settings.ConnectedOnFirstByte && !c.awaitFirstByte() {
+	if c.hasPreamble() && !c.preamble() {
 		return
 	}
 	c.talks = true
+	if c.settings.ConnectedOnFirstByte && !c.awaitFirstByte() {
+		return
+	}
 	for state := c.open(); state == wire.Reading; {
 		c.state.Store(uint32(wire.Reading))
 		packet, tail, err := c.reader.Next()

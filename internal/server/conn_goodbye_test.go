@@ -40,6 +40,22 @@ func TestGoodbyeSurvivesUnreadInput(t *testing.T) {
 	}
 }
 
+// A client that no worker knows of yet is told, too, why the connection ends.
+func TestGoodbyeBeforeFirstByte(t *testing.T) {
+	l := testListener(answers(reply("CONTINUE", "")))
+	l.settings.ConnectedOnFirstByte, l.settings.IdleTimeout = true, time.Millisecond
+	l.settings.Goodbye = map[wire.Reason][]byte{wire.ReasonIdle: []byte("421 bye\r\n")}
+	server, client := tcpPair(t)
+	require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
+	c, ended := l.serveConn(server)
+	got, err := io.ReadAll(client)
+	require.NoError(t, err)
+	require.Equal(t, "421 bye\r\n", string(got))
+	require.NoError(t, client.Close())
+	receive(t, ended)
+	require.Equal(t, wire.ReasonIdle, c.reason)
+}
+
 // Before the handshake is over a client would take it for a part of that.
 func TestNoGoodbyeDuringHandshake(t *testing.T) {
 	l := testListener(answers(reply("CONTINUE", "")))
