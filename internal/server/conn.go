@@ -28,17 +28,18 @@ var _ workers = (*dispatch.Dispatcher)(nil)
 // every field that is not marked otherwise.
 type connection struct {
 	*listener
-	uuid     string
-	conn     net.Conn // the socket itself, below TLS
-	remote   net.Addr // the client, which a PROXY header may name
-	reader   stream.Reader
-	writer   stream.Writer
-	secure   *stream.SecureSocket // nil: no TLS
-	agreed   *wire.Beginning      // what the preamble has for CONNECTED, until then; nil: nothing
-	contexts wire.Contexts
-	call     dispatch.Call
-	spans    *telemetry.Spans // nil: not traced
-	opened   time.Time
+	uuid       string
+	conn       net.Conn // the socket itself, below TLS
+	remote     net.Addr // the client, which a PROXY header may name
+	reader     stream.Reader
+	writer     stream.Writer
+	secure     *stream.SecureSocket // nil: no TLS
+	agreed     *wire.Beginning      // what the preamble has for CONNECTED, until then; nil: nothing
+	agreedSize int                  // bytes of memory taken for agreed, until the event that has it is over
+	contexts   wire.Contexts
+	call       dispatch.Call
+	spans      *telemetry.Spans // nil: not traced
+	opened     time.Time
 
 	err         error           // what ended it, where there is an error
 	unwritable  error           // what a write of an answer failed with when the client was gone; nil: none has
@@ -142,6 +143,7 @@ func (c *connection) awaitFirstByte() bool {
 
 // open hands over CONNECTED.
 func (c *connection) open() wire.State {
+	defer c.releaseAgreed()
 	c.connected = true
 	c.spans = telemetry.NewSpans(c.tracer, c.server, c.uuid, clientAddress(c.remote))
 	b := c.takeAgreed()

@@ -56,6 +56,7 @@ func (c *connection) sayGoodbye() {
 
 func (c *connection) releaseMemory() {
 	c.setState("")
+	c.releaseAgreed()
 	if c.secure != nil {
 		c.secure.Release()
 	}

@@ -53,5 +53,6 @@ func (c *connection) startTLS() wire.State {
 		return c.end(handshakeReason(err), err)
 	}
 	c.writer.Release()
+	defer c.releaseAgreed()
 	return c.exchange(wire.Securing, c.contexts.Secured(c.takeAgreed().TLS), nil)
 }

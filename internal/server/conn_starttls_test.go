@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +98,23 @@ func TestStartTLSWithNext(t *testing.T) {
 	require.NoError(t, err)
 	s.requireEvent("DATA", "12")
 	s.replies(reply("CLOSE", ""))
+	s.requireEvent("CLOSE", "")
+	receive(t, s.done)
+}
+
+// largeName is a server name that no honest client has: the JSON of it is six times as long.
+var largeName = strings.Repeat("\x01", 17_000)
+
+func TestLargeServerNameOfSecuredIsMemory(t *testing.T) {
+	s := serveStartTLS(t)
+	s.begin("STARTTLS\r\n", asksForTLS)
+	client := tls.Client(s.client, &tls.Config{InsecureSkipVerify: true, ServerName: largeName})
+	require.NoError(t, client.Handshake())
+	s.requireEvent("SECURED", "")
+	require.Greater(t, s.c.memory.Used(), int64(6*17_000))
+	s.replies(reply("CONTINUE", ""))
+	requireEventually(t, func() bool { return s.c.memory.Used() == 0 })
+	require.NoError(t, client.Close())
 	s.requireEvent("CLOSE", "")
 	receive(t, s.done)
 }

@@ -75,7 +75,9 @@ func (c *connection) readProxyHeader() (telemetry.Refusal, error) {
 	if header.Client != nil {
 		c.remote = header.Client
 		c.contexts = c.newContexts(header.Client, c.uuid)
-		c.agreed = &wire.Beginning{Proxy: header.Info.JSON()}
+		if err := c.agree(wire.Beginning{Proxy: header.Info.JSON()}); err != nil {
+			return telemetry.RefusedProxy, err
+		}
 	}
 	if c.countedByIP = c.byIP.acquire(c.remote); !c.countedByIP {
 		c.overIP.Add()
@@ -100,9 +102,28 @@ func (c *connection) handshake() error {
 	c.secure = secure
 	agreed := c.takeAgreed()
 	agreed.TLS = tlsInfo(secure.ConnectionState())
-	c.agreed = &agreed
+	if err := c.agree(agreed); err != nil {
+		return err
+	}
 	c.linger = maxLinger // something was written
 	return nil
+}
+
+// agree notes what the preamble, or a handshake, has for the event that follows it. It has texts of the client's, tens of KB if that
+// wants, so it counts as memory until that event is over.
+func (c *connection) agree(b wire.Beginning) error {
+	const overhead = 2 // on the heap as much again until the next garbage collection
+	more := overhead*(len(b.TLS)+len(b.Proxy)) - c.agreedSize
+	if !c.memory.Take(more, c.reader.Held()+c.reader.Extra()+c.agreedSize) {
+		return stream.ErrMemory
+	}
+	c.agreed, c.agreedSize = &b, c.agreedSize+more
+	return nil
+}
+
+func (c *connection) releaseAgreed() {
+	c.memory.Give(c.agreedSize)
+	c.agreedSize = 0
 }
 
 // takeAgreed returns what the preamble, or a handshake, has for the event that follows it.

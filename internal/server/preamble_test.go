@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
 	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
@@ -104,6 +105,38 @@ func TestTLSInfoNamesClient(t *testing.T) {
 			"fingerprint": fmt.Sprintf("%x", sha256.Sum256([]byte("der"))),
 		},
 	}, got)
+}
+
+// What a client makes large in CONNECTED and SECURED waits as long as no worker is free.
+func TestLargeServerNameIsMemory(t *testing.T) {
+	server, client := tcpPair(t)
+	w := newScript()
+	l := testListener(w)
+	l.useTLS(t)
+	_, ended := l.serveConn(server)
+	secure := tls.Client(client, &tls.Config{InsecureSkipVerify: true, ServerName: largeName})
+	require.NoError(t, secure.Handshake())
+	require.Equal(t, largeName, receive(t, w.events).context["tls"].(map[string]any)["server_name"])
+	require.Greater(t, l.memory.Used(), int64(6*17_000))
+	w.replies(reply(`{"reply":"CONTINUE","state":"x"}`, ""))
+	requireEventually(t, func() bool { return l.memory.Used() < 100 })
+	secure.Close()
+	receive(t, w.events)
+	receive(t, ended)
+	require.Zero(t, l.memory.Used())
+}
+
+func TestLargeServerNameIsOverMemory(t *testing.T) {
+	server, client := tcpPair(t)
+	l := testListener(&replies{})
+	l.memory = stream.NewMemory(300 << 10)
+	l.useTLS(t)
+	c, ended := l.serveConn(server)
+	_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true, ServerName: largeName}).Handshake()
+	receive(t, ended)
+	require.Equal(t, wire.ReasonMemory, c.reason)
+	require.False(t, c.connected)
+	require.Zero(t, l.memory.Used())
 }
 
 // serveProxied serves a connection behind a proxy, to which one connection of 192.0.2.1 is allowed.
