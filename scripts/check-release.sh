@@ -41,10 +41,10 @@ for toml in examples/velox/*.toml; do
     [ "$tag" = "$version" ] || wrong "$toml: \"From a tag\" names \"$tag\", not $version"
 done
 
-# Documents name the newest version: as a module's, an image's, or an archive's.
+# Documents name the newest version: as a module's, an image's, an archive's, or as that which is to be published.
 while IFS=: read -r file line named; do
     [ "$named" = "$version" ] || wrong "$file:$line: $named, not $version"
-done < <(grep -noE '(rrtcp/tcp(/rr2025|/next)?@v|ghcr\.io/rrtcp/rrtcp:|rrtcp_)[0-9]+\.[0-9]+\.[0-9]+' README.md docs/*.md |
+done < <(grep -noE '(rrtcp/tcp(/rr2025|/next)?@v|ghcr\.io/rrtcp/rrtcp:|rrtcp_|once )[0-9]+\.[0-9]+\.[0-9]+' README.md docs/*.md |
     sed -E 's/:[^:]*[^0-9.]([0-9]+\.[0-9]+\.[0-9]+)$/:\1/')
 
 [ "$bad" = 0 ] || exit 1

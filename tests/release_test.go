@@ -63,7 +63,7 @@ func TestCheckRelease(t *testing.T) {
 	copied := t.TempDir()
 	for _, path := range []string{
 		"scripts/check-release.sh", "internal/server/version.go", "rr2025/go.mod", "next/go.mod", "rr2025/cmd/rr/go.mod",
-		"rr2025/cmd/rr/v2024.3.5.mod", "schema.json", "CHANGELOG.md", "README.md", "docs/push.md",
+		"rr2025/cmd/rr/v2024.3.5.mod", "schema.json", "CHANGELOG.md", "README.md", "docs/push.md", "docs/quickstart.md",
 		"examples/velox/velox-v2024.1.toml", "examples/velox/velox-v2025.1.toml", "examples/velox/velox-next.toml",
 	} {
 		content, err := os.ReadFile(filepath.Join(repository, path))
@@ -100,6 +100,7 @@ func TestCheckRelease(t *testing.T) {
 		"examples/velox/velox-v2025.1.toml": func(s string) string { return other.ReplaceAllString(s, "77.0.0") },
 		"examples/velox/velox-next.toml":    func(s string) string { return strings.Replace(s, "From a tag", "From one", 1) },
 		"docs/push.md":                      func(s string) string { return s + "\ndocker run ghcr.io/rrtcp/rrtcp:77.0.0\n" },
+		"docs/quickstart.md":                func(s string) string { return s + "\nWithout Go, once 77.0.0 is published, unpack an archive.\n" },
 	} {
 		content, err := os.ReadFile(filepath.Join(copied, path))
 		require.NoError(t, err)
