@@ -3,8 +3,18 @@
 package server
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
+	"io"
 	"log/slog"
+	"math/big"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +87,39 @@ func TestEndBelowLevelAllocatesNothing(t *testing.T) {
 	c := testListener(answers{}).newConnection(server)
 	c.err = errors.New("of a test")
 	require.Zero(t, testing.AllocsPerRun(100, c.logEnd))
+}
+
+// A certificate that can't be read is quoted by package x509, however long its names are.
+func TestLogHasNoCertificate(t *testing.T) {
+	l := testListener(&replies{})
+	l.useTLS(t)
+	l.certificates.config().ClientAuth = tls.RequireAnyClientCert
+	logs := l.observe(slog.LevelInfo)
+	server, client := tcpPair(t)
+	c, ended := l.serveConn(server)
+	config := &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{withURI(t, "http://["+strings.Repeat("x", 50_000))}}
+	secure := tls.Client(client, config)
+	_ = secure.Handshake()
+	_, _ = io.Copy(io.Discard, client)
+	client.Close()
+	receive(t, ended)
+	require.ErrorContains(t, c.err, "cannot parse URI")
+	require.Len(t, logs.All(), 1)
+	require.Less(t, len(logs.All()[0].Attrs["error"].(string)), 300)
+}
+
+// withURI returns a certificate with that alternative name.
+func withURI(t *testing.T, uri string) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	names, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)}})
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func TestErrorFloodIsSummedUp(t *testing.T) {

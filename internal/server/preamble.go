@@ -97,7 +97,7 @@ func (c *connection) handshake() error {
 		if !errors.Is(err, stream.ErrMemory) && (!errors.As(err, &timeout) || !timeout.Timeout()) {
 			c.linger = maxLinger // the alert that says why should arrive
 		}
-		return err
+		return handshakeError{err}
 	}
 	c.secure = secure
 	agreed := c.takeAgreed()
@@ -125,6 +125,12 @@ func (c *connection) releaseAgreed() {
 	c.memory.Give(c.agreedSize)
 	c.agreedSize = 0
 }
+
+// handshakeError is an error of package tls. Some quote certificates that can't be used, with names of the client's choice and length.
+type handshakeError struct{ error }
+
+func (e handshakeError) Error() string { return telemetry.ErrorText(e.error) }
+func (e handshakeError) Unwrap() error { return e.error }
 
 // takeAgreed returns what the preamble, or a handshake, has for the event that follows it.
 func (c *connection) takeAgreed() (b wire.Beginning) {
