@@ -2,11 +2,15 @@ package server
 
 import (
 	"io"
+	"strings"
 	"testing"
 
+	"github.com/pires/go-proxyproto"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/stream"
 	"github.com/rrtcp/tcp/internal/telemetry"
+	"github.com/rrtcp/tcp/internal/wire"
 )
 
 // With untrusted: direct a client that comes around the proxy is served as itself: its header is a packet.
@@ -42,6 +46,26 @@ func TestUntrustedAreServedDirectly(t *testing.T) {
 		w.replies(reply("CLOSE", ""))
 		receive(t, w.events)
 		l.registry.wait()
+	}
+}
+
+// A proxy hands on the server name that its client has sent.
+func TestLargeProxyHeaderIsMemory(t *testing.T) {
+	for limit, reason := range map[int64]wire.Reason{300 << 10: wire.ReasonMemory, 1 << 20: wire.ReasonEOF} {
+		l := testListener(&replies{})
+		l.proxyProtocol, l.memory = trusting(t, "127.0.0.0/8"), stream.NewMemory(limit)
+		server, client := tcpPair(t)
+		c, ended := l.serveConn(server)
+		authority := strings.Repeat("\x01", 40_000)
+		header := proxyproto.HeaderProxyFromAddrs(2, client.LocalAddr(), client.RemoteAddr())
+		require.NoError(t, header.SetTLVs([]proxyproto.TLV{{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte(authority)}}))
+		_, err := header.WriteTo(client)
+		require.NoError(t, err)
+		require.NoError(t, client.CloseWrite())
+		receive(t, ended)
+		require.Equal(t, reason, c.reason)
+		require.Equal(t, reason == wire.ReasonEOF, c.connected)
+		require.Zero(t, l.memory.Used())
 	}
 }
 
