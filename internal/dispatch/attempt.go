@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 )
@@ -47,7 +48,13 @@ func (a *attempt) release() {
 }
 
 // allowed returns how long the worker may take where there is a limit: that for each event.
-func (a *attempt) allowed() time.Duration { return a.limit * time.Duration(a.bulk.len()) }
+func (a *attempt) allowed() time.Duration {
+	events := a.bulk.len()
+	if a.limit > math.MaxInt64/time.Duration(events) {
+		return math.MaxInt64
+	}
+	return a.limit * time.Duration(events)
+}
 
 // size returns how many bytes the worker gets.
 func (a *attempt) size() int { return len(a.payload.Context) + len(a.payload.Body) }

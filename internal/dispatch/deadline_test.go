@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"math"
 	"testing"
 	"time"
 
@@ -38,4 +39,15 @@ func TestDeadlineStartsWithWorker(t *testing.T) {
 	defer c.stop()
 	kill()
 	<-derive(c).Done()
+}
+
+// Who wants no limit may write a hundred years.
+func TestLimitOfManyEventsDoesNotOverflow(t *testing.T) {
+	const years = 100 * 365 * 24 * time.Hour
+	a := &attempt{limit: years}
+	require.Equal(t, years, a.allowed())
+	a.bulk = &bulk{waiting: make([]*attempt, 2)}
+	require.Equal(t, 2*years, a.allowed())
+	a.bulk = &bulk{waiting: make([]*attempt, 3)}
+	require.Equal(t, time.Duration(math.MaxInt64), a.allowed())
 }
