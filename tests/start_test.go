@@ -200,6 +200,9 @@ func TestConfigurationWarnings(t *testing.T) {
 			"tcp: {servers: {a: {addr: '127.0.0.1:0'}}, pool: {workers_num: 1}}",
 			[]string{"tcp.pool.workers_num", "unknown", "num_workers"},
 		},
+		"an empty number of the pool, beside an empty command": {
+			`tcp: {servers: {a: {addr: '127.0.0.1:0'}}, pool: {max_jobs: "", command: []}}`, []string{"tcp.pool.max_jobs", "empty", "default"},
+		},
 		"an unknown section of a server": {
 			"tcp: {servers: {a: {addr: '127.0.0.1:0', proxy_protocols: {trusted: [10.0.0.0/8]}}}}",
 			[]string{"tcp.servers.a.proxy_protocols", "unknown", "proxy_protocol"},

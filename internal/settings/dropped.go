@@ -48,10 +48,10 @@ func (v *validator) dropped(from Configurer, path string, section map[string]any
 		inner, _ := value.(map[string]any)
 		switch {
 		case isSection(field):
-			if inner != nil || from.Has(full) && !strings.HasPrefix(full, poolKey) { // old files may have an empty command there
+			if inner != nil || from.Has(full) && !strings.HasPrefix(full, poolKey) { // an empty pool means the defaults
 				v.dropped(from, full, inner, field.Elem())
 			}
-		case isSet || field.Kind() == reflect.Map || !isEmpty(from, full):
+		case isSet || field.Kind() == reflect.Map || !isEmpty(from, full) || full == poolKey+".command": // old files may have an empty one
 		case field.Kind() == reflect.Slice:
 			v.fail(full, "%s", emptyList(key))
 		default:

@@ -42,8 +42,10 @@ func TestEmptySectionsInSections(t *testing.T) {
 	lines, _ := load(with("cluster", m{"redis": m{"addrs": []any{}}}))
 	require.Len(t, lines, 1, "%v", lines)
 	require.Contains(t, lines[0], "tcp.cluster.redis.addrs: is empty; want a list of at least one item")
-	lines, _ = load(with("pool", m{"command": []any{}}))
-	require.Empty(t, lines, "old files must still start")
+	for _, pool := range []m{{"command": []any{}}, {"command": []any{}, "num_workers": 4}} {
+		lines, _ = load(with("pool", pool))
+		require.Empty(t, lines, "old files must still start")
+	}
 }
 
 func TestEmptyListsAreRefused(t *testing.T) {

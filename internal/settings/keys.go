@@ -51,6 +51,8 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 			v.fail(full, "is empty; want keys of its own below it, or leave it out")
 		case section[key] == nil && field.Kind() == reflect.Slice && !canBeNull(full):
 			v.fail(full, "%s", emptyList(name))
+		case section[key] == "" && canBeEmpty(full, name, field):
+			v.warnings = append(v.warnings, fmt.Sprintf("%s: is empty, and the default is taken; write a value, or leave the key out", full))
 		case hasBytes && v.bytes(full, name, section[key], like):
 		default:
 			v.value(full, section[key], field)
@@ -62,6 +64,16 @@ func (v *validator) section(path string, section map[string]any, like reflect.Ty
 // that is missing is a mistake of its own.
 func canBeNull(key string) bool {
 	return strings.HasPrefix(key, poolKey) || strings.HasSuffix(strings.ToLower(key), ".length")
+}
+
+// canBeEmpty reports whether a number or a bool may be an empty text, as where a variable is not set. Old files may have such ones: the
+// configuration library takes the text for 0 or false, which mean the default in these keys.
+func canBeEmpty(path, key string, field reflect.Type) bool {
+	switch field.Kind() {
+	case reflect.Int, reflect.Uint64, reflect.Bool:
+		return key == "read_buf_size" || strings.HasPrefix(path, poolKey+".")
+	}
+	return false
 }
 
 // dottedNames finds servers inside of a server: the configuration library takes a dot in a name for one more level of keys. Other

@@ -101,6 +101,9 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 		{with("read_buf_size", "big"), `tcp.read_buf_size: "big" can't be read; want a whole number`},
 		{with("read_buf_size", -0.5), `tcp.read_buf_size: "-0.5" can't be read; want a whole number`},
 		{with("read_buf_size", 1e20), `tcp.read_buf_size: "1e+20" can't be read; want a whole number`},
+		{with("max_connections", ""), `tcp.max_connections: "" can't be read; want a whole number`},
+		{withServer("batch", ""), `tcp.servers.a.batch: "" can't be read; want true or false`},
+		{with("pool", m{"allocate_timeout": ""}), `tcp.pool.allocate_timeout: "" can't be read; want a duration`},
 		{with("max_connections", 1.9), `tcp.max_connections: "1.9" can't be read; want a whole number`},
 		{with("max_packet_size", true), `tcp.max_packet_size: "true" can't be read; want a number of MB`},
 		{with("memory_limit", m{}), `tcp.memory_limit: is an empty list or section; want a number of MB`},
@@ -114,6 +117,21 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 		lines, _ := load(c.section)
 		require.Len(t, lines, 1, "%v", lines)
 		require.Contains(t, lines[0], c.want)
+	}
+}
+
+// Old files may have a variable there that is not set.
+func TestEmptyNumbersOfOldFilesWarn(t *testing.T) {
+	for key, section := range map[string]m{
+		"tcp.servers.a.read_buf_size":           withServer("read_buf_size", ""),
+		"tcp.read_buf_size":                     with("read_buf_size", ""),
+		"tcp.pool.num_workers":                  with("pool", m{"num_workers": ""}),
+		"tcp.pool.debug":                        with("pool", m{"debug": ""}),
+		"tcp.pool.supervisor.max_worker_memory": with("pool", m{"supervisor": m{"max_worker_memory": ""}}),
+	} {
+		v := validateKeys(section, typeOf[lineConfig]())
+		require.Empty(t, v.errs, "old files must still start")
+		require.Equal(t, []string{key + ": is empty, and the default is taken; write a value, or leave the key out"}, v.warnings)
 	}
 }
 
