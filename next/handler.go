@@ -7,7 +7,6 @@ import (
 
 	"github.com/roadrunner-server/pool/v2/payload"
 	staticPool "github.com/roadrunner-server/pool/v2/pool/static_pool"
-	"github.com/roadrunner-server/pool/v2/state/process"
 	"github.com/roadrunner-server/pool/v2/worker"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
@@ -94,6 +93,10 @@ func (w workerProcess) Reap() {
 }
 
 func (w workerProcess) Stats() (*telemetry.Worker, error) {
-	state, err := process.WorkerProcessState(w.Process)
-	return (*telemetry.Worker)(state), err
+	state := w.State()
+	stats := &telemetry.Worker{
+		Pid: w.Pid(), Status: state.CurrentState(), StatusStr: state.String(), NumExecs: state.NumExecs(),
+		Created: w.Created().UnixNano(),
+	}
+	return stats, stats.Measure()
 }

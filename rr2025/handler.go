@@ -7,7 +7,6 @@ import (
 
 	"github.com/roadrunner-server/pool/payload"
 	staticPool "github.com/roadrunner-server/pool/pool/static_pool"
-	"github.com/roadrunner-server/pool/state/process"
 	"github.com/roadrunner-server/pool/worker"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
@@ -71,6 +70,10 @@ func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
 func (w workerProcess) Reap() { w.Callback() }
 
 func (w workerProcess) Stats() (*telemetry.Worker, error) {
-	state, err := process.WorkerProcessState(w.Process)
-	return (*telemetry.Worker)(state), err
+	state := w.State()
+	stats := &telemetry.Worker{
+		Pid: w.Pid(), Status: state.CurrentState(), StatusStr: state.String(), NumExecs: state.NumExecs(),
+		Created: w.Created().UnixNano(),
+	}
+	return stats, stats.Measure()
 }

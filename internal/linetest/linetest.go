@@ -126,6 +126,7 @@ func Run(t *testing.T, line Line) {
 		"reset lets them end":   testResetLetsWorkersEnd,
 		"astray worker":         testAstrayWorker,
 		"workers":               testWorkers,
+		"stats":                 testStatsDescriptors,
 		"remove while starting": testRemoveWhileStarting,
 		"remove not serving":    testRemoveNotServing,
 		"excess workers":        testExcessWorkers,

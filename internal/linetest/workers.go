@@ -2,8 +2,10 @@ package linetest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -119,6 +121,39 @@ func testAstrayWorker(t *testing.T, line Line) {
 		return len(now) == 1 && now[0] != pids[0]
 	})
 	f.requireEcho(t)
+}
+
+// A look at a worker, as metrics and the informer take, leaves no descriptor behind.
+func testStatsDescriptors(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 1}, 0)
+	w := f.Pool.Workers()[0]
+	for range 64 { // in vain now and then: the garbage collector closes what is left behind
+		stats, err := w.Stats()
+		require.NoError(t, err)
+		require.Equal(t, w.Pid(), stats.Pid)
+		require.Equal(t, telemetry.WorkerReady, stats.Status)
+		require.Equal(t, "ready", stats.StatusStr)
+		require.Positive(t, stats.MemoryUsage)
+		require.Positive(t, stats.Created)
+		require.LessOrEqual(t, pidfds(w.Pid()), 1, "descriptors of the worker, of which the pool has one")
+	}
+	require.NoError(t, w.Kill())
+	await(t, "a worker that is gone has no stats", func() bool {
+		_, err := w.Stats()
+		return err != nil
+	})
+}
+
+// pidfds returns how many descriptors this process has of another one; 0 where the system does not tell.
+func pidfds(pid int64) (n int) {
+	files, _ := filepath.Glob("/proc/self/fdinfo/*")
+	for _, file := range files {
+		info, _ := os.ReadFile(file)
+		if strings.Contains(string(info), fmt.Sprintf("\nPid:\t%d\n", pid)) {
+			n++
+		}
+	}
+	return n
 }
 
 func testRemoveWhileStarting(t *testing.T, line Line) {
