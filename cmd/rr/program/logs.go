@@ -2,6 +2,7 @@ package program
 
 import (
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -13,6 +14,17 @@ import (
 // printed, megabytes at times.
 func CutErrors(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return cutCore{core} }))
+}
+
+// sameLines is how many lines of the same text a second are logged.
+const sameLines = 10
+
+// LimitLines makes log drop lines that are said again and again: where no descriptor is left, RoadRunner's RPC tries to accept a
+// client all the time, and logs each error.
+func LimitLines(log *zap.Logger) *zap.Logger {
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, sameLines, 0)
+	}))
 }
 
 type cutCore struct{ zapcore.Core }

@@ -35,10 +35,14 @@ type cutLogger struct{ *logger.Log }
 
 func (l *cutLogger) NamedLogger(name string) *zap.Logger {
 	log := l.Log.NamedLogger(name)
-	if name == server.PluginName { // the pool logs under this name
-		log = program.CutErrors(log)
+	switch name {
+	case server.PluginName: // the pool logs under this name
+		return program.CutErrors(log)
+	case rpc.PluginName:
+		return program.LimitLines(log)
+	default:
+		return log
 	}
-	return log
 }
 
 var line = program.Line{
