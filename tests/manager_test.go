@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -95,9 +96,34 @@ func TestServiceManager(t *testing.T) {
 // The program stops although nobody reads what it logs, and the pipe is full.
 func TestUnreadLog(t *testing.T) {
 	t.Parallel()
+	p := startLogged(t)
+	pipeSize, err := unix.FcntlInt(p.log.Fd(), unix.F_SETPIPE_SZ, 4096)
+	require.NoError(t, err)
+	for range 600 { // the end of each is logged
+		c, err := net.Dial("tcp", p.address)
+		require.NoError(t, err)
+		_, _ = c.Write([]byte("hello\r\n"))
+		_ = c.Close()
+	}
+	eventually(t, "the log is full", func() bool {
+		n, err := unix.IoctlGetInt(int(p.log.Fd()), unix.TIOCINQ)
+		return err == nil && n > pipeSize-1024
+	})
+	p.requireStop(t)
+}
+
+// loggedProgram logs the end of each connection to standard error, a pipe.
+type loggedProgram struct {
+	dir, address string
+	log          *os.File // the other end of the pipe
+	process      *os.Process
+	exited       chan error // receives once
+}
+
+func startLogged(t *testing.T) loggedProgram {
 	h := newHost(t, shortDir(t))
-	port := freePort(t)
-	h.save(fmt.Sprintf("tcp: {servers: {echo: {addr: %q, access_log: true}}, pool: {num_workers: 2}}\n", port), h.command(nil))
+	p := loggedProgram{dir: h.dir, address: freePort(t), exited: make(chan error, 1)}
+	h.save(fmt.Sprintf("tcp: {servers: {echo: {addr: %q, access_log: true}}, pool: {num_workers: 2}}\n", p.address), h.command(nil))
 	file := filepath.Join(h.dir, ".rr.yaml")
 	yaml, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -106,39 +132,50 @@ func TestUnreadLog(t *testing.T) {
 
 	unread, stderr, err := os.Pipe()
 	require.NoError(t, err)
-	defer unread.Close()
-	pipeSize, err := unix.FcntlInt(unread.Fd(), unix.F_SETPIPE_SZ, 4096)
-	require.NoError(t, err)
+	t.Cleanup(func() { _ = unread.Close() })
 	cmd := exec.Command(buildProgram(t), "serve", "-c", file)
 	cmd.Stderr = stderr
 	require.NoError(t, cmd.Start())
 	require.NoError(t, stderr.Close())
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }()
+	go func() { p.exited <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	eventually(t, "it listens", func() bool {
-		c, err := net.Dial("tcp", port)
+		c, err := net.Dial("tcp", p.address)
 		if err == nil {
 			_ = c.Close()
 		}
 		return err == nil
 	})
-	for range 600 { // the end of each is logged
-		c, err := net.Dial("tcp", port)
-		require.NoError(t, err)
-		_, _ = c.Write([]byte("hello\r\n"))
-		_ = c.Close()
-	}
-	eventually(t, "the log is full", func() bool {
-		n, err := unix.IoctlGetInt(int(unread.Fd()), unix.TIOCINQ)
-		return err == nil && n > pipeSize-1024
-	})
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	p.log, p.process = unread, cmd.Process
+	return p
+}
+
+func (p loggedProgram) requireStop(t *testing.T) {
+	require.NoError(t, p.process.Signal(syscall.SIGTERM))
 	select {
-	case err := <-exited:
+	case err := <-p.exited:
 		require.NoError(t, err)
 	case <-time.After(patience):
 		require.Fail(t, "it still runs")
 	}
-	requireNoWorkers(t, h.dir)
+	requireNoWorkers(t, p.dir)
+}
+
+// The program goes on when what reads its log has ended.
+func TestLogReaderEnds(t *testing.T) {
+	t.Parallel()
+	p := startLogged(t)
+	require.NoError(t, p.log.Close())
+	for range 20 { // the end of each is logged
+		c, err := net.Dial("tcp", p.address)
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+		_, err = c.Write([]byte("hello\r\n"))
+		require.NoError(t, err)
+		answer, err := bufio.NewReader(c).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "hello\r\n", answer)
+		require.NoError(t, c.Close())
+	}
+	p.requireStop(t)
 }

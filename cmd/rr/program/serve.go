@@ -28,6 +28,9 @@ func (l Line) serve(file string) error {
 	defer signal.Stop(signals)
 	reloads := make(chan os.Signal, 1)
 	signal.Notify(reloads, syscall.SIGHUP) // to the end: it must not cut a stop short
+	// Go ends a program that writes to a standard error whose reader has ended, unless this signal is wanted. Ignored, it would be so in
+	// workers, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	all := replaceOutputs()
 	defer all.restore()
 	defer all.stop()
