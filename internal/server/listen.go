@@ -17,14 +17,34 @@ func listen(network, address string, shared bool) (net.Listener, error) {
 		config.Control = reusePort
 	}
 	socket, err := config.Listen(context.Background(), network, address)
-	if network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+	if network != "unix" {
 		return socket, err
 	}
-
-	if err := removeStale(address); err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if err := removeStale(address); err != nil {
+			return nil, err
+		}
+		socket, err = config.Listen(context.Background(), network, address)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return config.Listen(context.Background(), network, address)
+	file, _ := os.Lstat(address)
+	return &unixListener{socket.(*net.UnixListener), address, file}, nil
+}
+
+// unixListener removes, when it is closed, the file of its own socket, not that of another process which has taken the path since.
+type unixListener struct {
+	*net.UnixListener
+	path string
+	file os.FileInfo // nil: none
+}
+
+// Close closes the socket.
+func (l *unixListener) Close() error {
+	now, err := os.Lstat(l.path)
+	l.SetUnlinkOnClose(err == nil && os.SameFile(l.file, now))
+	return l.UnixListener.Close()
 }
 
 // removeStale removes a socket file that a process which has ended left behind. Anything else at path is an error.

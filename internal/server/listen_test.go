@@ -33,6 +33,29 @@ func TestListenReplacesStaleSocket(t *testing.T) {
 	require.FileExists(t, path)
 }
 
+func TestListenRemovesItsOwnSocketOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.sock")
+	first, err := listen("unix", path, false)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path)) // as a start script does that knows of no other process
+	second, err := listen("unix", path, false)
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+	conn, err := net.Dial("unix", path)
+	require.NoError(t, err, "the first one must not take away the socket of the second")
+	conn.Close()
+	require.NoError(t, second.Close())
+	require.NoFileExists(t, path)
+
+	third, err := listen("unix", path, false)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
+	require.NoError(t, third.Close())
+	require.FileExists(t, path)
+	require.ErrorIs(t, third.Close(), net.ErrClosed, "a second time")
+}
+
 func TestListenSharesPort(t *testing.T) {
 	first, err := listen("tcp", "127.0.0.1:0", true)
 	if err != nil {
