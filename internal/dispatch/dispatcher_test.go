@@ -138,9 +138,15 @@ func TestExchangeOvertakenByFailedResets(t *testing.T) {
 	attempts := 0
 	var d *Dispatcher
 	d = newDispatcher(func(context.Context, *Payload) (Results, error) {
-		attempts++
 		d.Queue.pause()
-		time.AfterFunc(time.Millisecond, func() { d.Queue.resume(false) })
+		if attempts++; attempts == 1 {
+			go func() { // ends when the exchange waits again
+				for d.Queue.Waiting() == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				d.Queue.resume(false)
+			}()
+		}
 		return nil, errors.E(errors.NoFreeWorkers, errors.Str("x"))
 	})
 	_, err := d.Exchange(new(Call), nil, []byte("{}"), nil)
