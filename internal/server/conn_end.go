@@ -155,10 +155,10 @@ func (c *connection) drain(why wire.Reason) {
 	if !c.interrupted.CompareAndSwap(uint32(wire.ReasonNone), uint32(why)) && why != wire.ReasonReset {
 		c.interrupted.CompareAndSwap(uint32(wire.ReasonReset), uint32(why)) // for which packets that have arrived go on
 	}
-	_ = c.conn.SetReadDeadline(aLongTimeAgo)
 	if c.opening.Load() {
-		_ = c.conn.SetWriteDeadline(aLongTimeAgo)
+		_ = c.conn.SetWriteDeadline(aLongTimeAgo) // before the one that wakes the reader, which resets it and says goodbye
 	}
+	_ = c.conn.SetReadDeadline(aLongTimeAgo)
 }
 
 // abort ends the connection at once: the socket is shut down, the wait for a worker ends, a reply that comes later is

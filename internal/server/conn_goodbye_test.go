@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +56,52 @@ func TestGoodbyeBeforeFirstByte(t *testing.T) {
 	require.NoError(t, client.Close())
 	receive(t, ended)
 	require.Equal(t, wire.ReasonIdle, c.reason)
+}
+
+// A stop that meets a client which has sent nothing does not take its goodbye away.
+func TestGoodbyeOfStopBeforeFirstByte(t *testing.T) {
+	l := testListener(answers(reply("CONTINUE", "")))
+	l.settings.ConnectedOnFirstByte, l.settings.IdleTimeout = true, 0
+	l.settings.Goodbye = map[wire.Reason][]byte{wire.ReasonShutdown: []byte("421 stop\r\n")}
+	server, client := tcpPair(t)
+	require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
+	conn := &lateDeadline{TCPConn: server.(*net.TCPConn), woken: make(chan struct{}), drained: make(chan struct{})}
+	c, ended := l.serveConn(conn)
+	c.drain(wire.ReasonShutdown)
+	got, err := io.ReadAll(client)
+	require.NoError(t, err)
+	require.Equal(t, "421 stop\r\n", string(got))
+	require.NoError(t, client.Close())
+	receive(t, ended)
+}
+
+// lateDeadline lets a read deadline in the past wake the connection's goroutine before drain goes on.
+type lateDeadline struct {
+	*net.TCPConn
+	once    sync.Once
+	woken   chan struct{} // closed when the goroutine has reset the write deadline
+	drained chan struct{} // closed when drain has set it in the past
+}
+
+func (c *lateDeadline) SetReadDeadline(t time.Time) error {
+	err := c.TCPConn.SetReadDeadline(t)
+	if t.Equal(aLongTimeAgo) {
+		<-c.woken
+	}
+	return err
+}
+
+func (c *lateDeadline) SetWriteDeadline(t time.Time) error {
+	err := c.TCPConn.SetWriteDeadline(t)
+	if t.Equal(aLongTimeAgo) {
+		close(c.drained)
+		return err
+	}
+	c.once.Do(func() {
+		close(c.woken)
+		<-c.drained
+	})
+	return err
 }
 
 // Before the handshake is over a client would take it for a part of that.
