@@ -142,10 +142,16 @@ func (s *Server) tag(id string, add, remove []string, local bool) (PushResult, e
 	return result, err
 }
 
-// tagHere does not wait until other nodes find the connection. The caller has checked what is added.
+// tagHere does not wait until other nodes find the connection. The caller has checked what is added. There may be millions to remove:
+// they are sorted before anybody waits.
 func (s *Server) tagHere(id string, add, remove []string) (PushResult, error) {
+	add, remove = wire.DistinctTags(add), wire.DistinctTags(remove)
 	open, err := s.registry.tag(id, func(old []string) []string {
-		return append(slices.DeleteFunc(old, func(tag string) bool { return slices.Contains(remove, tag) }), add...)
+		isRemoved := func(tag string) bool {
+			_, found := slices.BinarySearch(remove, tag)
+			return found
+		}
+		return append(slices.DeleteFunc(old, isRemoved), add...)
 	})
 	switch {
 	case err != nil:

@@ -182,6 +182,55 @@ func TestAPIMistakesAreNamed(t *testing.T) {
 	}
 }
 
+// A caller with millions of uuids or tags holds up no other, nor any connection that opens or ends.
+func TestMillionsHoldNobodyUp(t *testing.T) {
+	p, a, _ := withConnections(t, 1)
+	tags := make([]string, wire.MaxTags)
+	for i := range tags {
+		tags[i] = fmt.Sprintf("%0*d", wire.MaxTagSize, i)
+	}
+	_, err := p.Tag(a[0].uuid, tags, nil)
+	require.NoError(t, err)
+	many := func(text string) []string {
+		texts := make([]string, 1_000_000)
+		for i := range texts {
+			texts[i] = text
+		}
+		return texts
+	}
+	other := many(strings.Repeat("x", wire.MaxTagSize))
+	for what, call := range map[string]func(){
+		"uuids":          func() { p.registry.findAmong(other, "", "") },
+		"tags to remove": func() { _, _ = p.tagHere(a[0].uuid, nil, other) },
+		"tags to add":    func() { _, _ = p.tagHere(a[0].uuid, other, nil) },
+	} {
+		requireEventually(t, func() bool { // where this goroutine has a processor, too
+			const enough = 1000
+			calls := callsDuring(call, func() { p.registry.count() })
+			t.Log(what, calls)
+			return calls >= enough
+		})
+	}
+}
+
+// callsDuring returns how often a call comes back while another one, which takes long, has not.
+func callsDuring(long, call func()) (n int) {
+	begun, ended := make(chan struct{}), make(chan struct{}) // closed when long begins and ends
+	go func() {
+		defer close(ended)
+		close(begun)
+		long()
+	}()
+	for <-begun; ; n++ {
+		select {
+		case <-ended:
+			return n
+		default:
+			call()
+		}
+	}
+}
+
 func TestTag(t *testing.T) {
 	p, a, b := withConnections(t, 1)
 	tag := func(id string, add, remove []string, want ...string) {

@@ -153,20 +153,28 @@ func (r *registry) find(server, tag string) (found []*connection) {
 	return found
 }
 
-// findAmong is find among some uuids; gone counts those that are not open.
+// findAmong is find among some uuids; gone counts those that are not open. There may be millions: nobody waits for all of them.
 func (r *registry) findAmong(uuids []string, server, tag string) (found []*connection, gone int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, uuid := range uuids {
-		c := r.connections[uuid]
-		switch {
-		case c == nil:
+		switch c, isOpen := r.match(uuid, server, tag); {
+		case !isOpen:
 			gone++
-		case c.isVisible(server) && (tag == "" || slices.Contains(c.tags, tag)):
+		case c != nil:
 			found = append(found, c)
 		}
 	}
 	return found, gone
+}
+
+// match returns the connection with that uuid if find would find it.
+func (r *registry) match(uuid, server, tag string) (c *connection, isOpen bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, isOpen = r.connections[uuid]
+	if !isOpen || !c.isVisible(server) || tag != "" && !slices.Contains(c.tags, tag) {
+		return nil, isOpen
+	}
+	return c, true
 }
 
 // drain lets every connection end as soon as no reply is owed to it. No connection is added any more.
