@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync"
 	"time"
@@ -138,11 +139,18 @@ type call struct {
 	err  error
 }
 
-// calls are those that wait.
+// calls are those that wait. Their numbers begin anywhere: an answer may be for the start before of a node with this name, or for another
+// node that has it by mistake.
 type calls struct {
 	mu   sync.Mutex
 	last uint64
 	all  map[uint64]*call
+}
+
+func newCalls() calls {
+	var b [8]byte
+	mustRead(b[:])
+	return calls{last: binary.BigEndian.Uint64(b[:])}
 }
 
 func (c *calls) open(node NodeID, tag string) *call {
@@ -151,7 +159,9 @@ func (c *calls) open(node NodeID, tag string) *call {
 	if c.all == nil {
 		c.all = make(map[uint64]*call)
 	}
-	c.last++
+	if c.last++; c.last == 0 { // which is no call
+		c.last++
+	}
 	a := &call{id: c.last, node: node, tag: tag, done: make(chan struct{})}
 	c.all[a.id] = a
 	return a

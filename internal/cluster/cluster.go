@@ -72,7 +72,9 @@ type Counters struct {
 
 // New returns a node that is not connected yet.
 func New(o Options) *Cluster {
-	c := &Cluster{Options: o, node: newNodeID(o.Config.Node), instance: newInstance(), timeout: *o.Config.Timeout, outbox: newBacklog()}
+	c := &Cluster{
+		Options: o, node: newNodeID(o.Config.Node), instance: newInstance(), timeout: *o.Config.Timeout, calls: newCalls(), outbox: newBacklog(),
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if o.Config.NATS != nil {
 		c.engine = newNATS(o.Config, c.node, c)

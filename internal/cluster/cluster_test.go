@@ -294,6 +294,33 @@ func TestTwinsAreReported(t *testing.T) {
 	require.Eventually(t, func() bool { return len(logs.Saying("same tcp.cluster.node")) == 1 }, patience, time.Millisecond)
 }
 
+// An answer for another node with the same name, or for the start before of this one, is not taken for that of a call of this one.
+func TestTwinsGetTheirOwnAnswers(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "same", patience, nil)
+	twin, _ := b.join(t, "same", patience, nil)
+	asked := make(chan func(), 2)
+	two, _ := b.join(t, "two", patience, func(request []byte, answer func([]byte)) {
+		asked <- func() { answer(request) }
+	})
+	know(t, one, two)
+	know(t, twin, two)
+	answers := make(chan [2]string)
+	for _, c := range []*Cluster{one, twin} {
+		go func() {
+			a := c.Ask(nil, Question{Node: two.node, Request: []byte(c.instance)})[0]
+			answers <- [...]string{c.instance, string(a.Body)}
+		}()
+	}
+	first, second := <-asked, <-asked
+	first()
+	second()
+	for range 2 {
+		answer := <-answers
+		require.Equal(t, answer[0], answer[1])
+	}
+}
+
 func TestBacklogIsBounded(t *testing.T) {
 	b := newBus()
 	one, _ := b.join(t, "one", 300*time.Millisecond, nil)
