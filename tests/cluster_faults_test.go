@@ -191,6 +191,50 @@ func TestClusterEngineRefuses(t *testing.T) {
 	}
 }
 
+// A login with too few rights is named in the log. With the missing ones a node needs no new start.
+func TestClusterRightsComeLate(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ conf, keys, few, enough string }{
+		"nats": {
+			"authorization {users: [{user: rrtcp, password: secret, permissions: {publish: \"rrtcp.>\", subscribe: \"RIGHTS\"}}, {user: all, password: secret}]}\n",
+			", user: %s, password: secret", "other.>", "rrtcp.>",
+		},
+		"redis": {
+			"port PORT\nuser rrtcp on >secret resetchannels &RIGHTS -@all +@connection +@pubsub +cluster +info\nuser all on >secret allchannels +@all\n",
+			", username: %s, password: secret", "other.*", "{rrtcp}.*",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEngine(t, name)
+			e.conf = shortDir(t) + "/conf"
+			_, port, _ := net.SplitHostPort(e.address)
+			allow := func(rights string) {
+				save(t, e.conf, []byte(strings.NewReplacer("PORT", port, "RIGHTS", rights).Replace(test.conf)))
+			}
+			allow(test.few)
+			e.start()
+			e.keys = fmt.Sprintf(test.keys, "rrtcp")
+			few := e.node()
+			e.keys = fmt.Sprintf(test.keys, "all")
+			other := e.node()
+			eventually(t, "it says why", func() bool { return len(few.logged("tcp", "refuses something")) == 1 })
+			require.Len(t, few.nodes().Nodes, 1)
+			allow(test.enough)
+			if name == "nats" {
+				require.NoError(t, e.cmd.Process.Signal(syscall.SIGHUP))
+			} else {
+				e.kill()
+				e.start()
+			}
+			awaitNodes(few, other)
+			c, own := other.dial("echo"), few.dial("echo")
+			few.reach(c, c.receive(), "to the other")
+			other.reach(own, own.receive(), "to this one")
+		})
+	}
+}
+
 // A link that is silent in both directions.
 func TestClusterPartition(t *testing.T) {
 	withEngines(t, func(t *testing.T, e *clusterEngine) {

@@ -29,11 +29,15 @@ const (
 	// natsLinger is how long a node stays subscribed to a tag that it has no more, and answers that nobody has it. NATS may send on what
 	// comes before it knows that the node is not, which nats.go then drops: the caller would wait for timeout. That is likely only at once.
 	natsLinger = time.Second
+	// natsRetry is how long after NATS has refused a subscription the node tries again: NATS does not say when it would allow it.
+	natsRetry = 10 * time.Second
 	// What closes a connection twice within natsCalm may do so again and again: the pause before the next one grows.
 	natsCalm     = 10 * time.Minute
 	natsMaxPause = 30 * time.Second
 	// natsNoResponders is the status of the message that NATS sends in place of an answer where nobody is subscribed.
 	natsNoResponders = "503"
+	// natsDenied is what NATS says, with the subject behind it, where a login may not subscribe.
+	natsDenied = "Permissions Violation for Subscription to "
 )
 
 // natsEngine is NATS.
@@ -49,14 +53,17 @@ type natsEngine struct {
 	started bool
 	conn    *nats.Conn                    // the last one; nil: there was none yet
 	first   []string                      // subscribed to at start
+	own     map[string]*nats.Subscription // those, as in tags
 	tags    map[string]*nats.Subscription // a nil one: conn was closed, or is nil
 	leaving map[string]int                // those of tags that this node has no more, by the number of the call; they are subscribed to
 	leaves  int                           // the number of the last one
+	denied  map[string]struct{}           // what NATS has refused to subscribe to; if there is any, subscribeAgain is due
 
 	closed     int       // how many connections NATS has closed, but for those long ago
 	lastClosed time.Time // only the connections' callbacks touch these two, one connection's after the other's
 
 	linger time.Duration
+	retry  time.Duration
 	tagged chan *nats.Msg
 	inbox  backlog // of tags
 	isUp   atomic.Bool
@@ -70,7 +77,8 @@ func newNATS(c *settings.Cluster, node NodeID, to receiver) *natsEngine {
 	return &natsEngine{
 		config: c.NATS, required: c.Required, timeout: *c.Timeout, prefix: c.Name + ".",
 		nobody: c.Name + ".nobody." + node.String() + ".", to: to,
-		tags: make(map[string]*nats.Subscription), leaving: make(map[string]int), linger: natsLinger, tagged: make(chan *nats.Msg, natsTagged), inbox: newBacklog(),
+		own: make(map[string]*nats.Subscription), tags: make(map[string]*nats.Subscription), leaving: make(map[string]int),
+		denied: make(map[string]struct{}), linger: natsLinger, retry: natsRetry, tagged: make(chan *nats.Msg, natsTagged), inbox: newBacklog(),
 		ended: make(chan struct{}),
 	}
 }
@@ -150,17 +158,36 @@ func (e *natsEngine) connect() error {
 		return nil
 	}
 	e.conn = conn // an error of a subscription: it is closed, for which replace is called
-	_, _ = conn.Subscribe(e.nobody+"*", e.hearNobody)
+	e.subscribeOwn(e.nobodySubject())
 	for _, subject := range e.first {
-		if sub, err := conn.Subscribe(e.prefix+subject, func(m *nats.Msg) { e.to.received(m.Data) }); err == nil {
-			_ = sub.SetPendingLimits(-1, natsPending)
-		}
+		e.subscribeOwn(subject)
 	}
 	for subject := range e.tags {
-		e.tags[subject], _ = conn.ChanSubscribe(e.prefix+subject, e.tagged)
+		e.subscribeTag(subject)
 	}
 	return nil
 }
+
+// subscribeOwn subscribes to what this node hears as long as it is there. e.mu is held.
+func (e *natsEngine) subscribeOwn(subject string) {
+	hear, isNobody := func(m *nats.Msg) { e.to.received(m.Data) }, subject == e.nobodySubject()
+	if isNobody {
+		hear = e.hearNobody
+	}
+	sub, err := e.conn.Subscribe(e.prefix+subject, hear)
+	if err == nil && !isNobody {
+		_ = sub.SetPendingLimits(-1, natsPending)
+	}
+	e.own[subject] = sub
+}
+
+// subscribeTag subscribes to a tag. e.mu is held. An error: the connection is closed, or not there yet.
+func (e *natsEngine) subscribeTag(subject string) {
+	e.tags[subject], _ = e.conn.ChanSubscribe(e.prefix+subject, e.tagged)
+}
+
+// nobodySubject is that of all calls.
+func (e *natsEngine) nobodySubject() string { return strings.TrimPrefix(e.nobody, e.prefix) + "*" }
 
 // replace makes another connection for one that is closed: nats.go gives up one that NATS has sent most kinds of errors to, such as that
 // it has too many subscriptions. It calls this in a goroutine that then ends.
@@ -224,6 +251,45 @@ func (e *natsEngine) refused(_ *nats.Conn, _ *nats.Subscription, err error) {
 	network := net.Error(nil)
 	if !errors.As(err, &network) && !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, io.EOF) {
 		e.to.trouble(err)
+	}
+	if subject, ok := e.deniedBy(err); ok {
+		e.deny(subject)
+	}
+}
+
+// deniedBy returns what an error says NATS did not let this node subscribe to. nats.go has it in the text alone.
+func (e *natsEngine) deniedBy(err error) (subject string, ok bool) {
+	_, quoted, ok := strings.Cut(err.Error(), natsDenied+`"`+e.prefix)
+	return strings.TrimSuffix(quoted, `"`), ok
+}
+
+// deny notes that NATS has refused a subscription, which nats.go takes for one.
+func (e *natsEngine) deny(subject string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.denied) == 0 {
+		time.AfterFunc(e.retry, e.subscribeAgain)
+	}
+	e.denied[subject] = struct{}{}
+}
+
+func (e *natsEngine) subscribeAgain() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	denied := e.denied
+	e.denied = make(map[string]struct{})
+	if e.hasEnded() {
+		return
+	}
+	for subject := range denied {
+		if sub := e.own[subject]; sub != nil {
+			_ = sub.Unsubscribe()
+			e.subscribeOwn(subject)
+		}
+		if sub := e.tags[subject]; sub != nil {
+			_ = sub.Unsubscribe()
+			e.subscribeTag(subject)
+		}
 	}
 }
 
@@ -297,7 +363,7 @@ func (e *natsEngine) subscribe(subjects []string) {
 			delete(e.leaving, subject)
 			continue
 		}
-		e.tags[subject], _ = e.conn.ChanSubscribe(e.prefix+subject, e.tagged) // an error: it is closed, or not there yet
+		e.subscribeTag(subject)
 	}
 }
 

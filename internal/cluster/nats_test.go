@@ -30,7 +30,7 @@ func connectNATS(t *testing.T, to receiver, linger time.Duration) (*natsEngine, 
 	e := newNATS(&settings.Cluster{
 		Name: "test", Timeout: &timeout, NATS: &settings.NATS{Addr: "nats://" + listener.Addr().String()},
 	}, NodeID{1}, to)
-	e.linger = linger
+	e.linger, e.retry = linger, time.Millisecond
 	started := make(chan error)
 	go func() { started <- e.start() }()
 	s := &natsServer{t: t}
@@ -101,3 +101,34 @@ func TestTagsOfNATSLinger(t *testing.T) {
 	go e.subscribe([]string{"tag.room"})
 	require.NotEqual(t, sub[2], s.expect("SUB")[2])
 }
+
+// nats.go takes what NATS refuses for a subscription. It is tried again until NATS allows it, which it does not say.
+func TestNATSRefusesSubscriptions(t *testing.T) {
+	e, s := connectNATS(t, silent{}, time.Hour)
+	e.subscribe([]string{"tag.x"})
+	ids := make(map[string]string) // of subscriptions, by subject
+	for range 2 {
+		sub := s.expect("SUB")
+		ids[sub[1]] = sub[2]
+	}
+	for range 3 {
+		for subject, old := range ids {
+			s.send(`-ERR 'Permissions Violation for Subscription to "` + subject + `"'`)
+			require.Equal(t, old, s.expect("UNSUB")[1])
+			sub := s.expect("SUB")
+			require.Equal(t, subject, sub[1])
+			ids[subject] = sub[2]
+		}
+	}
+	s.send(`-ERR 'Permissions Violation for Publish to "test.tag.x"'`)
+	s.send(`-ERR 'Permissions Violation for Subscription to "test.tag.never"'`)
+	s.send(`-ERR 'Permissions Violation for Subscription to "test.tag.x"'`)
+	require.Equal(t, ids["test.tag.x"], s.expect("UNSUB")[1])
+}
+
+// silent is a receiver that nothing becomes of.
+type silent struct{ receiver }
+
+func (silent) up(string)     {}
+func (silent) down(error)    {}
+func (silent) trouble(error) {}
