@@ -114,6 +114,23 @@ func TestMemoryCountsWhatTLSHolds(t *testing.T) {
 	}
 }
 
+// With what the connection holds besides it may have half of the memory.
+func TestMemoryOfTLSCountsWhatElseIsHeld(t *testing.T) {
+	const limit, extra = 1 << 20, 400 << 10
+	server, client := tcpPair(t)
+	s, records := withRecords(t, server, client)
+	s.Reader.Memory.limit = limit
+	require.True(t, s.Reader.Memory.Take(extra, 0))
+	s.SetExtra(extra)
+	go client.Write(records.Unfinished(200 << 10))
+	_, _, err := s.Next()
+	require.ErrorIs(t, err, ErrMemory)
+	require.LessOrEqual(t, s.Reader.Memory.Used(), int64(limit/2))
+	s.Discard()
+	s.socket.Release()
+	require.EqualValues(t, extra, s.Reader.Memory.Used())
+}
+
 // What TLS holds of large packets that arrive is no more than a record.
 func TestLargePacketsNeedNoMemoryOfTLS(t *testing.T) {
 	server, client := tcpPair(t)
@@ -195,6 +212,44 @@ func TestSilentHandshakesHaveNoTurn(t *testing.T) {
 	_, err := handshake(t, NewMemory(0), clientConfig(), l)
 	require.NoError(t, err)
 	require.Empty(t, l.running)
+}
+
+// Nor has one whose client takes nothing.
+func TestUnreadHandshakeHasNoTurn(t *testing.T) {
+	l, ended := NewHandshakeLimiter(1), make(chan error)
+	server, client := streamtest.Pair(1)
+	socket := NewSocket(server)
+	r := &Reader{ReaderConfig: lines(t, socket)}
+	w, _ := testWriter(server, socket)
+	go func() {
+		_, err := Handshake(server, serverConfig(t), r, w, l, never)
+		ended <- err
+	}()
+	go tls.Client(readOnce{client}, clientConfig()).Handshake()
+	requireEventually(t, func() bool { return server.Buffered() == 1 && len(l.running) == 0 })
+	client.Reset()
+	require.Error(t, <-ended)
+}
+
+// A client that goes away in the middle of its first message leaves nothing.
+func TestMemoryOfBrokenHandshakeIsGivenBack(t *testing.T) {
+	server, client := tcpPair(t)
+	socket := NewSocket(server)
+	r := &Reader{ReaderConfig: lines(t, socket)}
+	w, _ := testWriter(server, socket)
+	ended := make(chan error)
+	go func() {
+		_, err := Handshake(server, serverConfig(t), r, w, nil, never)
+		ended <- err
+	}()
+	const record, message = 16 << 10, 60_000
+	hello := append([]byte{22, 3, 1, record >> 8, 0, 1, 0, message >> 8, message & 0xff}, make([]byte, record-4)...)
+	_, err := client.Write(hello)
+	require.NoError(t, err)
+	requireEventually(t, func() bool { return r.Memory.Used() > 0 })
+	client.Close()
+	require.Error(t, <-ended)
+	require.Zero(t, r.Memory.Used())
 }
 
 // readOnce is the connection of a client that never gets an answer.
