@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -222,6 +223,18 @@ func TestSmallPushesCountMemory(t *testing.T) {
 	require.Greater(t, w.Memory.Used(), int64(guaranteedSize-2*pushOverhead))
 }
 
+// What is written counts no more: a connection may be pushed to for years.
+func TestWrittenPushesCountNoMemory(t *testing.T) {
+	server, client := tcpPair(t)
+	w, _ := pushWriter(t, server)
+	w.Memory = NewMemory(guaranteedSize)
+	for range 2 * guaranteedSize / pushOverhead {
+		require.Equal(t, PushAccepted, push1(w, "x"))
+		readString(t, client, 1)
+		requireEventually(t, func() bool { return w.Memory.Used() == 0 })
+	}
+}
+
 func TestPushGone(t *testing.T) {
 	server, _ := net.Pipe()
 	w, o := pushWriter(t, server)
@@ -274,6 +287,41 @@ func TestPushFails(t *testing.T) {
 	server.Close()
 	got, _ := io.ReadAll(client)
 	require.Less(t, len(got), 64<<20)
+}
+
+// goneConn is the connection of a client that is gone, which the first write finds out when the test lets it.
+type goneConn struct {
+	net.Conn
+	writes chan string
+	fail   chan struct{}
+}
+
+func (c *goneConn) Write(p []byte) (int, error) {
+	c.writes <- string(p)
+	<-c.fail
+	return 0, syscall.ECONNRESET
+}
+
+// readingOwner is a connection that goes on to hand over what its client has sent.
+type readingOwner struct{ *pushOwner }
+
+func (o readingOwner) PushFailed(err error) { o.failed <- err }
+
+func TestNothingIsWrittenBehindFailedPush(t *testing.T) {
+	pipe, _ := net.Pipe()
+	conn := &goneConn{Conn: pipe, writes: make(chan string, 3), fail: make(chan struct{})}
+	w, o := pushWriter(t, conn)
+	w.Owner = readingOwner{o}
+	require.Equal(t, PushAccepted, push1(w, "first"))
+	require.Equal(t, "first", <-conn.writes)
+	require.Equal(t, PushAccepted, push1(w, "second"))
+	close(conn.fail)
+	require.ErrorIs(t, <-o.failed, syscall.ECONNRESET)
+	require.Equal(t, PushGone, push1(w, "third"))
+	w.TakeTurn()
+	require.Empty(t, conn.writes)
+	require.ErrorIs(t, w.PushErr(), syscall.ECONNRESET)
+	require.ErrorIs(t, w.Write([]byte("an answer"), 0), syscall.ECONNRESET)
 }
 
 func TestAbortEndsPush(t *testing.T) {
