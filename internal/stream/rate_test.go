@@ -100,3 +100,39 @@ func TestMinRateOverTLS(t *testing.T) {
 		server.Close()
 	})
 }
+
+// Who takes little for a while and much behind that is not slow.
+func TestMinRateIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, server, client := slowWriter(60 * second)
+		w.MinRate = 10
+		background(t, func() {
+			for i := range 10 {
+				time.Sleep(5 * second) // between two measurements
+				io.ReadFull(client, make([]byte, 50+100*(i%2)))
+				time.Sleep(5 * second)
+			}
+		})
+		require.NoError(t, w.Write(make([]byte, 1000), 0))
+		server.Close()
+	})
+}
+
+// holdingSocket is a Socket whose system has taken bytes that the client has not.
+type holdingSocket struct {
+	Socket
+	bytes int
+}
+
+func (s holdingSocket) untaken() int { return s.bytes }
+
+func TestMinRateCountsWhatClientTakes(t *testing.T) {
+	const rate = 10
+	total := rate * int(rateTime/second)
+	for untaken, want := range map[int]bool{0: false, total: true} {
+		w := Writer{WriterConfig: WriterConfig{MinRate: rate, Socket: holdingSocket{bytes: untaken}}}
+		w.wrote(total)
+		w.rate.waited = rateTime
+		require.Equal(t, want, w.isTooSlow(), "%d bytes of %d are in the system's buffer", untaken, total)
+	}
+}

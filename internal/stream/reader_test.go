@@ -310,6 +310,16 @@ func TestReaderUsesAnotherFraming(t *testing.T) {
 	}
 }
 
+// What came in plain text behind the packet that asked for TLS is nobody's.
+func TestReaderRestartDropsWhatHasArrived(t *testing.T) {
+	r := &Reader{ReaderConfig: lines(t, &pieces{left: [][]byte{[]byte("a\nb\nc"), []byte("d\n")}, end: io.EOF})}
+	requirePacket(t, r, "a\n")
+	r.Restart()
+	require.Zero(t, r.Unfinished())
+	require.Zero(t, r.Memory.Used())
+	requirePacket(t, r, "d\n")
+}
+
 func TestReaderKeepsAnotherFraming(t *testing.T) {
 	r := &Reader{ReaderConfig: lines(t, &pieces{left: [][]byte{[]byte("a\nb;c;d,e;f;")}, end: io.EOF})}
 	next := func() string {

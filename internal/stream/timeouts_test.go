@@ -170,6 +170,18 @@ func TestPacketTimeoutBehindDropped(t *testing.T) {
 	}
 }
 
+// So has one behind a packet that was handed over.
+func TestPacketTimeoutIsOfOnePacket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, client := timedReader(t, 0, 10*second)
+		background(t, func() { send(client, 6*second, "a", "\nb", "\nc", "\n") })
+		for _, want := range []string{"a\n", "b\n", "c\n"} {
+			requireNext(t, r, want)
+		}
+		client.Close()
+	})
+}
+
 // The time of an exchange does not count for the packet that has arrived in part meanwhile.
 func TestPacketTimeoutPausesDuringExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
