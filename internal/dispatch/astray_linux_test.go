@@ -19,6 +19,7 @@ type process struct {
 	ready  []bool
 	execs  []uint64
 	killed bool
+	reaped bool
 }
 
 func take[T any](all *[]T) T {
@@ -33,7 +34,7 @@ func (p *process) Pid() int64          { return p.pid }
 func (p *process) Execs() uint64       { return take(&p.execs) }
 func (p *process) Is(state int64) bool { return state == telemetry.WorkerReady && take(&p.ready) }
 func (p *process) Kill() error         { p.killed = true; return nil }
-func (*process) Reap()                 {}
+func (p *process) Reap()               { p.reaped = true }
 
 // processes is a pool that lists workers.
 type processes struct {
@@ -76,6 +77,7 @@ func TestAstray(t *testing.T) {
 		d := &Dispatcher{Pool: processes{workers: []Worker{p}}, Log: log}
 		d.replaceAstray()
 		require.Equal(t, c.astray, p.killed, name)
+		require.Equal(t, c.astray, p.reaped, "%s: it would get the next event", name)
 		require.Equal(t, c.astray, logs.Len() == 1, name)
 		d.replaceAstray()
 		require.LessOrEqual(t, logs.Len(), 1, "it was looked a moment ago")

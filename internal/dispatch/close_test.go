@@ -87,16 +87,18 @@ func TestTextInAnswerToCloseReplacesWorker(t *testing.T) {
 		word     string
 		body     string
 		workers  int // that got an event since
+		busy     bool
 		replaced bool
 		said     int
 	}{
-		"a text":               {wire.Close, "WRITE", "hello\r\n", 1, true, 1},
-		"a text, and the end":  {wire.Close, "WRITECLOSE", "bye\r\n", 1, true, 1},
-		"one of two":           {wire.Close, "WRITE", "hello\r\n", 2, false, 1},
-		"nothing":              {wire.Close, "WRITE", "", 1, false, 0},
-		"an object":            {wire.Close, `{"reply":"WRITE","uuid":"x"}`, "hello\r\n", 1, false, 0},
-		"CONTINUE with a text": {wire.Close, "CONTINUE", "hello\r\n", 1, false, 0},
-		"a packet":             {wire.Data, "WRITE", "hello\r\n", 1, false, 0},
+		"a text":               {wire.Close, "WRITE", "hello\r\n", 1, false, true, 1},
+		"a text, and the end":  {wire.Close, "WRITECLOSE", "bye\r\n", 1, false, true, 1},
+		"one of two":           {wire.Close, "WRITE", "hello\r\n", 2, false, false, 1},
+		"at work again":        {wire.Close, "WRITE", "hello\r\n", 1, true, false, 1},
+		"nothing":              {wire.Close, "WRITE", "", 1, false, false, 0},
+		"an object":            {wire.Close, `{"reply":"WRITE","uuid":"x"}`, "hello\r\n", 1, false, false, 0},
+		"CONTINUE with a text": {wire.Close, "CONTINUE", "hello\r\n", 1, false, false, 0},
+		"a packet":             {wire.Data, "WRITE", "hello\r\n", 1, false, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, logs := logtest.New(slog.LevelWarn)
@@ -106,7 +108,7 @@ func TestTextInAnswerToCloseReplacesWorker(t *testing.T) {
 			workers := []Worker{idle}
 			d.Pool = executing{processes{workers: workers}, func() (Results, error) {
 				for range c.workers {
-					workers = append(workers, &timedWorker{used: time.Now()})
+					workers = append(workers, &timedWorker{used: time.Now(), busy: c.busy})
 				}
 				d.Pool = processes{workers: workers}
 				return &one{[]*Payload{{Context: []byte(c.word), Body: []byte(c.body)}}}, nil
@@ -133,15 +135,15 @@ type executing struct {
 
 func (p executing) Exec(context.Context, *Payload, chan struct{}) (Results, error) { return p.exec() }
 
-// timedWorker is a worker that is ready.
+// timedWorker is a worker that is ready, or busy.
 type timedWorker struct {
 	Worker
-	used   time.Time
-	killed bool
+	used         time.Time
+	busy, killed bool
 }
 
 func (w *timedWorker) LastUsed() time.Time { return w.used }
 func (*timedWorker) Execs() uint64         { return 0 }
-func (*timedWorker) Is(state int64) bool   { return state == telemetry.WorkerReady }
+func (w *timedWorker) Is(state int64) bool { return state == telemetry.WorkerReady && !w.busy }
 func (w *timedWorker) Kill() error         { w.killed = true; return nil }
 func (*timedWorker) Reap()                 {}

@@ -4,12 +4,28 @@
 package dispatch
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// What a worker has used of its time when it begins to answer is used.
+func TestAnswerKeepsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newDeadlineContext(context.Background(), 10*time.Second, true)
+		defer c.stop()
+		_, cancel := context.WithTimeout(c, time.Hour)
+		defer cancel()
+		begin := time.Now()
+		time.Sleep(4 * time.Second)
+		require.Equal(t, begin.Add(10*time.Second), c.answer())
+		time.Sleep(time.Minute)
+		require.NoError(t, c.Err(), "the limit has another place now")
+	})
+}
 
 // Where resets fail again and again, nobody waits for longer.
 func TestQueuePauseWithoutNewWorkers(t *testing.T) {
