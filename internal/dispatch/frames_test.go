@@ -6,10 +6,12 @@ import (
 	"io"
 	"testing"
 
+	"github.com/roadrunner-server/errors"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/dispatch"
 	"github.com/rrtcp/tcp/internal/dispatch/dispatchtest"
+	"github.com/rrtcp/tcp/internal/telemetry"
 	"github.com/rrtcp/tcp/internal/wire"
 )
 
@@ -125,6 +127,63 @@ func TestFramesHoldPlace(t *testing.T) {
 	next <- io.EOF
 	frames.End()
 	require.NoError(t, receive(t, asked))
+}
+
+// So it is where the answer is ended early: nobody is asked before the worker has stopped.
+func TestEndedFramesHoldPlace(t *testing.T) {
+	f := newFixture(t, 1, nil)
+	stopped := make(chan (<-chan struct{}), 1)
+	s := &slow{frames: make(chan error, 2)}
+	f.pool.Do(func(_ context.Context, _ *dispatch.Payload, stop chan struct{}) (dispatch.Results, error) {
+		stopped <- stop
+		return s, nil
+	})
+	a, err := f.ask("x")
+	require.NoError(t, err)
+	asked, ended := make(chan error), make(chan struct{})
+	f.pool.Do(echoes)
+	go func() { _, err := f.ask("y"); asked <- err }()
+	await(t, func() bool { return f.Queue.Waiting() == 1 })
+	go func() { defer close(ended); a.More.End() }()
+	receive(t, <-stopped)
+	require.Equal(t, 1, f.Queue.Waiting())
+	s.frames <- io.EOF
+	receive(t, ended)
+	require.NoError(t, receive(t, asked))
+}
+
+// The time of every exchange that has reached a worker is counted, once: of an answer in several frames up to the last one.
+func TestExchangesAreCounted(t *testing.T) {
+	count := func(stats *telemetry.Server) (n uint64) {
+		for _, c := range stats.Exchanges(wire.Data).Counts() {
+			n += c
+		}
+		return n
+	}
+	for name, c := range map[string]struct {
+		work dispatchtest.Work
+		want uint64
+	}{
+		"an answer": {echoes, 1},
+		"frames":    {streams(3), 1},
+		"it dies":   {fails(errors.Network), 1},
+		"overload":  {fails(errors.NoFreeWorkers), 0},
+	} {
+		f, stats := newFixture(t, 1, c.work), new(telemetry.Server)
+		a, err := f.Exchange(&dispatch.Call{Event: wire.Data, Stats: stats}, nil, []byte("{}"), nil)
+		if a.More != nil {
+			require.Zero(t, count(stats), "the worker is still at it")
+			a.More.End()
+			a.More.End()
+		}
+		require.Equal(t, c.want, count(stats), "%s: %v", name, err)
+	}
+}
+
+func fails(kind errors.Kind) dispatchtest.Work {
+	return func(context.Context, *dispatch.Payload, chan struct{}) (dispatch.Results, error) {
+		return nil, errors.E(kind, errors.Str("of a test"))
+	}
 }
 
 // Stop kills a worker that is silent between two frames.

@@ -142,18 +142,33 @@ func TestExchangeCut(t *testing.T) {
 }
 
 // CLOSE is handed over once, whatever the worker makes of it.
+// failures are those that stats has counted; nil: none.
+func failures(stats *telemetry.Server) (counted map[telemetry.Failure]int64) {
+	for kind := telemetry.FailureNone; kind <= telemetry.FailureOverload; kind++ {
+		if n := stats.Failures(kind); n > 0 {
+			if counted == nil {
+				counted = make(map[telemetry.Failure]int64)
+			}
+			counted[kind] = n
+		}
+	}
+	return counted
+}
+
 func TestCloseHandedOverOnce(t *testing.T) {
+	failed := func(kind telemetry.Failure) map[telemetry.Failure]int64 { return map[telemetry.Failure]int64{kind: 3} }
 	for name, test := range map[string]struct {
-		err   error
-		level slog.Level
-		logs  int
+		err     error
+		level   slog.Level
+		logs    int
+		counted map[telemetry.Failure]int64
 	}{
-		"it answers":             {nil, slog.LevelDebug, 0},
-		"it answers an error":    {errors.E(errors.SoftJob, errors.Str("x")), slog.LevelDebug, 3},
-		"it dies":                {errors.E(errors.Network, errors.Str("x")), slog.LevelDebug, 3},
-		"it takes too long":      {errors.E(errors.ExecTTL, errors.Str("x")), slog.LevelWarn, 1},
-		"the pool is destroyed":  {errors.E(errors.WatcherStopped, errors.Str("x")), slog.LevelDebug, 0},
-		"it stops while it asks": {errors.E(errors.NoFreeWorkers, errors.Str("x")), slog.LevelDebug, 0},
+		"it answers":             {nil, slog.LevelDebug, 0, nil},
+		"it answers an error":    {errors.E(errors.SoftJob, errors.Str("x")), slog.LevelDebug, 3, failed(telemetry.FailureError)},
+		"it dies":                {errors.E(errors.Network, errors.Str("x")), slog.LevelDebug, 3, failed(telemetry.FailureDied)},
+		"it takes too long":      {errors.E(errors.ExecTTL, errors.Str("x")), slog.LevelWarn, 1, failed(telemetry.FailureTimeout)},
+		"the pool is destroyed":  {errors.E(errors.WatcherStopped, errors.Str("x")), slog.LevelDebug, 0, nil},
+		"it stops while it asks": {errors.E(errors.NoFreeWorkers, errors.Str("x")), slog.LevelDebug, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			events := 0
@@ -174,6 +189,7 @@ func TestCloseHandedOverOnce(t *testing.T) {
 			}
 			require.Equal(t, 3, events)
 			require.Len(t, f.logs.At(test.level), test.logs)
+			require.Equal(t, test.counted, failures(stats))
 		})
 	}
 }
