@@ -27,6 +27,25 @@ func TestAnswerKeepsDeadline(t *testing.T) {
 	})
 }
 
+// The worker that is killed, where a streamed answer takes too long, is one that got its event since this one was handed over: others
+// got theirs while this one waited inside of the pool.
+func TestFramesBeginWithWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, a := newDispatcher(nil), newAttempt()
+		a.ctx, a.admitted = context.Background(), time.Now()
+		a.deadline = newDeadlineContext(a.ctx, time.Hour, false)
+		for range 2 { // for a worker, and then with it
+			time.Sleep(time.Second)
+			_, cancel := context.WithTimeout(a.deadline, time.Hour)
+			defer cancel()
+		}
+		f := d.newFrames(a, nil)
+		defer f.release()
+		defer f.deadline.stop()
+		require.Equal(t, time.Now(), f.begin)
+	})
+}
+
 // Where resets fail again and again, nobody waits for longer.
 func TestQueuePauseWithoutNewWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
