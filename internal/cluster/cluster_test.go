@@ -230,6 +230,64 @@ func TestTimeout(t *testing.T) {
 	require.Empty(t, one.calls.all)
 }
 
+// Who may publish can name any call, but answers none that another node was asked.
+func TestAnswersOfOtherNodesAreGarbage(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	two, _ := b.join(t, "two", patience, func(_ []byte, reply func([]byte)) {
+		go func() {
+			close(asked)
+			<-answer
+			reply([]byte("two"))
+		}()
+	})
+	know(t, one, two)
+	answered := make(chan Answer)
+	go func() { answered <- one.Ask(nil, Question{Node: two.Node()})[0] }()
+	<-asked
+	one.calls.mu.Lock()
+	id := one.calls.last
+	one.calls.mu.Unlock()
+	before := one.counters.Refused.Load()
+	for _, k := range []kind{kindAnswer, kindRefused} {
+		one.received((&Cluster{node: NodeID{9}}).message(k, id, []byte("nine")))
+	}
+	require.Equal(t, before+2, one.counters.Refused.Load())
+	close(answer)
+	require.Equal(t, Answer{Node: two.Node(), Body: []byte("two")}, <-answered)
+}
+
+// What a node hears of itself, as from a topic of all, is nothing new.
+func TestOwnMessagesAreIgnored(t *testing.T) {
+	one, logs := newBus().join(t, "one", patience, func([]byte, func([]byte)) { t.Error("it asks itself") })
+	body, err := json.Marshal(hello{one.Describe(), one.instance})
+	require.NoError(t, err)
+	one.received(one.message(kindHello, 0, body))
+	require.Empty(t, logs.Saying("same tcp.cluster.node"))
+	require.Empty(t, one.Members())
+	for _, k := range []kind{kindAsk, kindBye, kindAnswer, 99} {
+		one.received(one.message(k, 0, nil))
+	}
+	require.Zero(t, one.counters.Refused.Load())
+}
+
+// A node that is not there is no failure of the cluster.
+func TestFailedCountsUnreachableNodes(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	two, _ := b.join(t, "two", patience, nil)
+	know(t, one, two)
+	one.received(two.message(kindBye, 0, nil))
+	one.members.mu.Lock()
+	one.members.all[two.node].Heard = time.Now().Add(patience) // a moment that is long enough
+	one.members.mu.Unlock()
+	require.ErrorIs(t, one.Ask(nil, Question{Node: two.Node()})[0].Err, ErrGone)
+	require.Zero(t, one.counters.Failed.Load())
+	require.ErrorIs(t, one.Ask(nil, Question{Node: NodeID{7}})[0].Err, ErrUnreachable, "this node has just found the engine")
+	require.EqualValues(t, 1, one.counters.Failed.Load())
+}
+
 func TestLeavingEndsCalls(t *testing.T) {
 	b := newBus()
 	one, _ := b.join(t, "one", patience, nil)
