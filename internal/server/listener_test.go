@@ -210,7 +210,7 @@ func TestDrainingRegistryRefuses(t *testing.T) {
 	})
 }
 
-// faultyListener returns errors, each after a pause, and then that it is closed.
+// faultyListener returns errors, or a connection for nil, each after a pause, and then that it is closed.
 type faultyListener struct {
 	net.Listener
 	errs  []error
@@ -224,6 +224,11 @@ func (l *faultyListener) Accept() (net.Conn, error) {
 	time.Sleep(l.pause)
 	err := l.errs[0]
 	l.errs = l.errs[1:]
+	if err == nil {
+		server, client := streamtest.Pair(1)
+		client.Close()
+		return server, nil
+	}
 	return nil, err
 }
 
@@ -259,6 +264,11 @@ func TestAcceptRetriesTemporaryErrors(t *testing.T) {
 		require.NoError(t, l.accept())
 		require.Equal(t, (5+10+20)*time.Millisecond, time.Since(begin))
 		require.Equal(t, 1, logs.Len())
+
+		l.socket, begin = &faultyListener{errs: []error{syscall.EMFILE, nil, syscall.EMFILE}}, time.Now()
+		require.NoError(t, l.accept())
+		require.Equal(t, (5+5)*time.Millisecond, time.Since(begin), "a client was accepted in between")
+		l.registry.wait()
 
 		l.socket = &faultyListener{errs: []error{syscall.EMFILE, errors.New("of a test")}}
 		require.EqualError(t, l.accept(), "tcp: accept s tcp://:0: of a test")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,11 +142,13 @@ func TestStopDrains(t *testing.T) {
 		c.send("gate")
 	}
 	requireEventually(t, func() bool { return p.queue.Waiting() == 4 })
-	stopped := make(chan error)
+	stopped, address := make(chan error), p.Addr("a")
 	go func() { stopped <- p.Stop(context.Background()) }()
 	require.Empty(t, idle.rest())
 	require.Nil(t, p.Addr("a"))
+	_, err := net.Dial(address.Network(), address.String())
 	close(r.release)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED, "the listeners are closed first")
 	for _, c := range owed {
 		require.Equal(t, "gate\r\n", c.rest())
 		c.Close()

@@ -90,6 +90,11 @@ func TestKeepalive(t *testing.T) {
 			on, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
 			require.NoError(t, err)
 			require.Equal(t, want > 0, on != 0)
+			if want > 0 {
+				idle, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE)
+				require.NoError(t, err)
+				require.EqualValues(t, want/time.Second, idle)
+			}
 		}))
 	}
 }
