@@ -99,6 +99,9 @@ func TestInterruptionKeepsDeadline(t *testing.T) {
 	c.setReadDeadline(later)
 	_, err := server.Read(make([]byte, 1))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	c.setDeadlineIn(time.Hour)
+	_, err = server.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the drain came just before a part of the preamble")
 
 	c.abort(wire.ReasonRPC)
 	c.setReadDeadline(later)

@@ -151,6 +151,25 @@ func TestErrorFloodIsSummedUp(t *testing.T) {
 	})
 }
 
+func TestHandshakeFloodIsSummedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const connections, allowed = 150, 100
+		l := testListener(answers{})
+		l.proxyProtocol = trusting(t, "10.0.0.0/8")
+		logs, summed := l.observe(slog.LevelDebug), 0
+		l.handshakes = telemetry.NewLogLimiter(func(times int) { summed += times })
+		for range connections {
+			server, client := streamtest.Pair(1)
+			client.CloseWrite()
+			l.newConnection(addressedConn{server, tcpAddr(t, "10.0.0.1:1")}).serve(func() {})
+		}
+		l.handshakes.Close()
+		require.Len(t, logs.At(slog.LevelInfo), allowed)
+		require.Equal(t, connections-allowed, summed)
+		require.Len(t, logs.At(slog.LevelDebug), summed, "each has a line all the same")
+	})
+}
+
 func TestFailuresAreCounted(t *testing.T) {
 	for _, test := range []struct {
 		reason wire.Reason
