@@ -111,6 +111,30 @@ func TestStateMemoryFollowsSize(t *testing.T) {
 	}
 }
 
+// What a connection holds already counts for its share, whatever it is.
+func TestStateIsOverShareOfMemory(t *testing.T) {
+	server, _ := net.Pipe()
+	c := testListener(nil).newConnection(server)
+	require.True(t, c.setState(strings.Repeat("x", 10_000)))
+	size := c.memory.Used()
+	c.memory = stream.NewMemory(3*size + size/2)
+	require.True(t, c.memory.Take(int(size), 0))
+	require.False(t, c.setState(strings.Repeat("x", 20_000)))
+	require.Equal(t, size, c.memory.Used())
+	require.Equal(t, int(size), c.contexts.StateSize(), "it has the state of before")
+}
+
+func TestAgreedIsOverShareOfMemory(t *testing.T) {
+	server, _ := net.Pipe()
+	c := testListener(nil).newConnection(server)
+	require.NoError(t, c.agree(wire.Beginning{Proxy: make([]byte, 10_000)}))
+	size := c.memory.Used()
+	c.memory = stream.NewMemory(3*size + size/2)
+	require.True(t, c.memory.Take(int(size), 0))
+	require.ErrorIs(t, c.agree(wire.Beginning{Proxy: make([]byte, 10_000), TLS: make([]byte, 10_000)}), stream.ErrMemory)
+	require.Equal(t, size, c.memory.Used())
+}
+
 func TestReplySetsTags(t *testing.T) {
 	server, client := net.Pipe()
 	w := newScript()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,10 @@ type startTLSServer struct {
 }
 
 func serveStartTLS(t *testing.T, prepare ...func(*listener)) *startTLSServer {
+	return serveStartTLSOn(t, func(server net.Conn) net.Conn { return server }, prepare...)
+}
+
+func serveStartTLSOn(t *testing.T, wrap func(net.Conn) net.Conn, prepare ...func(*listener)) *startTLSServer {
 	s := newScript()
 	l := testListener(s)
 	l.useTLS(t)
@@ -34,7 +39,7 @@ func serveStartTLS(t *testing.T, prepare ...func(*listener)) *startTLSServer {
 	}
 	server, client := tcpPair(t)
 	require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
-	c, ended := l.serveConn(server)
+	c, ended := l.serveConn(wrap(server))
 	t.Cleanup(func() { require.Zero(t, l.memory.Used()) })
 	return &startTLSServer{s, t, c, client, ended}
 }
@@ -151,6 +156,54 @@ func TestStartTLSTimeout(t *testing.T) {
 	s := serveStartTLS(t, func(l *listener) { *l.tls.HandshakeTimeout = time.Millisecond })
 	s.begin("STARTTLS\r\n", asksForTLS)
 	require.Equal(t, "handshake", s.requireEvent("CLOSE", "")["reason"])
+	receive(t, s.done)
+}
+
+// deadlineConn notes the deadlines that are set.
+type deadlineConn struct {
+	net.Conn
+	mu          sync.Mutex
+	read, write time.Time
+}
+
+func (c *deadlineConn) note(set func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	set()
+}
+
+func (c *deadlineConn) SetDeadline(t time.Time) error {
+	c.note(func() { c.read, c.write = t, t })
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *deadlineConn) SetReadDeadline(t time.Time) error {
+	c.note(func() { c.read = t })
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *deadlineConn) SetWriteDeadline(t time.Time) error {
+	c.note(func() { c.write = t })
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// handshake_timeout is for the handshake alone.
+func TestStartTLSLeavesNoDeadline(t *testing.T) {
+	var conn *deadlineConn
+	s := serveStartTLSOn(t, func(server net.Conn) net.Conn {
+		conn = &deadlineConn{Conn: server}
+		return conn
+	})
+	client := s.begin("STARTTLS\r\n", asksForTLS)
+	require.NoError(t, client.Handshake())
+	s.requireEvent("SECURED", "")
+	conn.note(func() {
+		require.Zero(t, conn.read)
+		require.Zero(t, conn.write)
+	})
+	s.replies(reply("CLOSE", ""))
+	s.requireEvent("CLOSE", "")
+	client.Close()
 	receive(t, s.done)
 }
 
