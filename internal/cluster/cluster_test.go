@@ -301,6 +301,94 @@ func TestLeavingEndsCalls(t *testing.T) {
 	require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: two.Node()})[0].Err, "before the timeout")
 }
 
+// What was published may be lost with the engine: nobody waits for the timeout, nor when this node stops.
+func TestLossEndsCalls(t *testing.T) {
+	for name, end := range map[string]func(*Cluster){
+		"the engine is lost": func(c *Cluster) { c.down(errors.New("of a test")) },
+		"the node stops":     (*Cluster).Stop,
+	} {
+		b := newBus()
+		one, _ := b.join(t, "one", patience, nil)
+		asked := make(chan struct{})
+		two, _ := b.join(t, "two", patience, func([]byte, func([]byte)) { close(asked) })
+		know(t, one, two)
+		go func() {
+			<-asked
+			end(one)
+		}()
+		begin := time.Now()
+		require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: two.Node()})[0].Err, name)
+		require.Less(t, time.Since(begin), patience, name)
+	}
+}
+
+func TestTroubleIsLoggedRarely(t *testing.T) {
+	one, logs := newBus().join(t, "one", patience, nil)
+	for range 3 {
+		one.trouble(errors.New("of a test"))
+		one.down(errors.New("of a test"))
+	}
+	require.Len(t, logs.Saying("the engine refuses something"), 1)
+	require.Len(t, logs.Saying("the engine can't be reached"), 1)
+	one.mu.Lock()
+	one.troubled = time.Now().Add(-2 * troubleInterval)
+	one.mu.Unlock()
+	one.trouble(errors.New("of a test"))
+	require.Len(t, logs.Saying("the engine refuses something"), 2)
+}
+
+// Tags come and go for years.
+func TestTagsLeaveNothingBehind(t *testing.T) {
+	one, _ := newBus().join(t, "one", patience, nil)
+	for _, tag := range []string{"a", "b", "c"} {
+		one.HasTag(tag)
+		one.SettleTags()
+		one.HasNoTag(tag)
+		one.SettleTags()
+	}
+	one.tags.mu.Lock()
+	defer one.tags.mu.Unlock()
+	require.Empty(t, one.tags.count)
+	require.Empty(t, one.tags.subscribed)
+	require.Empty(t, one.tags.changed)
+}
+
+func TestMembersComeBack(t *testing.T) {
+	var m members
+	node := NodeID{1}
+	heard := func(ago time.Duration) { m.all[node].Heard = time.Now().Add(-ago) }
+	isNew, ok := m.put(node, hello{Instance: "first"})
+	require.True(t, isNew && ok)
+	heard(-patience)
+	require.False(t, m.isSilent(node))
+	m.nobodyAt(node)
+	require.True(t, m.isSilent(node), "it was not subscribed when it was asked last")
+	m.heard(node)
+	heard(-patience)
+	require.False(t, m.isSilent(node))
+	heard(silentAfter)
+	require.True(t, m.isSilent(node))
+
+	require.True(t, m.leave(node))
+	require.False(t, m.isSilent(node), "it has left")
+	heard(-patience)
+	require.True(t, m.isLeaving(node))
+	heard(leavingFor)
+	require.False(t, m.isLeaving(node), "its name may be that of a new node")
+	isNew, ok = m.put(node, hello{Instance: "first"})
+	require.True(t, !isNew && ok, "sent before it left")
+	isNew, ok = m.put(node, hello{Instance: "second"})
+	require.True(t, isNew && ok)
+
+	heard(forgetAfter + time.Second)
+	require.Equal(t, []NodeID{node}, m.forget())
+	m.put(node, hello{Instance: "third"})
+	m.leave(node)
+	heard(forgetAfter + time.Second)
+	require.Empty(t, m.forget(), "it is not lost")
+	require.Empty(t, m.all)
+}
+
 // A node that has left is still subscribed for a moment, but answers no more.
 func TestNodesThatHaveLeftAreNotAsked(t *testing.T) {
 	b := newBus()
