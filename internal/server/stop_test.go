@@ -173,6 +173,24 @@ func TestStopCuts(t *testing.T) {
 	r.requireSentences(t, 1)
 }
 
+// So is an answer that its client does not take, though no worker is at it.
+func TestStopCutsUnreadAnswer(t *testing.T) {
+	const size = 32 << 20 // more than the system takes
+	p := startPlugin(t, servers("a"))
+	p.pool.Do(func(_ context.Context, event *dispatch.Payload, _ chan struct{}) (dispatch.Results, error) {
+		if len(event.Body) == 0 {
+			return dispatchtest.Answer("CONTINUE", ""), nil
+		}
+		return dispatchtest.Answer("WRITE", strings.Repeat("x", size)), nil
+	})
+	p.dial("a").send("x")
+	requireEventually(t, func() bool { return p.memory.Used() >= size })
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	require.NoError(t, p.Stop(ctx))
+	require.Zero(t, p.memory.Used())
+}
+
 // A context that has ended cuts at once.
 func TestStopWithEndedContext(t *testing.T) {
 	p, r := startPlugin(t, servers("a")), newEventRecord()
