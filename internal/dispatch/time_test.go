@@ -71,3 +71,19 @@ func TestQueuePauseWithoutNewWorkers(t *testing.T) {
 		require.ErrorIs(t, <-ended, errNoWorker, "there is a place, but no worker came of it")
 	})
 }
+
+// Resets that fail are tried again more and more rarely, until one does not fail.
+func TestPausesBetweenFailedResets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDispatcher(nil)
+		pauseAfterFailure := func() time.Duration {
+			d.noteReset(context.DeadlineExceeded)
+			return time.Until(d.nextReset)
+		}
+		for _, want := range []time.Duration{time.Second / 4, time.Second / 2, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 8 * time.Second} {
+			require.Equal(t, want, pauseAfterFailure())
+		}
+		d.noteReset(nil)
+		require.Equal(t, time.Second/4, pauseAfterFailure())
+	})
+}
