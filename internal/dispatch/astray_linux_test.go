@@ -36,14 +36,6 @@ func (p *process) Is(state int64) bool { return state == telemetry.WorkerReady &
 func (p *process) Kill() error         { p.killed = true; return nil }
 func (p *process) Reap()               { p.reaped = true }
 
-// processes is a pool that lists workers.
-type processes struct {
-	Pool
-	workers []Worker
-}
-
-func (p processes) Workers() []Worker { return p.workers }
-
 func TestAstray(t *testing.T) {
 	cat := exec.Command("cat")
 	in, err := cat.StdinPipe()

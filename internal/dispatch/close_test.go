@@ -15,6 +15,14 @@ import (
 	"github.com/rrtcp/tcp/internal/wire"
 )
 
+// processes is a pool that lists workers.
+type processes struct {
+	Pool
+	workers []Worker
+}
+
+func (p processes) Workers() []Worker { return p.workers }
+
 // Workers that do not answer CLOSE are busy with nothing for as long as they may be.
 func TestUnansweredCloseShortensOthers(t *testing.T) {
 	log, logs := logtest.New(slog.LevelWarn)
