@@ -10,18 +10,29 @@ import (
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
-// CutErrors makes log cut the errors in its lines: those of RoadRunner's pool, which it logs itself, have what a worker has
+// NamedLog returns the log of one of RoadRunner's plugins, by its name: without what workers print, and without floods.
+func NamedLog(name string, log *zap.Logger) *zap.Logger {
+	switch name {
+	case serverSection: // the pool logs under this name
+		return cutErrors(log)
+	case rpcSection:
+		return limitLines(log)
+	}
+	return log
+}
+
+// cutErrors makes log cut the errors in its lines: those of RoadRunner's pool, which it logs itself, have what a worker has
 // printed, megabytes at times.
-func CutErrors(log *zap.Logger) *zap.Logger {
+func cutErrors(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core { return cutCore{core} }))
 }
 
 // sameLines is how many lines of the same text a second are logged.
 const sameLines = 10
 
-// LimitLines makes log drop lines that are said again and again: where no descriptor is left, RoadRunner's RPC tries to accept a
+// limitLines makes log drop lines that are said again and again: where no descriptor is left, RoadRunner's RPC tries to accept a
 // client all the time, and logs each error.
-func LimitLines(log *zap.Logger) *zap.Logger {
+func limitLines(log *zap.Logger) *zap.Logger {
 	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(core, time.Second, sameLines, 0)
 	}))

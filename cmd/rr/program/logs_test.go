@@ -13,7 +13,7 @@ import (
 
 func TestCutErrors(t *testing.T) {
 	core, logged := observer.New(zapcore.InfoLevel)
-	log := CutErrors(zap.New(core)).With(zap.Error(errors.New("invalid message: a packet")))
+	log := cutErrors(zap.New(core)).With(zap.Error(errors.New("invalid message: a packet")))
 	log.Warn("x", zap.NamedError("why", errors.New(strings.Repeat("y", 1000))), zap.Int("pid", 7), zap.Error(nil))
 	log.Debug("below the level")
 	require.Equal(t, 1, logged.Len())

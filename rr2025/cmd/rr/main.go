@@ -34,15 +34,7 @@ func (l *logs) CutLogger() *cutLogger { return &cutLogger{l.ServiceLogger()} }
 type cutLogger struct{ *logger.Log }
 
 func (l *cutLogger) NamedLogger(name string) *zap.Logger {
-	log := l.Log.NamedLogger(name)
-	switch name {
-	case server.PluginName: // the pool logs under this name
-		return program.CutErrors(log)
-	case rpc.PluginName:
-		return program.LimitLines(log)
-	default:
-		return log
-	}
+	return program.NamedLog(name, l.Log.NamedLogger(name))
 }
 
 var line = program.Line{
