@@ -88,7 +88,7 @@ func TestBulkSentences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := startBulky(t, strings.Replace(bulky, "bulk: {}", c.section, 1), func(h *host) []string { return h.command(c.options) })
-			ts := talkTo(h.host, 200, 2000)
+			ts := talkTo(h.host, 100, 1000)
 			h.record.awaitEnd(t, 0)
 			require.Positive(t, ts.requireTruth(h.record.sentences))
 			require.Equal(t, c.bulks, h.record.bulks > 0, "%d events came together", h.record.bulks)

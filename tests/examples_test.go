@@ -96,7 +96,7 @@ func TestSMTPExamples(t *testing.T) {
 			address := h.addr("smtp").String()
 
 			t.Run("from a library", func(t *testing.T) {
-				large := mail(5 << 20)
+				large := mail(2 << 20)
 				c, err := smtp.Dial(address)
 				require.NoError(t, err)
 				for _, content := range [][]byte{large, []byte("short\r\n"), mail(100)} {
@@ -107,7 +107,7 @@ func TestSMTPExamples(t *testing.T) {
 
 			t.Run("from swaks", func(t *testing.T) {
 				swaks := installed(t, "swaks")
-				content := mail(5<<20 + 1)
+				content := mail(2<<20 + 1)
 				file := filepath.Join(t.TempDir(), "mail")
 				require.NoError(t, os.WriteFile(file, content, 0o600))
 				out, err := exec.Command(swaks, "--server", address, "--from", "a@example.com", "--to", "b@example.com",

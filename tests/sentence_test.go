@@ -120,9 +120,9 @@ func (r *record) update() []string {
 		raw = rest
 		var e entry
 		err := json.Unmarshal(line, &e)
-		if torn := bytes.LastIndex(line, []byte(`{"at":`)); err != nil && r.lossy && torn > 0 {
+		if err != nil && r.lossy {
 			e = entry{}
-			err = json.Unmarshal(line[torn:], &e) // one before it was killed while it wrote
+			err = json.Unmarshal(line[max(0, bytes.LastIndex(line, []byte(`{"at":`))):], &e) // one before it was killed while it wrote
 		}
 		if err != nil {
 			r.complain("%s: %.200s", err, line)

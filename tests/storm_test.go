@@ -201,6 +201,13 @@ func (s *storm) requireOrder(workers int) {
 		return n >= workers && n <= workers+int(s.unsure.Load()) && len(pids(s.dir)) == n
 	})
 
+	var end figures
+	defer func() { s.t.Logf("the last figures: %s", end) }()
+	eventually(s.t, "goroutines and descriptors are back to the start", func() bool {
+		end = s.figures()
+		return end.known() && end.goroutines <= s.begin.goroutines+8 && end.descriptors <= s.begin.descriptors+8
+	})
+
 	s.record.now(s.t) // takes a while after a long storm
 	kills := int(s.kills.Load()) + strings.Count(strings.Join(s.lines(), "\n"), "execTTL")
 	s.record.awaitEnd(s.t, kills*s.lostAtOnce)
@@ -214,12 +221,6 @@ func (s *storm) requireOrder(workers int) {
 		}
 	}
 	compared := all.requireTruth(s.record.sentences)
-	var end figures
-	defer func() { s.t.Logf("the last figures: %s", end) }()
-	eventually(s.t, "goroutines and descriptors are back to the start", func() bool {
-		end = s.figures()
-		return end.known() && end.goroutines <= s.begin.goroutines+8 && end.descriptors <= s.begin.descriptors+8
-	})
 	s.t.Logf("%d connections, %d packets answered, %d compared, %d events checked, 0 violations\n"+
 		"%d packets that do harm, %d workers killed, %d resets (the slowest took %s), %d times a worker more and less, %d attacks\n"+
 		"start: %s\npeak: %s\nend: %s",

@@ -37,15 +37,20 @@ type veloxBuild struct {
 	replaces map[string]string // folders by module
 }
 
-// readVelox reads a configuration of examples/velox. Its /src is the checkout; /plugin is what scripts/vendor-rr2025.sh makes.
-func readVelox(t *testing.T, file string) veloxBuild {
+// readVelox reads a configuration of examples/velox.
+func readVelox(t *testing.T, file string) (config veloxConfig) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(repository, "examples/velox", file))
 	require.NoError(t, err)
+	require.NoError(t, toml.Unmarshal(raw, &config))
+	return config
+}
+
+// resolve finds the modules. The configuration's /src is the checkout; /plugin is what scripts/vendor-rr2025.sh makes.
+func (config veloxConfig) resolve(t *testing.T) veloxBuild {
+	t.Helper()
 	checkout, err := filepath.Abs(repository)
 	require.NoError(t, err)
-	var config veloxConfig
-	require.NoError(t, toml.Unmarshal(raw, &config))
 	b := veloxBuild{config.RoadRunner.Ref, make(map[string]string), make(map[string]string)}
 	for _, p := range config.GitHub.Plugins {
 		major, _, _ := strings.Cut(p.Ref, ".")
@@ -215,14 +220,15 @@ func TestVelox(t *testing.T) {
 	for _, file := range files {
 		file = filepath.Base(file)
 		config := readVelox(t, file)
-		if config.ref != lineName() {
+		if config.RoadRunner.Ref != lineName() {
 			continue
 		}
 		found++
 		t.Run(file, func(t *testing.T) {
-			require.Contains(t, config.plugins, thisLine().plugin)
+			b := config.resolve(t)
+			require.Contains(t, b.plugins, thisLine().plugin)
 			h := newHost(t, shortDir(t))
-			h.serveProgram(config.build(t), minimal, h.command(nil)...)
+			h.serveProgram(b.build(t), minimal, h.command(nil)...)
 			for i := range 3 {
 				c := h.dial("echo")
 				require.Equal(t, fmt.Sprint(i), c.ask(fmt.Sprint(i)))
@@ -276,8 +282,8 @@ func TestREADMEVelox(t *testing.T) {
 func TestVeloxNextMajor(t *testing.T) {
 	t.Parallel()
 	const plugin = "github.com/rrtcp/tcp/next"
-	config := readVelox(t, "velox-next.toml")
-	require.Contains(t, config.plugins, plugin)
+	b := readVelox(t, "velox-next.toml").resolve(t)
+	require.Contains(t, b.plugins, plugin)
 
 	dir := t.TempDir()
 	sums, err := os.ReadFile(repository + "/next/go.sum")
@@ -287,7 +293,7 @@ func TestVeloxNextMajor(t *testing.T) {
 	require.NoError(t, os.WriteFile(dir+"/main.go", []byte(main), 0o600))
 	run(t, dir, "go", "mod", "init", "example.test/roadrunner")
 	edit := []string{"mod", "edit", "-require=" + plugin + "@v0.0.0"}
-	for module, folder := range config.replaces {
+	for module, folder := range b.replaces {
 		edit = append(edit, "-replace="+module+"="+folder)
 	}
 	run(t, dir, "go", edit...)
