@@ -78,8 +78,10 @@ func TestClusterOfRedisMovesSlot(t *testing.T) {
 	c := b.dial("echo")
 	uuid := c.receive()
 	b.tag(uuid, "room")
+	source, destination := from.cli("cluster", "myid"), to.cli("cluster", "myid")
+	require.Equal(t, "OK", to.cli("cluster", "setslot", slot, "importing", source)) // else a message of the source's takes the slot back
 	for _, e := range []*clusterEngine{to, from} {
-		require.Equal(t, "OK", e.cli("cluster", "setslot", slot, "node", to.cli("cluster", "myid")))
+		require.Equal(t, "OK", e.cli("cluster", "setslot", slot, "node", destination))
 	}
 
 	var accepted []string
