@@ -15,14 +15,18 @@ MATRIX := AllPluginsTogether Replies ConnectionEnds PHPWorker PHPKit Bulk RPCClo
 	ClusterPushes ClusterLists Validate.* .*Command .*Commands Usage Version ErrorsInOneLine Health Metrics Overload FirstComeFirstServed MaxJobs.* \
 	SupervisorLimits.* ExecTTL DebugPool DynamicAllocator AnswersToClose CloseTimeoutStart Velox
 
+# What many clients do to a program as its users have it. The race detector would only slow the clients down.
+PLAIN := IdleConnectionMemory IdleTLSConnectionMemory TLSAbuse Attacks ThousandsOfWaitingClients BroadcastToTenThousand
+PLAIN_TESTS = '^Test($(subst $() ,|,$(PLAIN)))$$'
+
 in-modules = for module in $(MODULES); do echo "== $(1): $$module" && (cd $$module && $(2)) || exit 1; done
 
-.PHONY: test checks fmt-check vet lint hosts host $(LINES:%=host-%) unit black-box php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
+.PHONY: test checks fmt-check vet lint hosts host $(LINES:%=host-%) unit black-box plain php alone newer-sdk rr2025 next matrix $(LINES:%=matrix-%) fuzz fuzz-long bench microbench soak tidy-check cross
 
 # Tests mostly wait, so they run side by side: the longest ones first.
 test:
 	$(MAKE) --jobs=2 --output-sync=target checks
-	$(MAKE) --jobs=4 --output-sync=target black-box hosts matrix unit alone rr2025 next fuzz
+	$(MAKE) --jobs=4 --output-sync=target black-box matrix plain hosts unit alone rr2025 next fuzz
 
 checks: fmt-check vet lint php newer-sdk tidy-check cross
 
@@ -44,7 +48,10 @@ unit:
 	@$(call in-modules,test,go test -race -shuffle=on ./...)
 
 black-box:
-	cd tests && go test -race -shuffle=on -timeout 30m ./...
+	cd tests && go test -race -shuffle=on -timeout 30m -skip $(PLAIN_TESTS) ./...
+
+plain:
+	cd tests && go test -shuffle=on -timeout 30m -run $(PLAIN_TESTS) .
 
 # The program's own tests, with a RoadRunner of each line in their process.
 hosts: host $(LINES:%=host-%)
