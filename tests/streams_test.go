@@ -43,7 +43,7 @@ const slowStreams = `
 tcp:
   servers: {echo: {addr: "127.0.0.1:0"}}
   write_timeout: 2s
-  pool: {num_workers: 1, stream_timeout: 10s}
+  pool: {num_workers: 1}
 `
 
 func TestAbandonedStreamsKeepWorkers(t *testing.T) {
