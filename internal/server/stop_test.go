@@ -189,7 +189,7 @@ func TestStopCutsUnreadAnswer(t *testing.T) {
 	require.Zero(t, p.memory.Used())
 }
 
-// unheeded is a deadline that ends nothing by itself.
+// unheeded has a deadline and does not end with it.
 type unheeded struct {
 	context.Context
 	deadline time.Time
@@ -197,9 +197,13 @@ type unheeded struct {
 
 func (c unheeded) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// stopWithin gives Stop so long, and whatever time a busy machine takes.
+// stopWithin gives Stop so long, and a busy machine some time more.
 func stopWithin(t *testing.T, p *plugin, within time.Duration) error {
 	t.Helper()
+	begin := time.Now()
+	defer func() {
+		require.Less(t, time.Since(begin), 25*time.Second, "without a deadline it cuts after 25 seconds")
+	}()
 	stopped := make(chan error, 1) // receives once
 	go func() { stopped <- p.Stop(unheeded{context.Background(), time.Now().Add(within)}) }()
 	return receive(t, stopped)
