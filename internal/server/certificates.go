@@ -24,7 +24,7 @@ type certificates struct {
 
 	mu      sync.Mutex // held by the one goroutine that checks; only Reset waits for it
 	checked time.Time
-	seen    []os.FileInfo // at the last read; nil: the files may have changed since without a trace in their times
+	seen    []os.FileInfo // at the last read; nil: they are to be read again
 	logged  string        // the last error that was logged
 }
 
@@ -72,6 +72,7 @@ func (c *certificates) check() {
 
 	loaded, errs := c.tls.Load(c.key)
 	if err := errors.Join(errs...); err != nil {
+		c.seen = nil // who may read them can change without a trace in their times
 		if err.Error() != c.logged {
 			c.logged = err.Error()
 			c.log.Error("changed certificates can't be used; the ones before stay",

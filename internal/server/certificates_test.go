@@ -106,6 +106,24 @@ func TestSameTimeAndSizeIsSeen(t *testing.T) {
 	}
 }
 
+// What made files unusable may change without a trace in their times: who may read them, or how many descriptors are left.
+func TestUnusableFilesAreReadAgain(t *testing.T) {
+	r := newRenewing(t)
+	first, old := r.inForce(), time.Now().Add(-time.Hour)
+	r.rewrite(t)
+	key, err := os.ReadFile(r.pair.Key)
+	require.NoError(t, err)
+	for _, content := range [][]byte{make([]byte, len(key)), key} {
+		require.NoError(t, os.WriteFile(r.pair.Key, content, 0o600))
+		for _, file := range []string{r.pair.Cert, r.pair.Key} {
+			require.NoError(t, os.Chtimes(file, old, old))
+		}
+		r.renew()
+	}
+	require.NotEqual(t, first, r.inForce())
+	require.Empty(t, r.logged)
+}
+
 func TestUnchangedFilesAreNotRead(t *testing.T) {
 	r := newRenewing(t)
 	old := time.Now().Add(-time.Hour)
