@@ -26,7 +26,8 @@ func (w *Writer) isTooSlow() bool {
 	}
 	taken := w.total.Load() - int64(w.Socket.untaken())
 	want := int64(float64(w.MinRate) * r.waited.Seconds())
-	r.behind = max(0, r.behind+want-(taken-r.taken))
+	more := max(0, taken-r.taken) // less than 0 is memory that untaken has counted
+	r.behind = max(0, r.behind+want-more)
 	r.waited, r.taken = 0, taken
 	return float64(r.behind) >= float64(w.MinRate)*rateTime.Seconds()
 }

@@ -219,21 +219,26 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 	client.Close()
 }
 
-// Descriptors that come with the messages of a unix socket are not taken.
-func TestUnixDescriptorsAreNotTaken(t *testing.T) {
+// unixPair is tcpPair for a unix socket.
+func unixPair(t testing.TB) (server net.Conn, client *net.UnixConn) {
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	require.NoError(t, err)
 	defer l.Close()
-	client, err := net.Dial("unix", l.Addr().String())
+	dialed, err := net.Dial("unix", l.Addr().String())
 	require.NoError(t, err)
-	defer client.Close()
-	server, err := l.Accept()
+	server, err = l.Accept()
 	require.NoError(t, err)
-	defer server.Close()
+	t.Cleanup(func() { server.Close(); dialed.Close() })
+	return server, dialed.(*net.UnixConn)
+}
+
+// Descriptors that come with the messages of a unix socket are not taken.
+func TestUnixDescriptorsAreNotTaken(t *testing.T) {
+	server, client := unixPair(t)
 	r := &Reader{ReaderConfig: lines(t, NewSocket(server))}
 	before := descriptors(t)
 	for range 20 {
-		_, _, err := client.(*net.UnixConn).WriteMsgUnix([]byte("x\n"), syscall.UnixRights(0), nil)
+		_, _, err := client.WriteMsgUnix([]byte("x\n"), syscall.UnixRights(0), nil)
 		require.NoError(t, err)
 		requirePacket(t, r, "x\n")
 	}

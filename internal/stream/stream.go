@@ -37,7 +37,8 @@ type Socket interface {
 	firstSize() int
 	// writeNow writes what can be written without waiting and returns how much that was.
 	writeNow(p []byte) (int, error)
-	// untaken is how many bytes the system has taken and the client has not, as its system says; 0 where that is not known.
+	// untaken is how many bytes the system has taken and the client has not, as its system says; 0 where that is not known. Of a
+	// unix socket it is the memory that they take.
 	untaken() int
 	// waitGone waits, behind the end of file, until the connection is broken, which the error tells; io.EOF: the client has closed
 	// it. Where the read deadline ends the wait, it is os.ErrDeadlineExceeded. Some platforms notice the deadline alone.

@@ -2,8 +2,6 @@ package stream
 
 import (
 	"io"
-	"net"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -37,16 +35,9 @@ func TestWaitGoneNoticesReset(t *testing.T) {
 }
 
 func TestWaitGoneNoticesUnixClose(t *testing.T) {
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	require.NoError(t, err)
-	defer l.Close()
-	client, err := net.Dial("unix", l.Addr().String())
-	require.NoError(t, err)
-	server, err := l.Accept()
-	require.NoError(t, err)
-	defer server.Close()
+	server, client := unixPair(t)
 	r := &Reader{ReaderConfig: lines(t, NewSocket(server))}
-	require.NoError(t, client.(*net.UnixConn).CloseWrite())
+	require.NoError(t, client.CloseWrite())
 	gone := waitingGone(t, r)
 	require.NoError(t, client.Close())
 	require.ErrorIs(t, <-gone, io.EOF)
