@@ -147,9 +147,9 @@ func (r *Reader) limitIdle() {
 	r.limit(until)
 }
 
-// isUnfinished reports whether a packet has begun, be it that none of it is decrypted yet.
+// isUnfinished reports whether a packet has begun, be it that none of it is decrypted yet. Nothing is, behind the end.
 func (r *Reader) isUnfinished() bool {
-	return r.Unfinished() > 0 || r.isDropping() || r.Socket.isUnfinished()
+	return r.Unfinished() > 0 || r.isDropping() || r.Socket.isUnfinished() && !r.EOF()
 }
 
 func (r *Reader) limit(until time.Time) {

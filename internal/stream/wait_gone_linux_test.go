@@ -54,6 +54,22 @@ func TestWaitGoneOverTLS(t *testing.T) {
 	require.Error(t, <-gone)
 }
 
+// What a client sends behind close_notify is no packet that has begun.
+func TestWaitGoneHasNoPacketTimeout(t *testing.T) {
+	server, client := tcpPair(t)
+	s := handshaken(t, server, client, clientConfig())
+	require.NoError(t, s.client.CloseWrite())
+	require.NoError(t, client.SetWriteDeadline(time.Time{})) // which CloseWrite has set
+	_, err := client.Write([]byte{23, 3, 3})                 // the beginning of a record
+	require.NoError(t, err)
+	_, _, err = s.Next()
+	require.ErrorIs(t, err, io.EOF)
+	s.Reader.SetDeadline, s.PacketTimeout = func(at time.Time) { server.SetReadDeadline(at) }, time.Nanosecond
+	require.NoError(t, client.SetLinger(0))
+	require.NoError(t, client.Close())
+	require.ErrorIs(t, s.WaitGone(), syscall.ECONNRESET)
+}
+
 func TestWaitGoneHeedsDeadlines(t *testing.T) {
 	server, client := tcpPair(t)
 	r := &Reader{ReaderConfig: lines(t, NewSocket(server))}
