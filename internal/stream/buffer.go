@@ -2,6 +2,7 @@ package stream
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -83,20 +84,22 @@ func (b *Buffer) Free() {
 // spareBuffers are free mapped buffers.
 var spareBuffers bufferCache
 
-// bufferCache keeps free mapped buffers, maxSpareSize bytes at most, and unmaps the rest.
+// bufferCache keeps free mapped buffers, maxSpareSize bytes at most: those that were freed last. The rest is unmapped.
 type bufferCache struct {
-	mu     sync.Mutex
-	bySize map[int][]*Buffer
-	bytes  int // in all of them
+	mu    sync.Mutex
+	free  []*Buffer // some hundred at most; the one that was freed last is the last
+	bytes int       // in all of them
 }
 
 func (c *bufferCache) get(size int) *Buffer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if free := c.bySize[size]; len(free) > 0 {
-		c.bySize[size] = free[:len(free)-1]
-		c.bytes -= size
-		return free[len(free)-1]
+	for i := len(c.free) - 1; i >= 0; i-- {
+		if b := c.free[i]; len(b.Bytes) == size {
+			c.free = slices.Delete(c.free, i, i+1)
+			c.bytes -= size
+			return b
+		}
 	}
 	return &Buffer{Bytes: mapMemory(size), mapped: true}
 }
@@ -104,15 +107,19 @@ func (c *bufferCache) get(size int) *Buffer {
 func (c *bufferCache) put(b *Buffer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	size := len(b.Bytes)
-	if c.bytes+size > maxSpareSize {
-		unmapMemory(b.Bytes)
-		b.Bytes = nil
+	if len(b.Bytes) > maxSpareSize {
+		b.unmap()
 		return
 	}
-	if c.bySize == nil {
-		c.bySize = make(map[int][]*Buffer)
+	c.free, c.bytes = append(c.free, b), c.bytes+len(b.Bytes)
+	for c.bytes > maxSpareSize {
+		oldest := c.free[0]
+		c.free, c.bytes = slices.Delete(c.free, 0, 1), c.bytes-len(oldest.Bytes)
+		oldest.unmap()
 	}
-	c.bySize[size] = append(c.bySize[size], b)
-	c.bytes += size
+}
+
+func (b *Buffer) unmap() {
+	unmapMemory(b.Bytes)
+	b.Bytes = nil
 }

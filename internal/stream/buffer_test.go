@@ -42,23 +42,22 @@ func TestBufferCacheIsBounded(t *testing.T) {
 	var c bufferCache
 	const size = maxSpareSize / 4
 	var kept []*Buffer
-	for range 4 {
+	for range 5 {
 		kept = append(kept, c.get(size))
 	}
-	extra := c.get(smallSize)
-	for _, b := range kept {
+	for _, b := range kept[:4] {
 		c.put(b)
 	}
 	require.Equal(t, maxSpareSize, c.bytes)
-	c.put(extra)
-	require.Nil(t, extra.Bytes, "more than that goes back to the system")
+	c.put(kept[4])
 	require.Equal(t, maxSpareSize, c.bytes)
+	require.Nil(t, kept[0].Bytes, "more than that goes back to the system")
 
 	other := c.get(2 * size)
 	require.Len(t, other.Bytes, 2*size, "of another size there is none")
 	for i := range 4 {
-		require.Same(t, kept[3-i], c.get(size))
-		require.Len(t, kept[3-i].Bytes, size)
+		require.Same(t, kept[4-i], c.get(size))
+		require.Len(t, kept[4-i].Bytes, size)
 	}
 	require.Zero(t, c.bytes)
 	another := c.get(size)
@@ -68,9 +67,27 @@ func TestBufferCacheIsBounded(t *testing.T) {
 
 	c.put(other)
 	require.Equal(t, 2*size, c.bytes, "there is room again")
-	for _, b := range append(kept, another, c.get(2*size)) {
+	huge := c.get(maxSpareSize + 1)
+	c.put(huge)
+	require.Nil(t, huge.Bytes)
+	require.Equal(t, 2*size, c.bytes, "what has no room takes none from others")
+	for _, b := range append(kept[1:], another, c.get(2*size)) {
 		unmapMemory(b.Bytes)
 	}
+}
+
+// One large packet does not cost later ones of another size their buffers.
+func TestBufferCacheKeepsWhatIsUsed(t *testing.T) {
+	var c bufferCache
+	large := c.get(maxSpareSize)
+	c.put(large)
+	inUse := c.get(smallSize)
+	for range 2 {
+		c.put(inUse)
+		require.Same(t, inUse, c.get(smallSize))
+	}
+	require.Nil(t, large.Bytes)
+	unmapMemory(inUse.Bytes)
 }
 
 func TestBuffersOnHeapAreBounded(t *testing.T) {
