@@ -13,6 +13,7 @@ import (
 // listen opens the listening socket of an address. Clients may connect from then on; they wait until it is accepted from.
 func listen(network, address string, shared bool) (net.Listener, error) {
 	config := net.ListenConfig{KeepAlive: -1} // set for each connection, with the system's number of probes
+	config.SetMultipathTCP(false)             // for which Linux has no TCP_USER_TIMEOUT; with Go 1.24 it is the default
 	if shared && network != "unix" {
 		config.Control = reusePort
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -79,4 +80,25 @@ func TestClientAddress(t *testing.T) {
 	}
 	require.Equal(t, "@", clientAddress(&net.UnixAddr{Net: "unix"}), "a unix socket's client has no name")
 	require.Equal(t, "@", clientAddress(nil))
+}
+
+// A client has no choice of a protocol in which limits do not count, also where Go would give it one, as programs of Go 1.24 and later do.
+func TestListenersAreNoMultipathTCP(t *testing.T) {
+	t.Setenv("GODEBUG", "multipathtcp=1")
+	for _, shared := range []bool{false, true} {
+		socket, err := listen("tcp", "127.0.0.1:0", shared)
+		require.NoError(t, err)
+		defer socket.Close()
+		var dialer net.Dialer
+		dialer.SetMultipathTCP(true)
+		client, err := dialer.DialContext(context.Background(), "tcp", socket.Addr().String())
+		require.NoError(t, err)
+		defer client.Close()
+		server, err := socket.Accept()
+		require.NoError(t, err)
+		defer server.Close()
+		isMultipath, err := server.(*net.TCPConn).MultipathTCP()
+		require.NoError(t, err)
+		require.False(t, isMultipath)
+	}
 }
