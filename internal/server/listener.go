@@ -107,11 +107,13 @@ func (l *listener) accept() error {
 	}
 }
 
-// isTemporary reports whether an error of accept concerns one connection, or resources that become free again.
+// isTemporary reports whether an error of accept concerns one connection, or resources that become free again. The errors of the
+// network are those that accept(2) of Linux wants to be retried.
 func isTemporary(err error) bool {
 	for _, e := range []error{
 		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.EINTR, syscall.EPERM, syscall.EPROTO,
+		syscall.EINTR, syscall.EPERM,
+		syscall.ENETDOWN, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -270,6 +270,12 @@ func TestAcceptRetriesTemporaryErrors(t *testing.T) {
 		require.Equal(t, (5+5)*time.Millisecond, time.Since(begin), "a client was accepted in between")
 		l.registry.wait()
 
+		// What accept(2) of Linux names as errors of the network, pending on the new connection.
+		l.socket = &faultyListener{errs: []error{
+			syscall.ENETDOWN, syscall.EPROTO, syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH,
+		}}
+		require.NoError(t, l.accept())
+
 		l.socket = &faultyListener{errs: []error{syscall.EMFILE, errors.New("of a test")}}
 		require.EqualError(t, l.accept(), "tcp: accept s tcp://:0: of a test")
 	})
