@@ -22,6 +22,7 @@ function host(string $remoteAddress): string
 }
 
 $denied = ['192.0.2.1', '2001:db8::1'];
+ini_set('display_errors', 'stderr'); // standard output belongs to the protocol
 $worker = Worker::create();
 $tcpWorker = new TcpWorker($worker);
 

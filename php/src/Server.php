@@ -85,6 +85,10 @@ final class Server
 
     private static function createWorker(): WorkerInterface
     {
+        // PHP 8.4 complains of roadrunner-worker 3.4.0 when it loads that. Printed, it would come between the frames.
+        if ((bool) ini_get('display_errors')) {
+            ini_set('display_errors', 'stderr');
+        }
         // As much as a pipe holds. With PHP's 8 KiB a bulk of 256 KiB takes a third more time.
         stream_set_chunk_size(STDIN, 64 << 10);
 

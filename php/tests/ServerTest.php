@@ -33,6 +33,16 @@ final class ServerTest extends TestCase
         self::assertSame('', $this->log);
     }
 
+    public function testWhatPHPComplainsOfIsNotPrintedBetweenTheFrames(): void
+    {
+        $command = [PHP_BINARY, '-n', '-d', 'display_errors=1', '-d', 'log_errors=0', __DIR__ . '/deprecated.php'];
+        $process = proc_open($command, [1 => ['pipe', 'w'], 2 => ['pipe', 'w']], $pipes);
+        self::assertIsResource($process);
+        self::assertSame('', stream_get_contents($pipes[1]));
+        self::assertStringContainsString('Worker is old', (string) stream_get_contents($pipes[2]));
+        self::assertSame(0, proc_close($process));
+    }
+
     public function testAnObjectHasAMethodForEachEvent(): void
     {
         $handler = new class {
