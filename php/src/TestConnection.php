@@ -78,6 +78,7 @@ final class TestConnection
     /** The client says that it sends no more, and still reads. A tail without a delimiter is a packet. */
     public function endOfFile(): self
     {
+        $this->packets->end();
         $this->wait();
         if ($this->reason === null && ($tail = $this->packets->rest()) !== '') {
             $this->exchange('DATA', $tail, ['eof' => true]);

@@ -105,6 +105,29 @@ final class TestHostTest extends TestCase
         }
     }
 
+    public function testTheEndOfFileDecidesBetweenRules(): void
+    {
+        $line = ['delimiter' => "\n", 'skip_empty' => true];
+        $packets = [
+            [['framing' => 'fixed', 'packet_size' => 1], '<', ['<']],
+            [['framing' => 'fixed', 'packet_size' => 2], '<', []],
+            [['framing' => 'length', 'length' => ['until' => '>']], '<', []],
+            [$line, "a\n<", ["a\n", 'the tail <']],
+            [$line, "a\n\n", ["a\n"]],
+            [['framing' => 'fixed', 'packet_size' => 1], '(ab', ['(', 'ab']],
+        ];
+        foreach ($packets as [$rule, $bytes, $want]) {
+            $starts = static fn (string $bytes): array => ['starts' => $bytes, 'framing' => 'raw'];
+            $rules = [...array_map($starts, ['<<', "\n\n", '(abc']), $rule];
+            $framing = Framing::of(['rules' => $rules, 'batch' => true]);
+            $client = (new TestHost(static fn (): Reply => Reply::continue(), $framing))->connect();
+            $client->send($bytes)->endOfFile();
+            $data = array_slice($client->events(), 1, -1);
+            $have = array_map(static fn (Event $e): string => ($e->eof ? 'the tail ' : '') . $e->body, $data);
+            self::assertSame($want, $have, $bytes);
+        }
+    }
+
     public function testFailuresAreTheTests(): void
     {
         $fails = static fn (Event $e): Reply => $e->type === EventType::Data
@@ -311,6 +334,9 @@ final class TestHostTest extends TestCase
         $client = (new TestHost($echo, Framing::until("\r\n", "\r")))->connect();
         self::assertSame('', $client->send("a\r")->received());
         self::assertSame("<a\r>", $client->wait()->received());
+        $framing = Framing::of(['delimiters' => ["\r\n", "\r"], 'delimiter_wait' => '0s']);
+        $client = (new TestHost($echo, $framing))->connect();
+        self::assertSame("<a\r>", $client->send("a\r")->received());
         $client = (new TestHost($echo, Framing::until("\r\n\r\n", "\n")))->connect();
         self::assertSame("<a\r\n\r\n><b\n>", $client->send("a\r\n")->send("\r\nb\n")->received());
         self::assertSame("<a\r\n>", $client->send("a\r\n")->wait()->received());

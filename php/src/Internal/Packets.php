@@ -26,6 +26,8 @@ final class Packets
 
     private bool $isDecided = false;
 
+    private bool $isEnded = false;
+
     private string $bytes = '';
 
     public function __construct(private readonly Framing $framing)
@@ -58,6 +60,12 @@ final class Packets
         $this->isDecided = true;
     }
 
+    /** No more come. */
+    public function end(): void
+    {
+        $this->isEnded = true;
+    }
+
     /**
      * The next packet that has arrived whole, or null.
      *
@@ -66,20 +74,8 @@ final class Packets
      */
     public function next(): ?string
     {
-        while (($cut = $this->cut($this->bytes)) !== null) {
-            [$length, $packet, $isEmpty] = $cut;
-            while (!$isEmpty && ($this->keys['batch'] ?? false)) { // hands over more, as it is on the wire
-                try {
-                    $more = $this->cut(substr($this->bytes, $length));
-                } catch (\RangeException | \LengthException) {
-                    break; // it is met again when its packet comes first
-                }
-                if ($more === null) {
-                    break;
-                }
-                $length += $more[0];
-                $packet .= $more[1];
-            }
+        while (($first = $this->first()) !== null) {
+            [$length, $packet, $isEmpty] = $first;
             $this->bytes = substr($this->bytes, $length);
             if ($isEmpty) {
                 continue;
@@ -128,11 +124,11 @@ final class Packets
     /**
      * The framing of the packet that the bytes begin with: with rules that of the first which fits; null: more decide.
      *
-     * @param bool $isAll no more come
+     * @param bool $isAll no more come: what is too short for one rule may fit another
      *
      * @return array<string, mixed>|null
      */
-    private function chosen(string $bytes, bool $isAll = false): ?array
+    private function chosen(string $bytes, bool $isAll): ?array
     {
         if ($this->keys['framing'] !== 'rules') {
             return $this->keys;
@@ -154,10 +150,36 @@ final class Packets
         throw new \RangeException('the packet begins as none of the rules says');
     }
 
-    /** @return array{int, string, bool}|null how many bytes it has, what is handed over, whether nothing is */
-    private function cut(string $bytes): ?array
+    /**
+     * What comes next: a packet, or with batch as many as have arrived whole.
+     *
+     * @return array{int, string, bool}|null as cut() has it
+     */
+    private function first(): ?array
     {
-        $keys = $bytes === '' ? null : $this->chosen($bytes);
+        $first = $this->cut($this->bytes);
+        if ($first === null && $this->isEnded) {
+            return $this->cut($this->bytes, true);
+        }
+        while ($first !== null && !$first[2] && ($this->keys['batch'] ?? false)) { // as it is on the wire
+            try {
+                $more = $this->cut(substr($this->bytes, $first[0]));
+            } catch (\RangeException | \LengthException) {
+                break; // it is met again when its packet comes first
+            }
+            if ($more === null) {
+                break;
+            }
+            $first = [$first[0] + $more[0], $first[1] . $more[1], false];
+        }
+
+        return $first;
+    }
+
+    /** @return array{int, string, bool}|null how many bytes it has, what is handed over, whether nothing is */
+    private function cut(string $bytes, bool $isAll = false): ?array
+    {
+        $keys = $bytes === '' ? null : $this->chosen($bytes, $isAll);
         $cut = $keys === null ? null : $this->cutBy($keys, $bytes);
         if ($cut !== null && $cut[0] === 0) {
             throw new \InvalidArgumentException('the framing has packets of no bytes: the server refuses it');
@@ -213,7 +235,8 @@ final class Packets
             return null;
         }
         [$at, $end] = $first;
-        if (!$this->isDecided && self::mayBecomeAnother($bytes, $at, $delimiters)) {
+        $waits = strpbrk($this->keys['delimiter_wait'] ?? '20ms', '123456789') !== false;
+        if ($waits && !$this->isDecided && self::mayBecomeAnother($bytes, $at, $delimiters)) {
             return null;
         }
         $isEmpty = $at === 0 && ($keys['skip_empty'] ?? false);
