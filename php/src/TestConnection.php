@@ -31,6 +31,9 @@ final class TestConnection
 
     private bool $canStartTls;
 
+    /** The client has said that it sends no more. */
+    private bool $isEnded = false;
+
     private int $bytesRead = 0;
 
     private int $bytesWritten = 0;
@@ -78,6 +81,7 @@ final class TestConnection
     /** The client says that it sends no more, and still reads. A tail without a delimiter is a packet. */
     public function endOfFile(): self
     {
+        $this->isEnded = true;
         $this->packets->end();
         $this->wait();
         if ($this->reason === null && ($tail = $this->packets->rest()) !== '') {
@@ -214,6 +218,11 @@ final class TestConnection
         if ($reply->tls && $this->reason === null) {
             $this->canStartTls = false;
             $this->packets->drop();
+            if ($this->isEnded) {
+                $this->end(Reason::Handshake);
+
+                return;
+            }
             $this->exchange('SECURED', '', ['tls' => ['version' => '1.3', 'cipher' => '', 'server_name' => '']]);
         }
     }

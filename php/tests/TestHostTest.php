@@ -93,6 +93,8 @@ final class TestHostTest extends TestCase
         self::assertSame(Reason::Worker, $host->connect()->send("QUIT\n")->reason(), 'the end needs no TLS');
         $twice = $host->connect(context: ['starttls' => true])->send("TLS\n")->send("TLS\n");
         self::assertSame(['go ', Reason::Reply], [$twice->received(), $twice->reason()]);
+        $gone = $host->connect(context: ['starttls' => true])->send('TLS')->endOfFile();
+        self::assertSame(['go ', Reason::Handshake], [$gone->received(), $gone->reason()], 'nobody answers any more');
     }
 
     public function testOnlyTheEndOfFileCutsAPacketOff(): void
