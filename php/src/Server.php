@@ -71,11 +71,7 @@ final class Server
             $reply = $handler->handle($event);
             if ($reply->chunks !== null) {
                 $stream->answer($event, $reply);
-                try {
-                    unset($reply); // a generator ends now, not with the next event
-                } catch (\Throwable $e) { // in its finally block
-                    $this->report($event, $e);
-                }
+                $handler->release($event, $reply); // a generator ends now, not with the next event
                 continue;
             }
             $header = json_encode($reply->toArray($event->uuid), JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
@@ -98,11 +94,12 @@ final class Server
     /** A log that fails ends no worker either: others may have their events in the same bulk. */
     private function report(Event $event, \Throwable $e): void
     {
-        $text = "rrtcp/worker: {$event->server} {$event->uuid} {$event->type->name}: $e";
+        $about = "rrtcp/worker: {$event->server} {$event->uuid} {$event->type->name}: ";
         try {
-            ($this->log)("$text\n");
-        } catch (\Throwable $failure) {
-            error_log("$text\nrrtcp/worker: the log failed: $failure");
+            ($this->log)("$about$e\n");
+        } catch (\Throwable $failure) { // or there is no text of it
+            $what = $e::class . ": {$e->getMessage()}\n{$e->getTraceAsString()}";
+            error_log("$about$what\nrrtcp/worker: the log failed: {$failure->getMessage()}");
         }
     }
 }

@@ -163,6 +163,60 @@ final class ServerTest extends TestCase
         self::assertStringContainsString('disk full', $said);
     }
 
+    /** @dataProvider failuresThatFail */
+    public function testAFailureThatFailsItselfEndsNoWorker(\Closure $handler): void
+    {
+        $file = (string) tempnam(sys_get_temp_dir(), 'rrtcp');
+        $before = (string) ini_set('error_log', $file);
+        try {
+            $alone = new FakeWorker(
+                FakeWorker::event(['event' => 'DATA', 'uuid' => 'a']),
+                FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a']),
+                FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'b']),
+            );
+            $this->serve($alone, $handler);
+            $bulk = new FakeWorker(FakeWorker::bulk(['a' => '', 'b' => '']));
+            $this->serve($bulk, $handler);
+        } finally {
+            ini_set('error_log', $before);
+            unlink($file);
+        }
+        self::assertSame('b', $alone->frames()[count($alone->sent) - 1][0]['uuid']);
+        self::assertSame(['a', 'b'], array_keys($bulk->replies()));
+    }
+
+    /** @return iterable<string, array{\Closure(Event): mixed}> */
+    public static function failuresThatFail(): iterable
+    {
+        $bad = static fn (): object => new class implements \IteratorAggregate {
+            public function getIterator(): \Iterator
+            {
+                yield 'chunk';
+                throw new class ($this) extends \RuntimeException {
+                    public function __construct(public object $cause)
+                    {
+                        parent::__construct('within');
+                    }
+                };
+            }
+
+            public function __destruct()
+            {
+                throw new \RuntimeException('while cleaning up');
+            }
+        };
+        $noText = new class ('x') extends \RuntimeException {
+            public function __toString(): string
+            {
+                throw new \LogicException('no text');
+            }
+        };
+        yield 'no reply' => [static fn (): object => $bad()];
+        yield 'a stream' => [static fn (): Reply => Reply::stream($bad())];
+        yield 'what a failure holds' => [static fn (): Reply => Reply::write(implode(iterator_to_array($bad())))];
+        yield 'no text of it' => [static fn () => throw $noText];
+    }
+
     public function testABulkIsTakenApart(): void
     {
         $worker = new FakeWorker(FakeWorker::bulk(['a' => 'one', 'b' => '', 'c' => "three\0"]));

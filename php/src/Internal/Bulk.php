@@ -139,11 +139,8 @@ final class Bulk
             $body .= $this->handler->fail($event, $e)->body;
         }
         $whole = $reply->withBody($body, close: $fails);
-        try {
-            unset($e, $reply); // a generator that was left alone ends now, not behind the reply
-        } catch (\Throwable $e) { // in its finally block
-            ($this->handler->report)($event, $e);
-        }
+        $this->handler->release($event, $e);
+        $this->handler->release($event, $reply); // a generator that was left alone ends now, not behind the reply
 
         return $whole;
     }

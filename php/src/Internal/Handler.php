@@ -34,18 +34,30 @@ final class Handler
 
     public function handle(Event $event): Reply
     {
+        $reply = Reply::continue(); // to CLOSE: nobody can get what the handler returns
         try {
-            $reply = ($this->call)($event);
-            if ($event->type === EventType::Close) {
-                return Reply::continue(); // whatever it is, nobody can get it any more
+            $result = ($this->call)($event);
+            if ($event->type !== EventType::Close) {
+                return $result instanceof Reply ? $result : throw new \UnexpectedValueException(
+                    'the handler returned ' . get_debug_type($result) . ', not a Reply',
+                );
             }
-            if (!$reply instanceof Reply) {
-                throw new \UnexpectedValueException('the handler returned ' . get_debug_type($reply) . ', not a Reply');
-            }
-
-            return $reply;
         } catch (\Throwable $e) {
-            return $this->fail($event, $e);
+            $reply = $this->fail($event, $e);
+        }
+        $this->release($event, $result);
+        $this->release($event, $e);
+
+        return $reply;
+    }
+
+    /** Sets a variable to null. Its destructors and finally blocks run now; what they throw is reported. */
+    public function release(Event $event, mixed &$variable): void
+    {
+        try {
+            $variable = null;
+        } catch (\Throwable $e) {
+            ($this->report)($event, $e);
         }
     }
 

@@ -55,6 +55,7 @@ final class Stream
             $lastWords = $this->handler->fail($event, $e)->body;
             $type = ReplyType::WriteAndClose;
         }
+        $this->handler->release($event, $e);
 
         // A stop that has come meanwhile is known to this copy of the worker only.
         $this->isStopped = $worker !== $this->worker && $worker->hasPayload(WorkerStop::class);
