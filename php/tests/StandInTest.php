@@ -5,6 +5,8 @@ declare(strict_types=1);
 namespace Rrtcp\Worker\Tests;
 
 use PHPUnit\Framework\TestCase;
+use Spiral\Goridge\RPC\AbstractRPC;
+use Spiral\RoadRunner\Message\Command\Pong;
 
 /** What the stand-ins for the Spiral packages have of them is as it is there. */
 final class StandInTest extends TestCase
@@ -21,6 +23,9 @@ final class StandInTest extends TestCase
         $vendor = (string) getenv('RRTCP_PHP_VENDOR');
         if ($vendor === '') {
             self::markTestSkipped('RRTCP_PHP_VENDOR does not say where the real packages are');
+        }
+        if (!class_exists(Pong::class) || !class_exists(AbstractRPC::class)) {
+            self::markTestSkipped('the stand-ins are those of newer packages');
         }
         $standIns = self::api('', []);
         self::assertGreaterThan(15, count($standIns));
