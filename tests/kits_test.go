@@ -206,7 +206,7 @@ func kitPHP(t *testing.T) []string {
 	t.Helper()
 	script, err := filepath.Abs("php/kit.php")
 	require.NoError(t, err)
-	return []string{php(t), "-d", "error_reporting=-1", "-d", "display_errors=stderr", script}
+	return []string{php(t), "-d", "error_reporting=-1", "-d", "display_errors=1", script}
 }
 
 func TestKits(t *testing.T) {

@@ -34,10 +34,10 @@ func installed(t *testing.T, program string) string {
 	return ""
 }
 
-// startPHP runs a host whose workers are php-cli.
+// startPHP runs a host whose workers are php-cli, which prints all that it complains of, as it does without a php.ini.
 func startPHP(t *testing.T, yaml string, command ...string) *host {
 	t.Helper()
-	return newHost(t, shortDir(t)).serveWorker(yaml, append([]string{php(t), "-d", "error_reporting=-1"}, command...)...)
+	return newHost(t, shortDir(t)).serveWorker(yaml, append([]string{php(t), "-d", "error_reporting=-1", "-d", "display_errors=1"}, command...)...)
 }
 
 func workerPHP(t *testing.T, behaviour ...string) []string {
