@@ -93,11 +93,12 @@ final class Reply
                 throw new \InvalidArgumentException('a tag is text (UTF-8) of 1 to 128 bytes');
             }
         }
+        $tags = array_values(array_unique($tags));
         if (count($tags) > self::MAX_TAGS) {
             throw new \InvalidArgumentException('a connection has at most 32 tags');
         }
 
-        return $this->with(tags: array_values($tags));
+        return $this->with(tags: $tags);
     }
 
     /** How what the client sends from now on is cut into packets. */

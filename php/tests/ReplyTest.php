@@ -36,6 +36,10 @@ final class ReplyTest extends TestCase
         ];
         yield 'no state' => [Reply::continue()->withState([]), ['reply' => 'CONTINUE', 'uuid' => 'u', 'state' => '']];
         yield 'no tags' => [Reply::continue()->withTags([]), ['reply' => 'CONTINUE', 'uuid' => 'u', 'tags' => []]];
+        yield 'tags that are there twice' => [
+            Reply::continue()->withTags(['b', ...array_fill(0, 33, 'a'), 'b']),
+            ['reply' => 'CONTINUE', 'uuid' => 'u', 'tags' => ['b', 'a']],
+        ];
         yield 'all of it' => [
             Reply::write('b')->withTags([3 => 'x', 5 => 'y'])->withNext(Framing::until("\n")->once())->withState('s'),
             [
@@ -74,7 +78,7 @@ final class ReplyTest extends TestCase
         yield 'an empty tag' => [static fn () => Reply::continue()->withTags([''])];
         yield 'a long tag' => [static fn () => Reply::continue()->withTags([str_repeat('x', 129)])];
         yield 'a tag that is no text' => [static fn () => Reply::continue()->withTags(["\xff"])];
-        yield 'many tags' => [static fn () => Reply::continue()->withTags(array_fill(0, 33, 'x'))];
+        yield 'many tags' => [static fn () => Reply::continue()->withTags(array_map('strval', range(1, 33)))];
         yield 'an empty delimiter' => [static fn () => Framing::until('')];
         yield 'a delimiter twice' => [static fn () => Framing::until("\n", "\r\n", "\n")];
         yield 'two bytes behind a number' => [static fn () => Framing::lengthUntil('§')];
