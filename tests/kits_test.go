@@ -192,6 +192,8 @@ def handle(event, body):
         raise RuntimeError("thrown in a handler")
     if verb == "!print":
         print("printed in a handler")
+    if verb == "!wrong":
+        return {"reply": "WRITE"}, "no bytes"
     if verb == "!slow":
         time.sleep(0.006)
     if verb == "!gate":
@@ -232,7 +234,11 @@ func TestKits(t *testing.T) {
 			large := string(pattern(3 << 20))
 			require.Equal(t, kitReply{"WRITE", "a", large}, p.ask("a", "DATA", large))
 			require.Equal(t, kit.failed, p.ask("b", "DATA", "!throw"))
+			require.Equal(t, kit.failed, p.ask("b", "DATA", "!wrong"))
 			require.Equal(t, kitReply{"WRITE", "a", "!print"}, p.ask("a", "DATA", "!print"))
+
+			p.sendBulk("one", "!wrong", "three")
+			require.Equal(t, []kitReply{{"WRITE", "a", "one"}, kit.failed, {"WRITE", "c", "three"}}, p.allReplies())
 
 			p.sendBulk(binary, "!throw", "", large)
 			want := []kitReply{{"WRITE", "a", binary}, kit.failed, {"WRITE", "c", ""}, {"WRITE", "d", large}}

@@ -27,13 +27,14 @@ def handle(event, body):
 
 
 def answer(event, body):
-    """Calls handle(). What it raises ends that connection alone; the uuid says whose reply it is."""
+    """Returns the context and the body of the reply. An error of handle(), or in what it returns, ends that connection
+    alone; the uuid says whose reply it is."""
     try:
         reply, out = handle(event, body)
+        return json.dumps({**reply, "uuid": event["uuid"]}).encode(), b"" + out
     except Exception:
         traceback.print_exc()  # RoadRunner logs standard error
-        reply, out = {"reply": "CLOSE"}, b""
-    return {**reply, "uuid": event["uuid"]}, out
+        return json.dumps({"reply": "CLOSE", "uuid": event["uuid"]}).encode(), b""
 
 
 def answer_bulk(bulk, body):
@@ -46,8 +47,9 @@ def answer_bulk(bulk, body):
         bodies.append(out)
         is_last = i == len(bulk["events"]) - 1
         if is_last or time.monotonic() - flushed > MAX_WAIT:
-            context = {"replies": replies, "sizes": [len(b) for b in bodies]}
-            send(RAW, json.dumps(context).encode(), b"".join(bodies), stream=0 if is_last else STREAM)
+            sizes = json.dumps([len(b) for b in bodies]).encode()
+            context = b'{"replies":[%s],"sizes":%s}' % (b",".join(replies), sizes)
+            send(RAW, context, b"".join(bodies), stream=0 if is_last else STREAM)
             replies, bodies, flushed = [], [], time.monotonic()
 
 
@@ -84,8 +86,7 @@ def main():
             if event["event"] == "BULK":
                 answer_bulk(event, body)
             else:
-                reply, out = answer(event, body)
-                send(RAW, json.dumps(reply).encode(), out)
+                send(RAW, *answer(event, body))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ declare(strict_types=1);
  * A worker on the kit. It does what a packet says behind an exclamation mark, and sends back every other one:
  *
  *      !throw          fails
+ *      !wrong          returns something that is no reply
  *      !print          prints, and sends the packet back
  *      !slow           takes longer than replies of a bulk wait
  *      !gate FIFO      waits until somebody writes to FIFO
@@ -34,13 +35,15 @@ final class Commands
         return Reply::continue()->withTags(['all'])->withState(['host' => $event->host]);
     }
 
-    public function onData(Event $event): Reply
+    public function onData(Event $event): mixed
     {
         [$verb, $argument] = explode(' ', rtrim($event->body, "\r\n"), 2) + [1 => ''];
 
         switch ($verb) {
             case '!throw':
                 throw new RuntimeException('thrown in a handler');
+            case '!wrong':
+                return 'no reply';
             case '!print':
                 echo 'printed in a handler';
                 break;
