@@ -52,31 +52,37 @@ final class Server
         $stream = new Stream($this->worker, $handler);
 
         while (!$stream->isStopped() && ($payload = $this->worker->waitPayload()) !== null) {
-            if ($payload->header === '') {
-                continue; // no event: an answer would be taken for that to the next
-            }
-            try {
-                $context = json_decode($payload->header, true, 16, JSON_THROW_ON_ERROR);
-                $events = ($context['event'] ?? '') === 'BULK' ? Bulk::events($context, $payload->body) : null;
-            } catch (\JsonException | \UnexpectedValueException $e) {
-                $this->worker->error('rrtcp/worker: ' . $e->getMessage());
-                continue;
-            }
-            if ($events !== null) {
-                $bulk->answer($events);
-                continue;
-            }
-
-            $event = Event::fromContext($context, $payload->body);
-            $reply = $handler->handle($event);
-            if ($reply->chunks !== null) {
-                $stream->answer($event, $reply);
-                $handler->release($event, $reply); // a generator ends now, not with the next event
-                continue;
-            }
-            $header = json_encode($reply->toArray($event->uuid), JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
-            $this->worker->respond(new Payload($reply->body, $header));
+            $this->answer($payload, $handler, $bulk, $stream);
+            $payload = null; // else a large packet stays in memory while the next one is read
         }
+    }
+
+    private function answer(Payload $payload, Handler $handler, Bulk $bulk, Stream $stream): void
+    {
+        if ($payload->header === '') {
+            return; // no event: an answer would be taken for that to the next
+        }
+        try {
+            $context = json_decode($payload->header, true, 16, JSON_THROW_ON_ERROR);
+            $events = ($context['event'] ?? '') === 'BULK' ? Bulk::events($context, $payload->body) : null;
+        } catch (\JsonException | \UnexpectedValueException $e) {
+            $this->worker->error('rrtcp/worker: ' . $e->getMessage());
+            return;
+        }
+        if ($events !== null) {
+            $bulk->answer($events);
+            return;
+        }
+
+        $event = Event::fromContext($context, $payload->body);
+        $reply = $handler->handle($event);
+        if ($reply->chunks !== null) {
+            $stream->answer($event, $reply);
+            $handler->release($event, $reply); // a generator ends now, not with the next event
+            return;
+        }
+        $header = json_encode($reply->toArray($event->uuid), JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES);
+        $this->worker->respond(new Payload($reply->body, $header));
     }
 
     private static function createWorker(): WorkerInterface

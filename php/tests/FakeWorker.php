@@ -18,6 +18,9 @@ final class FakeWorker implements StreamWorkerInterface
 
     public int $pulledAfter = 0;
 
+    /** @var (\Closure(): void)|null called when the server waits for the next event */
+    public ?\Closure $waits = null;
+
     /** @var list<Payload> */
     private array $events;
 
@@ -71,6 +74,10 @@ final class FakeWorker implements StreamWorkerInterface
 
     public function waitPayload(): ?Payload
     {
+        if ($this->waits !== null) {
+            ($this->waits)();
+        }
+
         return array_shift($this->events);
     }
 

@@ -163,6 +163,26 @@ final class ServerTest extends TestCase
         self::assertStringContainsString('disk full', $said);
     }
 
+    public function testWhoWaitsHoldsNoPacket(): void
+    {
+        $worker = new FakeWorker(
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'alone'),
+            FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'stream'),
+            FakeWorker::bulk(['a' => 'one', 'b' => 'two']),
+            FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a']),
+        );
+        $event = $held = null;
+        $worker->waits = static function () use (&$event, &$held): void {
+            $held[] = $event?->get()?->body;
+        };
+        $this->serve($worker, static function (Event $e) use (&$event): Reply {
+            $event = \WeakReference::create($e);
+
+            return $e->body === 'stream' ? Reply::stream(['x']) : Reply::write($e->body);
+        });
+        self::assertSame([null, null, null, null, null], $held);
+    }
+
     /** @dataProvider failuresThatFail */
     public function testAFailureThatFailsItselfEndsNoWorker(\Closure $handler): void
     {
