@@ -38,5 +38,6 @@ func (c *Config) BulkLimits() (events, bytes int) {
 	if c.Bulk == nil {
 		return 0, 0
 	}
-	return *c.Bulk.MaxEvents, int(sizeOr(defaultBulkBytes, c.Bulk.MaxBytes))
+	const most = maxPacketSize / 2 // the context of a bulk has more than those of its events
+	return *c.Bulk.MaxEvents, int(min(sizeOr(defaultBulkBytes, c.Bulk.MaxBytes), most))
 }

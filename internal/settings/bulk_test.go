@@ -14,6 +14,7 @@ func TestBulkLimits(t *testing.T) {
 		"no section":        {nil, 0, 0},
 		"an empty section":  {&Bulk{}, 64, 256 << 10},
 		"values of its own": {&Bulk{MaxEvents: ptr(3), MaxBytes: "1KB"}, 3, 1024},
+		"more than a frame": {&Bulk{MaxBytes: "6GB"}, 64, maxPacketSize / 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := &Config{Servers: map[string]*Server{"a": {Addr: ":0"}}, Bulk: c.bulk}

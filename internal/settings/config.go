@@ -140,11 +140,24 @@ func (c *Config) warnOfSize(server, name string, own Size, size int) {
 	if half == 0 || int64(size) <= half {
 		return
 	}
-	if own == "" {
-		server = sectionName
-	}
 	c.warn("%s.%s: %s can't be reached: one connection gets half of memory_limit at most; make tcp.memory_limit %s or more",
-		server, name, units.BytesSize(float64(size)), units.BytesSize(float64(2*size)))
+		sectionOfLimit(server, own), name, units.BytesSize(float64(size)), units.BytesSize(2*float64(size)))
+}
+
+// warnOfPacketSize warns of a max_packet_size, in bytes, that is more than there can be. server and own are as in warnOfSize.
+func (c *Config) warnOfPacketSize(server string, own Size, size int64) {
+	if size > maxPacketSize {
+		c.warn("%s.max_packet_size: is over %dMB, the most that a worker can be handed at once, and that is taken; write less, or 0 for the most",
+			sectionOfLimit(server, own), maxPacketSize/mebibyte)
+	}
+}
+
+// sectionOfLimit returns the key of the section that has a limit: that of the server, where it has its own.
+func sectionOfLimit(server string, own Size) string {
+	if own == "" {
+		return sectionName
+	}
+	return server
 }
 
 // Warnings returns what Load and Check have found that is no mistake, in full sentences with their keys.

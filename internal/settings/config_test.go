@@ -122,6 +122,23 @@ func TestUnreachablePacketSizeWarns(t *testing.T) {
 	require.Empty(t, c.Warnings(), "without memory_limit every size can be reached")
 }
 
+// A frame to a worker has its size in 32 bits: the rest of a larger one would be frames that its client has written.
+func TestPacketsFitIntoFrames(t *testing.T) {
+	const most, largestContext = maxPacketSize / mebibyte, 512 << 10 // a state of 64 KiB, each of its bytes escaped
+	for size, warns := range map[Size]int{"0": 0, "512MB": 0, "4096": 1, "5GB": 1, "6TB": 1} {
+		c := &Config{MemoryLimit: "0", Servers: map[string]*Server{"a": {Addr: ":0", Limits: Limits{MaxPacketSize: size}}, "b": {Addr: ":0"}}}
+		require.Empty(t, c.Check())
+		packet := int64(c.Servers["a"].Effective().MaxPacketSize)
+		require.Positive(t, packet, size)
+		require.Less(t, packet+largestContext, int64(math.MaxUint32), size)
+		require.Len(t, c.Warnings(), warns, size)
+		if warns > 0 {
+			require.Equal(t, fmt.Sprintf("tcp.servers.a.max_packet_size: is over %dMB, the most that a worker can be handed at once, and that "+
+				"is taken; write less, or 0 for the most", most), c.Warnings()[0])
+		}
+	}
+}
+
 func TestCheckReportsEveryMistake(t *testing.T) {
 	c := &lineConfig{
 		Config: Config{

@@ -3,6 +3,7 @@ package settings
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/rrtcp/tcp/internal/framing"
@@ -11,8 +12,8 @@ import (
 // Limits bound what clients and workers may use. They stand in the section tcp, for all servers, and in a server, for
 // that one. What is nil or empty is not set; zero turns a limit off.
 type Limits struct {
-	// MaxPacketSize bounds the memory that a packet without an end takes; 64 MB by default. A longer packet closes the
-	// connection: too_long.
+	// MaxPacketSize bounds the memory that a packet without an end takes; 64 MB by default, maxPacketSize at most, which zero
+	// means, too. A longer packet closes the connection: too_long.
 	MaxPacketSize Size `mapstructure:"max_packet_size"`
 	// OnTooLong is what becomes of a longer packet: "close" (the default), "discard" drops it, "truncate" hands over its first
 	// bytes.
@@ -56,6 +57,10 @@ const (
 	defaultCloseTimeout  = 10 * time.Second
 	defaultKeepalive     = 15 * time.Second
 
+	// maxPacketSize leaves room for the context of an event. RoadRunner's frames have their size in 32 bits and take more for what
+	// is left over 4 GiB: the rest of such a packet would be frames of its client's own.
+	maxPacketSize = min(4<<30, math.MaxInt/2) - mebibyte
+
 	maxKeepalive = 32767 * time.Second // Linux refuses more, and none would be asked
 )
 
@@ -89,7 +94,7 @@ type limits struct {
 // resolve returns the limits in force where l is set for one server and general for all.
 func (l *Limits) resolve(general *Limits) limits {
 	return limits{
-		MaxPacketSize:       int(sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)),
+		MaxPacketSize:       l.packetSize(general),
 		OnTooLong:           tooLong[cmp.Or(l.OnTooLong, general.OnTooLong, "close")],
 		PushQueue:           int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
 		StreamBuffer:        int(sizeOr(0, l.StreamBuffer, general.StreamBuffer)),
@@ -103,6 +108,14 @@ func (l *Limits) resolve(general *Limits) limits {
 		Keepalive:           firstSet(defaultKeepalive, l.Keepalive, general.Keepalive),
 		ReusePort:           firstSet(false, l.ReusePort, general.ReusePort),
 	}
+}
+
+func (l *Limits) packetSize(general *Limits) int {
+	n := sizeOr(defaultMaxPacketSize, l.MaxPacketSize, general.MaxPacketSize)
+	if n == 0 {
+		n = maxPacketSize
+	}
+	return int(min(n, maxPacketSize))
 }
 
 // setDefault fills in what is not set.

@@ -140,7 +140,8 @@ func (s *Server) warn(key string, c *Config) {
 	if s.TLS != nil {
 		c.warnOfOldTLS(key+".tls", s.TLS)
 	}
-	if s.MaxPacketSize != "" || c.MaxPacketSize != "" { // else it is the default, and memory_limit the one that was chosen
+	if n := sizeOr(0, s.MaxPacketSize, c.MaxPacketSize); n > 0 { // else it is the default, and memory_limit the one that was chosen
+		c.warnOfPacketSize(key, s.MaxPacketSize, n)
 		c.warnOfSize(key, "max_packet_size", s.MaxPacketSize, s.limits.MaxPacketSize)
 	}
 	c.warnOfSize(key, "stream_buffer", s.StreamBuffer, s.limits.StreamBuffer)
