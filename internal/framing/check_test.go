@@ -1,6 +1,7 @@
 package framing_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestInitRefusesMistakes(t *testing.T) {
 		{withLength(length{Bytes: 2, Endian: "middle"}), `length.endian: unknown order of bytes "middle"; want "big" or "little"`},
 		{withLength(length{Varint: true, Endian: "big"}), `length.endian: belongs to a field of bytes; leave it out`},
 		{withLength(length{Bytes: 2, Offset: -1}), `length.offset: -1 is out of range; want a number of bytes from 0 to`},
-		{withLength(length{Bytes: 2, Adjust: 1 << 31}), `length.adjust: 2147483648 is out of range; want a number of bytes from -1073741824 to`},
+		{withLength(length{Bytes: 2, Adjust: 1<<30 + 1}), `length.adjust: 1073741825 is out of range; want a number of bytes from -1073741824 to`},
 		{withLength(length{Bytes: 2, Adjust: -1<<30 - 1}), `length.adjust: -1073741825 is out of range`},
 		{withLength(length{Bytes: 2, Strip: -3}), `length.strip: -3 is out of range; want a number of bytes from 0`},
 		{withLength(length{Bytes: 4, Offset: 1021}), `length.offset: the field ends after 1025 bytes, max_packet_size is 1024`},
@@ -114,6 +115,6 @@ func TestInitAcceptsAllFramings(t *testing.T) {
 	var p framing.Packets
 	require.Empty(t, p.Init("x", 0))
 	require.Equal(t, framing.Packets{Framing: "delimiter", Delimiter: "\r\n"}, p)
-	p = framing.Packets{Framing: "fixed", PacketSize: 1 << 40}
+	p = framing.Packets{Framing: "fixed", PacketSize: math.MaxInt}
 	require.Empty(t, p.Init("x", 0), "without max_packet_size")
 }

@@ -47,7 +47,7 @@ func TestDecodeNextRefusesMistakes(t *testing.T) {
 		`{"delimiters":["a","ab"],"delimiter_wait":20}`:    `next.delimiter_wait: a number can't be read`,
 		`{"delimiters":["a","ab"],"delimiter_wait":"20"}`:  `next.delimiter_wait: "20" can't be read; want a duration with its unit`,
 		`{"delimiters":["a","ab"],"delimiter_wait":"-1s"}`: `next.delimiter_wait: -1s is negative`,
-		`{"framing":"fixed","packet_size":9999999999}`:     `next.packet_size: 9999999999 is over max_packet_size`,
+		`{"framing":"fixed","packet_size":2147483647}`:     `next.packet_size: 2147483647 is over max_packet_size`,
 		`{"packet_size":1` + strings.Repeat("0", 99) + `}`: `next.packet_size: a number 1000`,
 	} {
 		f, once, err := framing.DecodeNext([]byte(raw), 100, 1000)

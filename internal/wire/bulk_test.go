@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,10 +38,10 @@ func TestDecodeBulkMistakes(t *testing.T) {
 		`{"replies":"WRITE","sizes":[1]}`:     `replies: a string can't be read`,
 		`{"replies":["WRITE"],"sizes":["1"]}`: `sizes: a string can't be read`,
 		`{"replies":["WRITE"],"sizes":[1.5]}`: `sizes: a number`,
-		`{"replies":["WRITE"],"sizes":[9223372036854775807]}`: `sizes of more than the 2 bytes`,
-		`{"replies":["WRITE"],"sizes":[1]}`:                   `sizes of 1 bytes, but the body has 2`,
-		`{"replies":["WRITE"],"sizes":[2]}{}`:                 `more comes behind it`,
-		`{"replies":["WRITE"],"sizes":[2],"uuid":"u"}`:        `unknown field "uuid"`,
+		`{"replies":["WRITE"],"sizes":[` + strconv.Itoa(math.MaxInt) + `]}`: `sizes of more than the 2 bytes`,
+		`{"replies":["WRITE"],"sizes":[1]}`:                                 `sizes of 1 bytes, but the body has 2`,
+		`{"replies":["WRITE"],"sizes":[2]}{}`:                               `more comes behind it`,
+		`{"replies":["WRITE"],"sizes":[2],"uuid":"u"}`:                      `unknown field "uuid"`,
 	} {
 		_, err := DecodeBulk([]byte(context), []byte("ab"))
 		require.ErrorContains(t, err, want)
