@@ -96,9 +96,9 @@ func (l *Limits) resolve(general *Limits) limits {
 	return limits{
 		MaxPacketSize:       l.packetSize(general),
 		OnTooLong:           tooLong[cmp.Or(l.OnTooLong, general.OnTooLong, "close")],
-		PushQueue:           int(sizeOr(defaultPushQueue, l.PushQueue, general.PushQueue)),
-		StreamBuffer:        int(sizeOr(0, l.StreamBuffer, general.StreamBuffer)),
-		MinRate:             int(sizeOr(0, l.MinRate, general.MinRate)),
+		PushQueue:           intOr(defaultPushQueue, l.PushQueue, general.PushQueue),
+		StreamBuffer:        intOr(0, l.StreamBuffer, general.StreamBuffer),
+		MinRate:             intOr(0, l.MinRate, general.MinRate),
 		MaxConnectionsPerIP: firstSet(0, l.MaxConnectionsPerIP, general.MaxConnectionsPerIP),
 		IdleTimeout:         firstSet(0, l.IdleTimeout, general.IdleTimeout),
 		IdleOn:              cmp.Or(l.IdleOn, general.IdleOn, IdleOnReceived),

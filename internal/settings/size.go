@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -52,4 +53,9 @@ func sizeOr(otherwise int64, sizes ...Size) int64 {
 		}
 	}
 	return otherwise
+}
+
+// intOr is sizeOr for what is counted in an int, which has 32 bits on some machines: a larger size is the most that there is.
+func intOr(otherwise int64, sizes ...Size) int {
+	return int(min(sizeOr(otherwise, sizes...), math.MaxInt))
 }

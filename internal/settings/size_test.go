@@ -2,6 +2,7 @@ package settings
 
 import (
 	"math"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +31,22 @@ func TestRateHasUnit(t *testing.T) {
 		`tcp.min_rate: 16384 has no unit; want bytes a second with one, such as "16KiB", or 0 for none`)
 	require.ErrorContains(t, checkRate("tcp.min_rate", "fast"), `tcp.min_rate: "fast" is no size; want`)
 	require.ErrorContains(t, checkRate("tcp.min_rate", "-1"), `tcp.min_rate: "-1" is no size; want`)
+}
+
+func TestSizesInAnInt(t *testing.T) {
+	l := (&Limits{PushQueue: "4GB", StreamBuffer: "8GB", MinRate: "12GB"}).resolve(new(Limits))
+	for _, size := range []int{l.PushQueue, l.StreamBuffer, l.MinRate} {
+		require.GreaterOrEqual(t, int64(size), min(int64(4<<30), math.MaxInt), "0 would be no limit")
+	}
+}
+
+func TestNumbersInAnInt(t *testing.T) {
+	for _, value := range []any{uint64(math.MaxInt) + 1, -float64(math.MinInt), strconv.FormatUint(uint64(math.MaxInt)+1, 10)} {
+		lines, _ := load(with("max_connections", value))
+		require.Len(t, lines, 1, "%v", lines)
+		require.Contains(t, lines[0], "tcp.max_connections: ")
+		require.Contains(t, lines[0], "can't be read; want a whole number")
+	}
 }
 
 func FuzzSize(f *testing.F) {

@@ -56,7 +56,7 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 	case like == reflect.TypeOf(time.Duration(0)):
 		return v.isDuration(path, value), `a duration with its unit, such as "10s"`
 	case like == reflect.TypeOf(framing.DigitsUntil):
-		return isWhole(value) || value == true, "a number of digits, or true beside until"
+		return isWhole(value, strconv.IntSize) || value == true, "a number of digits, or true beside until"
 	case like == reflect.TypeOf(Size("")):
 		return isText || isNumber, `a number of MB, such as 4, or a size with its unit, such as "64KiB"`
 	}
@@ -69,10 +69,10 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 		number, _ := toFloat(value)
 		return isBool || isNumber && (number == 0 || number == 1) || isText && err == nil, "true or false"
 	case reflect.Int:
-		return isWhole(value), "a whole number"
+		return isWhole(value, strconv.IntSize), "a whole number"
 	case reflect.Uint64:
 		_, isUint64 := value.(uint64) // over 2^63, too
-		return isUint64 || isWhole(value) && !isNegative(value), "a whole number, not below zero"
+		return isUint64 || isWhole(value, 64) && !isNegative(value), "a whole number, not below zero"
 	case reflect.String:
 		return isText || isNumber, "a text"
 	case reflect.Slice:
@@ -91,7 +91,7 @@ func (v *validator) digits(path string, length map[string]any) {
 	switch {
 	case ascii == true && !isUntil:
 		v.fail(path+".ascii", `is true; want the number of digits, such as 4, or beside it the byte that ends them, such as until: " "`)
-	case isWhole(ascii) && isUntil:
+	case isWhole(ascii, 64) && isUntil:
 		v.fail(path+".ascii", "is %v, but until ends the digits, however many; write ascii: true", ascii)
 	}
 }
@@ -148,14 +148,14 @@ func toFloat(value any) (number float64, ok bool) {
 	return 0, false
 }
 
-// isWhole reports whether a number, or the number in a text, is whole and fits into 64 bits.
-func isWhole(value any) bool {
+// isWhole reports whether a number, or the number in a text, is whole and fits into so many bits.
+func isWhole(value any, bits int) bool {
 	if text, ok := value.(string); ok {
-		_, err := strconv.ParseInt(text, 0, 64)
+		_, err := strconv.ParseInt(text, 0, bits)
 		return err == nil
 	}
 	number, isNumber := toFloat(value)
-	return isNumber && number == math.Trunc(number) && math.Abs(number) < 1<<63
+	return isNumber && number == math.Trunc(number) && math.Abs(number) < math.Ldexp(1, bits-1)
 }
 
 // isNegative reports whether a whole number, or the number in a text, is below zero.
