@@ -109,6 +109,7 @@ func TestUnreadableValuesAreNamed(t *testing.T) {
 		{with("memory_limit", m{}), `tcp.memory_limit: is an empty list or section; want a number of MB`},
 		{with("pool", 3), `tcp.pool: "3" can't be read; want keys of its own below it`},
 		{with("pool", m{"num_workers": -1}), `tcp.pool.num_workers: "-1" can't be read; want a whole number, not below zero`},
+		{with("pool", m{"num_workers": "+1"}), `tcp.pool.num_workers: "+1" can't be read; want a whole number, not below zero`},
 		{with("pool", m{"num_workers": "-1"}), `tcp.pool.num_workers: "-1" can't be read; want a whole number, not below zero`},
 		{with("pool", m{"supervisor": true}), `tcp.pool.supervisor: "true" can't be read; want keys of its own`},
 		{with("pool", m{"supervisor": m{"exec_ttl": "x"}}), `tcp.pool.supervisor.exec_ttl: "x" can't be read; want a duration`},
@@ -150,7 +151,7 @@ func TestConvertedValuesAreAccepted(t *testing.T) {
 		{"batch", 1}, {"batch", "true"}, {"read_buf_size", "2"}, {"read_buf_size", 2.0}, {"max_packet_size", 4}, {"max_packet_size", "4KB"},
 		{"close_timeout", 0}, {"close_timeout", "1s"}, {"close_timeout", time.Second}, {"events", "DATA"}, {"events", []any{"DATA"}},
 		{"addr", 1}, {"idle_timeout", nil}, {"length", m{"ascii": true, "until": " "}}, {"length", m{"mask": uint64(1 << 63)}},
-		{"length", m{"mask": "0x7f"}}, {"batch", 0}, {"delimiter_hex", "7e"}, {"delimiters_hex", []any{"0d0a", "0d"}}, {"delimiters", "|"},
+		{"length", m{"mask": "0x7f"}}, {"length", m{"mask": "0xffffffffffffffff"}}, {"batch", 0}, {"delimiter_hex", "7e"}, {"delimiters_hex", []any{"0d0a", "0d"}}, {"delimiters", "|"},
 		{"delimiter", "\xff"}, {"delimiter", "\u20ac"}, {"rules", []any{m{"starts_hex": "78 78", "delimiter_hex": "0d0a"}, m{}}},
 	} {
 		section := m{"servers": m{"a": m{value.key: value.value}}}

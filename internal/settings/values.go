@@ -71,8 +71,7 @@ func (v *validator) leaf(path string, value any, like reflect.Type) (ok bool, wa
 	case reflect.Int:
 		return isWhole(value, strconv.IntSize), "a whole number"
 	case reflect.Uint64:
-		_, isUint64 := value.(uint64) // over 2^63, too
-		return isUint64 || isWhole(value, 64) && !isNegative(value), "a whole number, not below zero"
+		return isUnsigned(value), "a whole number, not below zero"
 	case reflect.String:
 		return isText || isNumber, "a text"
 	case reflect.Slice:
@@ -158,13 +157,17 @@ func isWhole(value any, bits int) bool {
 	return isNumber && number == math.Trunc(number) && math.Abs(number) < math.Ldexp(1, bits-1)
 }
 
-// isNegative reports whether a whole number, or the number in a text, is below zero.
-func isNegative(value any) bool {
-	if text, ok := value.(string); ok {
-		return strings.HasPrefix(text, "-")
+// isUnsigned reports whether a number, or the number in a text, is whole, not below zero, and fits into 64 bits.
+func isUnsigned(value any) bool {
+	switch value := value.(type) {
+	case uint64: // over 2^63, too
+		return true
+	case string:
+		_, err := strconv.ParseUint(value, 0, 64)
+		return err == nil
 	}
 	number, _ := toFloat(value)
-	return number < 0
+	return isWhole(value, 64) && number >= 0
 }
 
 func isTexts(value any) bool {
