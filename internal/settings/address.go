@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // address is where a server listens, as package net has it.
@@ -47,6 +48,9 @@ func resolveHost(host string) netip.Addr {
 	return ip.Unmap()
 }
 
+// maxUnixPath is how many bytes the system has for the path of a unix socket and the zero behind it.
+const maxUnixPath = len(syscall.RawSockaddrUnix{}.Path)
+
 const wantAddress = `want "tcp://host:port", "host:port", ":port" or "unix:///path.sock"`
 
 // parseAddress reads tcp://host:port, host:port, :port and unix:///path.
@@ -65,6 +69,8 @@ func parseAddress(addr string) (address, error) {
 	switch {
 	case scheme == "unix" && rest == "":
 		return address{}, fmt.Errorf("%q has no path; %s", addr, wantAddress)
+	case scheme == "unix" && len(rest) >= maxUnixPath:
+		return address{"unix", rest}, fmt.Errorf("%q has a path of %d bytes; the system takes fewer than %d", addr, len(rest), maxUnixPath)
 	case scheme == "unix":
 		return address{"unix", rest}, nil
 	case scheme != "tcp":

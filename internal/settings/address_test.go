@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,6 +51,14 @@ func TestParseAddressErrors(t *testing.T) {
 		_, err := parseAddress(addr)
 		require.ErrorContains(t, err, want, "%q", addr)
 	}
+}
+
+// The system would say "invalid argument", when RoadRunner starts.
+func TestPathThatNoSystemTakes(t *testing.T) {
+	_, err := parseAddress("unix:///" + strings.Repeat("x", maxUnixPath-2))
+	require.NoError(t, err)
+	_, err = parseAddress("unix:///" + strings.Repeat("x", maxUnixPath-1))
+	require.ErrorContains(t, err, fmt.Sprintf(`xxx" has a path of %d bytes; the system takes fewer than %[1]d`, maxUnixPath))
 }
 
 func TestAddressesCollide(t *testing.T) {
