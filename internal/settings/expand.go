@@ -1,12 +1,13 @@
 package settings
 
 import (
-	"bytes"
-	"encoding/json"
+	"encoding/base64"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rrtcp/tcp/internal/framing"
 )
@@ -63,11 +64,10 @@ func flow(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// quoted returns a text in double quotes; YAML knows the escapes of JSON.
+// quoted returns a text in double quotes, or bytes that are none in base64. YAML knows the escapes of Go.
 func quoted(text string) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(text) // a text can't fail
-	return strings.TrimSpace(b.String())
+	if !utf8.ValidString(text) {
+		return fmt.Sprintf("!!binary %q", base64.StdEncoding.EncodeToString([]byte(text)))
+	}
+	return strconv.Quote(text)
 }

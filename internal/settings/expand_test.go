@@ -52,6 +52,19 @@ func TestExpand(t *testing.T) {
 `, c.Expand())
 }
 
+// YAML takes a control character only as an escape, and bytes that are no text only as binary.
+func TestExpandQuotesBytes(t *testing.T) {
+	for text, want := range map[string]string{
+		"\r\n": `"\r\n"`, "\x7f": `"\x7f"`, "\x01\"\\": `"\x01\"\\"`, "\ufeff": `"\ufeff"`, "<\u20ac": "\"<\u20ac\"", "\xff\n": `!!binary "/wo="`,
+	} {
+		server := &Server{Addr: ":1"}
+		server.Delimiter = text
+		c, err := checked(server)
+		require.NoError(t, err)
+		require.Contains(t, c.Expand(), "      delimiter: "+want+"\n")
+	}
+}
+
 func TestProtocolKey(t *testing.T) {
 	lines, _ := load(withServer("protocol", "http"))
 	require.Len(t, lines, 1)
