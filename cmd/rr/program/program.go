@@ -182,11 +182,24 @@ func parse(args []string) (a arguments, err error) {
 			if *expand {
 				a.words = append(a.words, expandFlag)
 			}
+			if err == nil {
+				err = a.check()
+			}
 			return a, err
 		}
 		a.words = append(a.words, flags.Arg(0))
 		args = flags.Args()[1:]
 	}
+}
+
+func (a *arguments) check() error {
+	switch {
+	case a.within <= 0:
+		return fmt.Errorf("-t: %s is no time to wait; want a duration over zero, such as 10s", a.within)
+	case a.times < 0:
+		return fmt.Errorf("-n: %d is negative; want how often top prints", a.times)
+	}
+	return nil
 }
 
 func misused(why string) int {

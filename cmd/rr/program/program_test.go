@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	rrerrors "github.com/roadrunner-server/errors"
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,19 @@ func TestBuiltinConfig(t *testing.T) {
 	require.Equal(t, []string{self, "worker", "echo"}, c.Server.Command)
 	require.Equal(t, "tcp://127.0.0.1:7777", c.TCP.Servers["echo"].Addr)
 	require.Equal(t, "tcp://127.0.0.1:6001", c.RPC.Listen)
+}
+
+func TestParseArguments(t *testing.T) {
+	a, err := parse([]string{"call", "-t", "1s", "x:1", "--", "-n"})
+	require.NoError(t, err)
+	require.Equal(t, arguments{within: time.Second, words: []string{"call", "x:1", "-n"}}, a)
+	for flag, want := range map[string]string{
+		"-t=0s": "-t: 0s is no time to wait; want a duration over zero, such as 10s", "-t=-1s": "-t: -1s is no time", "-t=10": "invalid value",
+		"-n=-1": "-n: -1 is negative; want how often top prints", "-c": "needs an argument", "-x": "not defined",
+	} {
+		_, err := parse([]string{"call", "x:1", "y", flag})
+		require.ErrorContains(t, err, want)
+	}
 }
 
 func TestExplain(t *testing.T) {
