@@ -29,6 +29,8 @@ const (
 	redisMaxMessage = maxRequest + headerSize
 	// redisChannels is to how many channels one command subscribes.
 	redisChannels = 1000
+	// redisSubscribed is the ping behind such a command.
+	redisSubscribed = "subscribed"
 )
 
 var (
@@ -144,7 +146,8 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 		e.subscribed.Store(nil)
 		e.pubsub, e.hasMoved = nil, false
 	}()
-	if err := e.begin(pubsub); err != nil {
+	others, err := e.begin(pubsub)
+	if err != nil {
 		return false, err
 	}
 	e.running.Add(1)
@@ -159,7 +162,13 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 			e.to.received([]byte(m.Payload))
 		case *redis.Pong:
 			e.pong(m.Payload)
-			if !wasUp { // everything is subscribed
+			switch {
+			case wasUp || m.Payload != redisSubscribed:
+			case len(others) > 0:
+				if others, err = e.subscribeSome(pubsub, others); err != nil {
+					return false, err
+				}
+			default: // everything is subscribed
 				wasUp = true
 				e.subscribed.Store(pubsub)
 				e.to.up("redis " + e.address)
@@ -183,29 +192,37 @@ func (e *redisEngine) keepAlive(pubsub *redis.PubSub, ended <-chan struct{}) {
 	}
 }
 
-// begin connects and subscribes to all channels, with a ping behind them. Nobody waits for the connection, which takes its time.
-func (e *redisEngine) begin(pubsub *redis.PubSub) error {
+// begin connects and subscribes to the first of all channels. It returns the others. Nobody waits for the connection, which takes its time.
+func (e *redisEngine) begin(pubsub *redis.PubSub) (others []string, err error) {
 	if err := pubsub.Subscribe(e.ctx, e.own); err != nil {
-		return err
+		return nil, err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.pubsub = pubsub
-	some := make([]string, 0, redisChannels)
+	all := make([]string, 0, len(e.channels))
 	for channel := range e.channels {
-		if some = append(some, channel); len(some) == redisChannels {
-			if err := pubsub.Subscribe(e.ctx, some...); err != nil {
-				return err
-			}
-			some = some[:0]
-		}
+		all = append(all, channel)
 	}
+	e.mu.Unlock()
+	return e.subscribeSome(pubsub, all)
+}
+
+// subscribeSome subscribes to as many channels as fit into one command, with a ping behind it, and returns the others. Redis cuts off a
+// client that does not read the answers to all of very many.
+func (e *redisEngine) subscribeSome(pubsub *redis.PubSub, all []string) (others []string, err error) {
+	n := min(len(all), redisChannels)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	some := slices.DeleteFunc(all[:n:n], func(channel string) bool {
+		_, isWanted := e.channels[channel] // still
+		return !isWanted
+	})
 	if len(some) > 0 {
 		if err := pubsub.Subscribe(e.ctx, some...); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return pubsub.Ping(e.ctx, "subscribed")
+	return all[n:], pubsub.Ping(e.ctx, redisSubscribed)
 }
 
 func (e *redisEngine) publish(batch []outgoing) {

@@ -100,14 +100,14 @@ func (r *fakeRedis) answer(args []string) string {
 	case "ping":
 		return "*2\r\n" + bulk("pong") + bulk(append(args, "")[1])
 	case "subscribe": // there is a message for all already
-		answers := ""
+		var answers strings.Builder
 		for _, channel := range args[1:] {
-			answers += "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n"
+			answers.WriteString("*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n")
 			if strings.HasSuffix(channel, "}."+allSubject) {
-				answers += "*3\r\n" + bulk("message") + bulk(channel) + bulk("hello")
+				answers.WriteString("*3\r\n" + bulk("message") + bulk(channel) + bulk("hello"))
 			}
 		}
-		return answers
+		return answers.String()
 	case "publish":
 		return r.publish(args[1])
 	}
@@ -323,4 +323,25 @@ func TestRedisConnectionIsSilentWhereItMayBe(t *testing.T) {
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(redisForever)))
 	_, err = conn.Read(make([]byte, 1))
 	require.ErrorIs(t, err, errRedisSilent)
+}
+
+// Redis cuts off a client that does not read what it answers: a node with very many tags reads while it subscribes.
+func TestRedisSubscribesToManyChannels(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	to := &ear{}
+	e := redisOf(to, r.address)
+	defer e.close()
+	const many = 200 * redisChannels
+	subjects := make([]string, many)
+	for i := range subjects {
+		subjects[i] = tagSubject(uint64(i), NodeID{1})
+	}
+	e.subscribe(subjects)
+	require.NoError(t, e.start())
+	require.Eventually(t, func() bool { return e.subscribed.Load() != nil || to.count() > 0 }, patience, time.Millisecond)
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	require.Empty(t, to.downs)
+	require.Equal(t, 1+many/redisChannels, r.count("subscribe"))
 }
