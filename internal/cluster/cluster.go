@@ -115,7 +115,7 @@ func (c *Cluster) Stop() {
 	if !first {
 		return
 	}
-	c.outbox.put(outgoing{subject: allSubject, message: c.message(kindBye, 0, nil)})
+	c.outbox.put(outgoing{subject: allSubject, message: c.message(kindBye, 0, []byte(c.instance))})
 	c.outbox.close()
 	c.cancel()
 	c.running.Wait() // send empties the outbox, within timeout

@@ -189,7 +189,7 @@ func TestTagsOfNodesThatMayBeAway(t *testing.T) {
 	require.Equal(t, ErrUnreachable, ask(), "it may still have to find the engine")
 	one.members.heard(node)
 	require.Equal(t, ErrGone, ask())
-	one.members.leave(node)
+	one.members.leave(node, "")
 	require.Equal(t, ErrGone, ask())
 }
 
@@ -212,7 +212,7 @@ func TestUnseenNodesMayAnswer(t *testing.T) {
 		require.Equal(t, ErrUnreachable, a.err)
 		one.members.heard(node)
 	}
-	one.members.leave(node)
+	one.members.leave(node, "")
 	a := one.calls.open(node, "room")
 	one.unseen(a.id)
 	require.Equal(t, ErrGone, a.err)
@@ -369,7 +369,7 @@ func TestMembersComeBack(t *testing.T) {
 	heard(silentAfter)
 	require.True(t, m.isSilent(node))
 
-	require.True(t, m.leave(node))
+	require.True(t, m.leave(node, ""))
 	require.False(t, m.isSilent(node), "it has left")
 	heard(-patience)
 	require.True(t, m.isLeaving(node))
@@ -383,10 +383,34 @@ func TestMembersComeBack(t *testing.T) {
 	heard(forgetAfter + time.Second)
 	require.Equal(t, []NodeID{node}, m.forget())
 	m.put(node, hello{Instance: "third"})
-	m.leave(node)
+	m.leave(node, "")
 	heard(forgetAfter + time.Second)
 	require.Empty(t, m.forget(), "it is not lost")
 	require.Empty(t, m.all)
+}
+
+// The start before of a node may leave when the next one, with the same name, is there already.
+func TestNodesLeaveForThemselves(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	before, _ := b.join(t, "same", patience, nil)
+	before.Stop()
+	b.mu.Lock()
+	i := slices.IndexFunc(b.heard, func(m outgoing) bool { return kind(m.message[3]) == kindBye })
+	bye := b.heard[i].message
+	b.mu.Unlock()
+
+	next, _ := b.join(t, "same", patience, nil)
+	know(t, one, next)
+	one.received(bye)
+	require.Len(t, one.Members(), 1)
+	next.Stop()
+	require.Empty(t, one.Members())
+
+	next, _ = b.join(t, "same", patience, nil)
+	know(t, one, next)
+	one.received(before.message(kindBye, 0, nil))
+	require.Empty(t, one.Members(), "version 0.9.0 says no more")
 }
 
 // A node that has left is still subscribed for a moment, but answers no more.

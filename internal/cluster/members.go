@@ -101,12 +101,12 @@ func (m *members) put(node NodeID, h hello) (isNew, ok bool) {
 	return known == nil || known.left, true
 }
 
-// leave notes that a node has said that it leaves; false: it was not known.
-func (m *members) leave(node NodeID) bool {
+// leave notes that a node has said that it leaves; false: it was not known, or it is another instance that is there. An empty one is any.
+func (m *members) leave(node NodeID, instance string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.all[node]
-	if known == nil || known.left {
+	if known == nil || known.left || instance != "" && instance != known.instance {
 		return false
 	}
 	known.left, known.Heard = true, time.Now()

@@ -52,7 +52,7 @@ type kind byte
 
 const (
 	kindHello   kind = iota + 1 // an Info in JSON
-	kindBye                     // the node leaves
+	kindBye                     // the node leaves: its instance, which version 0.9.0 leaves out
 	kindAsk                     // a request
 	kindAnswer                  // of the call that a kindAsk has
 	kindRefused                 // in place of kindAnswer: the node does not do that, or knows no such version

@@ -22,7 +22,7 @@ func (c *Cluster) received(message []byte) {
 		c.ignore(!c.metNode(h.from, body))
 		return
 	case kindBye:
-		if c.members.leave(h.from) {
+		if c.members.leave(h.from, string(body)) {
 			c.Log.Info("cluster: a node has left", slog.String("node", h.from.String()))
 		}
 		c.calls.failNode(h.from)
