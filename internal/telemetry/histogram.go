@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -8,7 +9,7 @@ import (
 // Histogram counts durations by size. Its zero value is ready for use, by many goroutines.
 type Histogram struct {
 	counts [len(bounds) + 1]atomic.Uint64 // by bound; the last one has those over all bounds
-	sum    atomic.Int64                   // nanoseconds
+	sum    atomic.Uint64                  // seconds, the bits of a float64: an int64 of nanoseconds ends after 292 years
 }
 
 // bounds are the upper, inclusive bounds of the buckets.
@@ -27,7 +28,12 @@ func (h *Histogram) Observe(d time.Duration) {
 		i++
 	}
 	h.counts[i].Add(1)
-	h.sum.Add(int64(d))
+	for {
+		before := h.sum.Load()
+		if h.sum.CompareAndSwap(before, math.Float64bits(math.Float64frombits(before)+d.Seconds())) {
+			return
+		}
+	}
 }
 
 // HistogramBounds returns the upper, inclusive bounds of Counts in seconds.
@@ -50,7 +56,7 @@ func (h *Histogram) Counts() []uint64 {
 
 // buckets returns what Prometheus wants: the count, the sum in seconds, and how many durations did not exceed each bound.
 func (h *Histogram) buckets() (count uint64, sum float64, upTo map[float64]uint64) {
-	sum = time.Duration(h.sum.Load()).Seconds()
+	sum = math.Float64frombits(h.sum.Load())
 	upTo = make(map[float64]uint64, len(bounds))
 	for i := range h.counts {
 		count += h.counts[i].Load()
