@@ -10,8 +10,8 @@ type tags struct {
 	mu         sync.Mutex
 	count      map[uint64]int // by hash: two tags may have one
 	subscribed map[uint64]struct{}
-	changed    map[uint64]struct{}
-	waiting    []chan struct{} // closed when what has changed is subscribed
+	changed    map[uint64]struct{} // nil: none. A map keeps the room of what was in it once, and a loop walks all of that
+	waiting    []chan struct{}     // closed when what has changed is subscribed
 }
 
 // HasTag tells that a connection of this node has a tag that none had; HasNoTag that none has it any more. Neither waits.
@@ -24,7 +24,10 @@ func (c *Cluster) changeTag(tag string, by int) {
 	t, hash := &c.tags, hashOf(tag)
 	t.mu.Lock()
 	if t.count == nil {
-		t.count, t.subscribed, t.changed = make(map[uint64]int), make(map[uint64]struct{}), make(map[uint64]struct{})
+		t.count, t.subscribed = make(map[uint64]int), make(map[uint64]struct{})
+	}
+	if t.changed == nil {
+		t.changed = make(map[uint64]struct{})
 	}
 	if t.count[hash] += by; t.count[hash] == 0 {
 		delete(t.count, hash)
@@ -79,7 +82,7 @@ func (c *Cluster) applyTags() {
 			went = append(went, tagSubject(hash, c.node))
 		}
 	}
-	clear(t.changed)
+	t.changed = nil
 	t.mu.Unlock()
 
 	if len(came) > 0 {
