@@ -89,6 +89,9 @@ func (s *Server) serveNode(request []byte, answer func([]byte)) {
 		answer(nil)
 		return
 	}
+	if len(body) < len(request)/2 { // what waits for a client would hold the whole request, but count as the body
+		body = bytes.Clone(body)
+	}
 	id, _ := canonicalUUID(r.UUID)
 	switch r.Op {
 	case opWrite:
@@ -97,9 +100,6 @@ func (s *Server) serveNode(request []byte, answer func([]byte)) {
 		s.closeHere(id)
 		answer(nodeAnswer{Result: stream.PushAccepted}.encode())
 	case opBroadcast:
-		if len(body) < len(request)/2 { // what waits for a client would hold the whole request, but count as the body
-			body = bytes.Clone(body)
-		}
 		n, err := s.broadcastHere(Selector{Server: r.Server, UUIDs: r.UUIDs, Tag: r.Tag}, body)
 		answer(nodeAnswer{Counts: &n, Error: textOf(err)}.encode())
 	case opTag:

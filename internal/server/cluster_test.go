@@ -188,7 +188,7 @@ func TestManyTagsOfOtherNodes(t *testing.T) {
 	require.Equal(t, nodeAnswer{Result: stream.PushAccepted}.encode(), receive(t, answers), "without waiting for the engine")
 }
 
-// A push that waits for its client holds its body, not the uuids before it.
+// A push that waits for its client holds its body, not what stands before it: memory_limit knows the body alone.
 func TestShortBodyHoldsNoRequest(t *testing.T) {
 	p := inCluster(t)
 	c := p.open(t)
@@ -196,22 +196,30 @@ func TestShortBodyHoldsNoRequest(t *testing.T) {
 	for i := range ids {
 		ids[i] = c.uuid
 	}
-	encoded := append(nodeRequest{Op: opBroadcast, UUIDs: ids}.encode(), "hello"...)
-	request := new([100_000]byte)
-	freed := make(chan struct{}) // closed when nothing holds it any more
-	runtime.SetFinalizer(request, func(*[100_000]byte) { close(freed) })
-	answer, refused := p.answerOf(t, request[:copy(request[:], encoded)])
-	require.False(t, refused)
-	require.Equal(t, &PushCounts{Accepted: 1}, answer.Counts)
-	requireEventually(t, func() bool {
-		runtime.GC()
-		select {
-		case <-freed:
-			return true
-		default:
-			return false
-		}
-	})
+	for _, test := range []struct {
+		request nodeRequest
+		want    nodeAnswer
+	}{
+		{nodeRequest{Op: opBroadcast, UUIDs: ids}, nodeAnswer{Counts: &PushCounts{Accepted: 1}}},
+		{nodeRequest{Op: opWrite, UUID: c.uuid}, nodeAnswer{Result: stream.PushAccepted}},
+	} {
+		encoded := append(test.request.encode(), "hello"...)
+		request := new([100_000]byte)
+		freed := make(chan struct{}) // closed when nothing holds it any more
+		runtime.SetFinalizer(request, func(*[100_000]byte) { close(freed) })
+		answer, refused := p.answerOf(t, request[:copy(request[:], encoded)])
+		require.False(t, refused)
+		require.Equal(t, test.want, answer)
+		requireEventually(t, func() bool {
+			runtime.GC()
+			select {
+			case <-freed:
+				return true
+			default:
+				return false
+			}
+		})
+	}
 	runtime.KeepAlive(c)
 }
 
