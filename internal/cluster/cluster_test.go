@@ -615,6 +615,15 @@ func TestMembersAreBounded(t *testing.T) {
 	require.Len(t, one.Members(), maxMembers, "it has started again")
 }
 
+// A node may have thousands of servers, or paths of sockets that JSON makes six times as long.
+func TestNodesWithManyAddresses(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	two, _ := b.join(t, strings.Repeat("\x01", 2*maxHello), patience, nil)
+	know(t, one, two)
+	require.Equal(t, two.Describe().Address[:maxAddress]+"…", one.Members()[0].Info.Address)
+}
+
 // Nobody waits for an old answer: a node that stops beside an engine that is stuck does not send it.
 func TestAnswersExpire(t *testing.T) {
 	b := newBus()

@@ -20,6 +20,8 @@ const (
 	// maxMembers bounds the nodes that are known, maxHello what each tells of itself, in bytes: whoever may publish can name nodes.
 	maxMembers = 1000
 	maxHello   = 32 << 10
+	// maxAddress bounds the addresses that a node tells of itself: JSON may make them six times as long.
+	maxAddress = 4 << 10
 	// settleTime is how long after a connection to the engine the other nodes may still have to find it again.
 	settleTime = 5 * time.Second
 )
@@ -191,7 +193,11 @@ func (c *Cluster) sayHello() {
 }
 
 func (c *Cluster) hello(subject string) {
-	body, _ := json.Marshal(hello{c.Describe(), c.instance}) // texts and numbers can't fail
+	info := c.Describe()
+	if len(info.Address) > maxAddress {
+		info.Address = info.Address[:maxAddress] + "…"
+	}
+	body, _ := json.Marshal(hello{info, c.instance}) // texts and numbers can't fail
 	c.outbox.put(outgoing{subject: subject, message: c.message(kindHello, 0, body), deadline: time.Now().Add(c.timeout)})
 }
 
