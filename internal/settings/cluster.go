@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -173,9 +174,26 @@ func (t *ClientTLS) check(key string) []error {
 	t.config = &tls.Config{MinVersion: tls.VersionTLS12}
 	t.config.RootCAs = r.authorities(key+".root_ca", t.RootCA)
 	if t.Cert != "" || t.Key != "" {
-		if cert, ok := r.certificate(key, KeyPair{Cert: t.Cert, Key: t.Key}); ok {
-			t.config.Certificates = []tls.Certificate{cert}
+		pair := KeyPair{Cert: t.Cert, Key: t.Key}
+		if cert, ok := r.certificate(key, pair); ok {
+			t.config.GetClientCertificate = renewed(pair, cert)
 		}
 	}
 	return r.errs
+}
+
+// renewed returns what finds the certificate for a handshake: what the files have then, and where they can't be used what they had before.
+func renewed(pair KeyPair, first tls.Certificate) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	var last atomic.Pointer[tls.Certificate]
+	last.Store(&first)
+	return func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if cert, ok := newPEMReader().certificate("", pair); ok {
+			last.Store(&cert)
+		}
+		cert := last.Load()
+		if request.SupportsCertificate(cert) != nil {
+			return new(tls.Certificate), nil // none, as for Config.Certificates
+		}
+		return cert, nil
+	}
 }

@@ -1,7 +1,9 @@
 package settings
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/certtest"
 )
 
 func TestCheckCluster(t *testing.T) {
@@ -81,4 +85,36 @@ func TestClientTLS(t *testing.T) {
 	c := &ClientTLS{}
 	require.Empty(t, c.check("x"))
 	require.NotNil(t, c.Config())
+}
+
+// Certificates of clients live for days or months, nodes for years.
+func TestClientCertificateIsRenewed(t *testing.T) {
+	dir := t.TempDir()
+	pair := certtest.WritePair(t, dir, "node")
+	c := &ClientTLS{RootCA: pair.Cert, Cert: pair.Cert, Key: pair.Key}
+	require.Empty(t, c.check("x"))
+	config := c.Config()
+	server, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	require.NoError(t, err)
+	seen := func() []byte { // what an engine sees
+		here, there := net.Pipe()
+		engine := tls.Server(there, &tls.Config{Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAnyClientCert})
+		node := config.Clone()
+		node.ServerName = "node"
+		failed := make(chan error)
+		go func() { failed <- tls.Client(here, node).Handshake() }()
+		require.NoError(t, engine.Handshake())
+		require.NoError(t, <-failed)
+		require.NoError(t, here.Close())
+		return engine.ConnectionState().PeerCertificates[0].Raw
+	}
+	require.Equal(t, server.Certificate[0], seen())
+
+	certtest.WritePair(t, dir, "node")
+	renewed, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	require.NoError(t, err)
+	require.Equal(t, renewed.Certificate[0], seen())
+
+	require.NoError(t, os.WriteFile(pair.Key, []byte("a part"), 0o600))
+	require.Equal(t, renewed.Certificate[0], seen(), "files that can't be used change nothing")
 }
