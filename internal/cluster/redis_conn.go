@@ -30,10 +30,11 @@ type redisConn struct {
 	listens bool // it waits for messages; touched by the reader alone
 }
 
-// SetReadDeadline comes before each read of an answer or a message: one for a message is redisForever away.
+// SetReadDeadline comes before each read of an answer or a message: one for a message is redisForever away. It never fails: Read does.
 func (c *redisConn) SetReadDeadline(t time.Time) error {
 	c.listens = time.Until(t) > redisSilence
-	return c.Conn.SetReadDeadline(t)
+	_ = c.Conn.SetReadDeadline(t)
+	return nil
 }
 
 // Read waits for a byte of a message, for redisSilence at most. A deadline for the whole message would cut a large one in two.
@@ -51,7 +52,12 @@ func (c *redisConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write never fails: the reader does.
+// SetWriteDeadline and Write never fail: the reader does.
+func (c *redisConn) SetWriteDeadline(t time.Time) error {
+	_ = c.Conn.SetWriteDeadline(t)
+	return nil
+}
+
 func (c *redisConn) Write(b []byte) (int, error) {
 	if _, err := c.Conn.Write(b); err != nil {
 		_ = c.Close()

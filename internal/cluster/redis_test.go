@@ -345,3 +345,20 @@ func TestRedisSubscribesToManyChannels(t *testing.T) {
 	require.Empty(t, to.downs)
 	require.Equal(t, 1+many/redisChannels, r.count("subscribe"))
 }
+
+// That a connection is lost is for its reader to say: go-redis would connect again for who writes, and print that.
+func TestRedisConnectionIsLostForItsReader(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	conn, err := listening(func(context.Context, string, string) (net.Conn, error) { return here, nil })(context.Background(), "", "")
+	require.NoError(t, err)
+	require.NoError(t, there.Close())
+	for range 2 {
+		require.NoError(t, conn.SetWriteDeadline(time.Now().Add(patience)))
+		_, err = conn.Write([]byte("x"))
+		require.NoError(t, err)
+	}
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(redisForever)))
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorAs(t, err, new(lostError))
+}
