@@ -18,7 +18,7 @@ type WriteRequest struct {
 // BroadcastRequest is the argument of tcp.Broadcast.
 type BroadcastRequest struct {
 	Server string   `json:"server" msgpack:"server"`
-	UUIDs  []string `json:"uuids" msgpack:"uuids"`
+	UUIDs  []string `json:"uuids" msgpack:"uuids"` // an empty list is none where gob has sent it
 	Tag    string   `json:"tag" msgpack:"tag"`
 	Body   []byte   `json:"body" msgpack:"body"`
 	Local  bool     `json:"local" msgpack:"local"` // no connections of other nodes
