@@ -192,19 +192,23 @@ func (e *redisEngine) keepAlive(pubsub *redis.PubSub, ended <-chan struct{}) {
 	}
 }
 
-// begin connects and subscribes to the first of all channels. It returns the others. Nobody waits for the connection, which takes its time.
+// begin connects and subscribes to the first of all channels. It returns the others: this node's own comes last, so that who has an answer
+// of it finds its tags, too. Nobody waits for the connection, which takes its time.
 func (e *redisEngine) begin(pubsub *redis.PubSub) (others []string, err error) {
-	if err := pubsub.Subscribe(e.ctx, e.own); err != nil {
+	first := e.prefix + allSubject
+	if err := pubsub.Subscribe(e.ctx, first); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	e.pubsub = pubsub
 	all := make([]string, 0, len(e.channels))
 	for channel := range e.channels {
-		all = append(all, channel)
+		if channel != first && channel != e.own {
+			all = append(all, channel)
+		}
 	}
 	e.mu.Unlock()
-	return e.subscribeSome(pubsub, all)
+	return e.subscribeSome(pubsub, append(all, e.own))
 }
 
 // subscribeSome subscribes to as many channels as fit into one command, with a ping behind it, and returns the others. Redis cuts off a

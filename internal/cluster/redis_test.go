@@ -29,9 +29,10 @@ type fakeRedis struct {
 	// refusal is what a client that introduces itself is told; empty: it may.
 	refusal string
 
-	mu    sync.Mutex
-	asked map[string]int // how often, by the command
-	ended int            // connections
+	mu         sync.Mutex
+	asked      map[string]int // how often, by the command
+	ended      int            // connections
+	subscribed string         // the channel that was subscribed to last
 }
 
 func startFakeRedis(t *testing.T, publish func(channel string) string) *fakeRedis {
@@ -75,6 +76,9 @@ func (r *fakeRedis) serve(conn net.Conn) {
 		}
 		r.mu.Lock()
 		r.asked[args[0]]++
+		if args[0] == "subscribe" {
+			r.subscribed = args[len(args)-1]
+		}
 		stuck := r.stuck
 		r.mu.Unlock()
 		if stuck != nil {
@@ -329,13 +333,13 @@ func TestRedisConnectionIsSilentWhereItMayBe(t *testing.T) {
 func TestRedisSubscribesToManyChannels(t *testing.T) {
 	t.Parallel()
 	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
-	to := &ear{}
+	to := &ear{onReceived: func() {}}
 	e := redisOf(to, r.address)
 	defer e.close()
 	const many = 200 * redisChannels
-	subjects := make([]string, many)
-	for i := range subjects {
-		subjects[i] = tagSubject(uint64(i), NodeID{1})
+	subjects := []string{allSubject, nodeSubject(NodeID{1})}
+	for i := range many {
+		subjects = append(subjects, tagSubject(uint64(i), NodeID{1}))
 	}
 	e.subscribe(subjects)
 	require.NoError(t, e.start())
@@ -343,7 +347,10 @@ func TestRedisSubscribesToManyChannels(t *testing.T) {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	require.Empty(t, to.downs)
-	require.Equal(t, 1+many/redisChannels, r.count("subscribe"))
+	require.Equal(t, 2+many/redisChannels, r.count("subscribe"), "to all, to the tags, and to what is for this node")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.Equal(t, e.own, r.subscribed, "whom this node answers may look for its tags")
 }
 
 // That a connection is lost is for its reader to say: go-redis would connect again for who writes, and print that.
