@@ -69,7 +69,7 @@ type Worker interface {
 	Execs() uint64
 	// LastUsed is when the worker got its last event.
 	LastUsed() time.Time
-	// Reap takes a dead worker out of the pool's list of idle ones.
+	// Reap takes dead workers, this one or others, out of the pool's list of idle ones: one at least, where there are any.
 	Reap()
 	// Stats describes the process; an error: it is gone.
 	Stats() (*telemetry.Worker, error)

@@ -132,10 +132,13 @@ func (d *Dispatcher) isHandedOff() bool {
 	return d.WorkerPerExec || d.Queue.admittedCount() <= len(d.workersIn(telemetry.WorkerWorking))
 }
 
-// Maintain does what the pool does not do by itself: it replaces workers whose answers go astray, starts workers after a reset
-// has failed, ends those that are too many after one that has not, and logs when workers are missing.
+// Maintain does what the pool does not do by itself: it replaces workers whose answers go astray, reaps those that have died, starts
+// workers after a reset has failed, ends those that are too many after one that has not, and logs when workers are missing.
 func (d *Dispatcher) Maintain() error {
 	d.replaceAstray()
+	if d.isReapable() {
+		d.ReapDead()
+	}
 	d.reportMissing()
 	switch {
 	case d.empty.Load():
@@ -159,11 +162,23 @@ func (d *Dispatcher) reapWorkers() {
 	d.removeExcess()
 }
 
-// ReapDead takes workers that were killed while idle out of the pool's list of idle ones, where they would stay.
+// ReapDead takes workers that died while idle out of the pool's list of idle ones, where they would stay until an exchange finds
+// them. A pool has room for some hundreds there: when it is full it kills each new worker. Several calls may be needed for all.
 func (d *Dispatcher) ReapDead() {
-	for _, w := range d.Pool.Workers() {
-		w.Reap()
+	if workers := d.Pool.Workers(); len(workers) > 0 {
+		workers[0].Reap()
 	}
+}
+
+// isReapable reports whether ReapDead does no harm: a pool kills idle workers that are to be replaced, which have their time to end, with
+// those that are dead; and it waits for an exchange that looks for a worker, which takes out what is dead itself.
+func (d *Dispatcher) isReapable() bool {
+	for _, w := range d.Pool.Workers() {
+		if !w.Is(telemetry.WorkerReady) && !w.Is(telemetry.WorkerWorking) && isAlive(w) {
+			return false
+		}
+	}
+	return d.isHandedOff()
 }
 
 // excess returns how many workers are too many: the pool replaces one that dies during a reset twice.

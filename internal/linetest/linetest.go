@@ -124,6 +124,7 @@ func Run(t *testing.T, line Line) {
 		"reset long":            testResetLong,
 		"reset dead worker":     testResetDeadWorker,
 		"reset lets them end":   testResetLetsWorkersEnd,
+		"dead idle workers":     testDeadIdleWorkers,
 		"astray worker":         testAstrayWorker,
 		"workers":               testWorkers,
 		"stats":                 testStatsDescriptors,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,6 +77,23 @@ func testResetDeadWorker(t *testing.T, line Line) {
 	require.NoError(t, process.Kill())
 	await(t, "the pool knows that it is dead", func() bool { return !victim.Is(telemetry.WorkerReady) })
 	require.NoError(t, f.Reset()) // does not wait for the dead one
+	f.requireEcho(t)
+}
+
+// Workers that die while nobody asks for one leave the pool's list of idle ones. It has room for some hundreds: a pool whose list is full
+// of dead workers kills each new one, until somebody asks.
+func testDeadIdleWorkers(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2, ResetTimeout: time.Hour}, 0)
+	for _, victim := range f.Pool.Workers() {
+		require.NoError(t, victim.Kill())
+		await(t, "it is replaced", func() bool {
+			return f.count(telemetry.WorkerReady) == 2 && !slices.Contains(f.pids(), victim.Pid())
+		})
+		require.NoError(t, f.Maintain())
+	}
+	reset := make(chan error, 1)
+	go func() { reset <- f.Pool.Reset(context.Background()) }() // waits until the list is as long as there are workers
+	require.NoError(t, receive(t, reset))
 	f.requireEcho(t)
 }
 

@@ -249,13 +249,11 @@ func (w *Worker) LastUsed() time.Time {
 	return w.lastUsed
 }
 
-// Reap is of dispatch.Worker. It removes a worker that is dead from the pool.
+// Reap is of dispatch.Worker. It removes workers that are dead from the pool.
 func (w *Worker) Reap() {
 	w.pool.mu.Lock()
 	defer w.pool.mu.Unlock()
-	w.pool.workers = slices.DeleteFunc(w.pool.workers, func(other *Worker) bool {
-		return other == w && w.state == telemetry.WorkerDestroyed
-	})
+	w.pool.workers = slices.DeleteFunc(w.pool.workers, func(w *Worker) bool { return w.state == telemetry.WorkerDestroyed })
 }
 
 // Stats is of dispatch.Worker.
