@@ -61,14 +61,14 @@ func isBetweenForkAndExec(pid int64, environ []byte) bool {
 
 // status is a part of /proc/PID/stat.
 type status struct {
-	parent, group, session int           // parent 0: the process is gone
+	parent, group, session int           // parent 0: the process is gone, or a zombie
 	started                time.Duration // after the boot
 }
 
 func parse(stat []byte) (s status) {
 	// The second field is the name in parentheses, which may have any characters. The others are numbered from 3: the state.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
+	if len(fields) < 20 || fields[0][0] == 'Z' {
 		return s
 	}
 	s.parent, _ = strconv.Atoi(string(fields[4-3]))

@@ -72,6 +72,17 @@ func TestChildBetweenForkAndExec(t *testing.T) {
 	require.NoError(t, other.Wait())
 }
 
+// Before Linux 6.16 a zombie's environment can be read and is empty, as that of a child without a program. Pools leave some for good.
+func TestZombieIsGone(t *testing.T) {
+	child := exec.Command("true")
+	require.NoError(t, child.Start())
+	defer func() { require.NoError(t, child.Wait()) }()
+	require.Eventually(t, func() bool { return !isRunning(child.Process.Pid) }, time.Minute, time.Millisecond)
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(child.Process.Pid) + "/stat")
+	require.NoError(t, err)
+	require.Zero(t, parse(stat).parent)
+}
+
 // TestLikeAFork is the child of TestChildBetweenForkAndExec.
 func TestLikeAFork(*testing.T) { _, _ = io.Copy(io.Discard, os.Stdin) }
 
