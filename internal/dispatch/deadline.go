@@ -12,19 +12,20 @@ import (
 // no good; a pool that makes a worker for each event derives the second one only. context.WithTimeout asks for the parent's
 // Deadline each time. The tests of a real pool fail where that changes.
 type deadlineContext struct {
-	context.Context
-	cancel        context.CancelFunc
-	timer         *time.Timer // nil until a worker has the event
-	begin         time.Time   // when that was
-	limit         time.Duration
-	waiting       bool // the last context derived was to wait for a worker
-	answered      bool // the worker has begun to answer
-	workerPerExec bool
+	context.Context // ends with parent; another one for each worker
+	parent          context.Context
+	cancel          context.CancelFunc
+	timer           *time.Timer // nil until a worker has the event
+	begin           time.Time   // when that was
+	limit           time.Duration
+	waiting         bool // the last context derived was to wait for a worker
+	answered        bool // the worker has begun to answer
+	workerPerExec   bool
 }
 
 // newDeadlineContext returns a context that also ends with parent. stop must follow.
 func newDeadlineContext(parent context.Context, limit time.Duration, workerPerExec bool) *deadlineContext {
-	c := &deadlineContext{limit: limit, workerPerExec: workerPerExec, begin: time.Now()}
+	c := &deadlineContext{parent: parent, limit: limit, workerPerExec: workerPerExec, begin: time.Now()}
 	c.Context, c.cancel = context.WithCancel(parent)
 	return c
 }
@@ -58,7 +59,11 @@ func (c *deadlineContext) Deadline() (time.Time, bool) {
 	}
 	c.stopTimer()
 	c.waiting = !c.waiting && !c.workerPerExec
-	if !c.waiting {
+	switch {
+	case c.waiting && c.timer != nil: // anew; the time of the worker before may be over: the pool has waited for its end
+		c.cancel()
+		c.Context, c.cancel = context.WithCancel(c.parent)
+	case !c.waiting:
 		c.begin = time.Now()
 		c.timer = time.AfterFunc(c.limit, c.cancel)
 	}

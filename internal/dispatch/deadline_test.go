@@ -30,6 +30,8 @@ func TestDeadlineStartsWithWorker(t *testing.T) {
 	<-derive(c).Done()
 	require.GreaterOrEqual(t, time.Since(begin), limit)
 
+	require.NoError(t, derive(c).Err(), "the wait for the next worker, and its work, have their own time")
+
 	c = newDeadlineContext(context.Background(), limit, true)
 	defer c.stop()
 	<-derive(c).Done() // a pool that makes a worker for each event does not wait for one

@@ -3,6 +3,7 @@ package linetest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +211,18 @@ func testCloseAfterSlowBoot(t *testing.T, line Line) {
 		require.NoError(t, err)
 		require.NotZero(t, stats.NumExecs, "the worker that started has answered %s, and is still there", context)
 	}
+}
+
+// Nor does the time that a worker takes to end which answers with the wish to be replaced: the next one would be killed for that.
+func testCloseAfterSlowStop(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 2}, 0, envStop+"="+filepath.Join(t.TempDir(), "stop"))
+	before := f.pids()
+	f.HandOverClose(newCall(stopTime-time.Second), []byte(`{"event":"CLOSE"}`))
+	require.Empty(t, f.logs.Saying("did not answer CLOSE"))
+	require.Zero(t, f.Queue.NoFreeWorkers())
+	await(t, "two workers are there", func() bool { return f.count(telemetry.WorkerReady) == 2 })
+	now := f.pids()
+	require.True(t, slices.Contains(now, before[0]) || slices.Contains(now, before[1]), "one has only been told to end")
 }
 
 // However an exchange ends, the pool does not read the body afterwards: the memory of a large one is unmapped then, and a read

@@ -119,6 +119,7 @@ func Run(t *testing.T, line Line) {
 		"close without answer":  testCloseWithoutAnswer,
 		"close half answered":   testCloseHalfAnswered,
 		"close after slow boot": testCloseAfterSlowBoot,
+		"close after slow stop": testCloseAfterSlowStop,
 		"body released":         testBodyReleased,
 		"reset":                 testReset,
 		"reset long":            testResetLong,

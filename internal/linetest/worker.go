@@ -14,7 +14,10 @@ const (
 	envBoot = "RRTCP_TEST_BOOT" // how long it takes to start: a duration, or a file to wait for
 	envDies = "RRTCP_TEST_DIES" // set: it ends when it has come up
 	envEnds = "RRTCP_TEST_ENDS" // a file that it creates, after a second, when it is told to end
+	envStop = "RRTCP_TEST_STOP" // a file; who creates it answers CLOSE with the wish to be replaced, and takes stopTime to end
 )
+
+const stopTime = 4 * time.Second
 
 // work answers DATA with its own packet, unless that says what to do instead, and everything else with CONTINUE.
 func work() {
@@ -53,15 +56,20 @@ func boot() {
 }
 
 func closeOnce() {
-	once := os.Getenv(envOnce)
-	if once == "" {
-		return
-	}
-	if _, err := os.OpenFile(once, os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+	if once := os.Getenv(envOnce); createsFile(once) {
 		_ = os.Stdin.Close()
 		_ = os.WriteFile(once+".closed", nil, 0o600)
 		hang()
 	}
+}
+
+// createsFile reports whether this process is the first one to create a file that has a name.
+func createsFile(name string) bool {
+	if name == "" {
+		return false
+	}
+	_, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL, 0o600)
+	return err == nil
 }
 
 func end() {
@@ -87,6 +95,9 @@ func answer(context, body string) {
 			time.Sleep(100 * time.Millisecond) // the pool is asked to end the answer meanwhile
 		}
 		send(0, 0, "CONTINUE", "")
+	case strings.Contains(context, `"CLOSE"`) && createsFile(os.Getenv(envStop)):
+		send(0, 0, `{"stop":true}`, "")
+		time.Sleep(stopTime)
 	case strings.Contains(context, `"CONNECTED"`), strings.Contains(context, `"CLOSE"`):
 		send(0, 0, "CONTINUE", "")
 	case command == "until": // a file exists
