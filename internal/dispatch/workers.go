@@ -39,7 +39,7 @@ func (d *Dispatcher) IsReady() bool {
 
 // IsAlive reports whether there is any worker, or will be when a reset is over.
 func (d *Dispatcher) IsAlive() bool {
-	return d.IsReady() || len(d.workersIn(telemetry.WorkerWorking)) > 0
+	return d.IsReady() || d.alive() > 0
 }
 
 func (d *Dispatcher) workersIn(state int64) (found []Worker) {

@@ -239,6 +239,26 @@ func TestReset(t *testing.T) {
 	f.requireFree(t, 2)
 }
 
+// agingPool has a worker that is at an exchange and older than pool.supervisor.ttl, or too large: pools have a state of its own for that.
+type agingPool struct{ dispatch.Pool }
+
+type agingWorker struct{ dispatch.Worker }
+
+func (agingPool) Workers() []dispatch.Worker { return []dispatch.Worker{agingWorker{}} }
+
+func (agingWorker) Is(int64) bool { return false }
+func (agingWorker) Exists() bool  { return true }
+func (agingWorker) Execs() uint64 { return 0 }
+func (agingWorker) Reap()         { panic("the pool kills it with those that are dead") }
+
+func TestWorkerThatIsToBeReplacedBehindItsExchangeIsAlive(t *testing.T) {
+	f := newFixture(t, 1, echoes)
+	f.Pool = agingPool{f.pool}
+	require.True(t, f.IsAlive())
+	require.False(t, f.IsReady())
+	require.NoError(t, f.Maintain(), "it has its time to end")
+}
+
 func TestResetFails(t *testing.T) {
 	f := newFixture(t, 2, echoes)
 	f.pool.Fail("reset", errors.E(errors.WorkerAllocate, errors.Str("no such file")))
