@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -47,6 +48,34 @@ func TestWhatAWorkersScriptHasStartedIsKilled(t *testing.T) {
 	require.Equal(t, 1, killed)
 	require.ErrorContains(t, shell.Wait(), "killed")
 	require.Eventually(t, func() bool { return !isRunning(worker) }, time.Minute, time.Millisecond)
+}
+
+// A worker may start another RoadRunner, whose processes have the worker's environment: those of its other plugins, too.
+func TestWhatAPoolOfAnotherProcessLeftInTheEnvironmentIsNotKilled(t *testing.T) {
+	before := lastPool.Swap(0) // the other one has its first pool, too
+	s := NewStarts(time.Hour)
+	lastPool.Store(before)
+	other := exec.Command(os.Args[0], "-test.run=^TestFirstPool$")
+	other.Env = append(os.Environ(), "RRTCP_TEST_FIRST_POOL=1")
+	value, err := other.Output()
+	require.NoError(t, err)
+	name, _, _ := strings.Cut(string(value), "\n")
+	child := exec.Command("cat")
+	child.Env = append(os.Environ(), startVariable+"="+name)
+	in, err := child.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	killed, _, _ := s.kill(0, nobody)
+	require.Zero(t, killed)
+	require.NoError(t, in.Close())
+	require.NoError(t, child.Wait())
+}
+
+// TestFirstPool is the other process of the test before it.
+func TestFirstPool(*testing.T) {
+	if os.Getenv("RRTCP_TEST_FIRST_POOL") != "" {
+		fmt.Println(NewStarts(time.Hour).pool)
+	}
 }
 
 // What is this program still, as a child that is about to become another one, may be a worker.

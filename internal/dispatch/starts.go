@@ -3,7 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +58,8 @@ type child struct {
 
 // NewStarts returns the starts of a pool whose workers have so long to start.
 func NewStarts(timeout time.Duration) *Starts {
-	s := &Starts{Timeout: timeout, pool: strconv.FormatInt(lastPool.Add(1), 10), pending: map[*start]bool{}}
+	// What a worker has started, RoadRunner for example, has inherited the variable.
+	s := &Starts{Timeout: timeout, pool: fmt.Sprintf("%d.%d", os.Getpid(), lastPool.Add(1)), pending: map[*start]bool{}}
 	s.useless, s.hurry = context.WithCancel(context.Background())
 	return s
 }
