@@ -81,7 +81,7 @@ func (c *Config) options(log *slog.Logger, pooler Pooler) server.Options {
 	}
 	return server.Options{
 		Config: &c.Config, Log: log, Workers: workers, WatchTick: supervisor.WatchTick,
-		PoolTraits:      dispatch.PoolTraits{WorkerPerExec: cfg.Debug, RetryNoFree: cfg.DynamicAllocatorOpts != nil},
+		PoolTraits:      dispatch.PoolTraits{WorkerPerExec: cfg.Debug, RetryNoFree: cfg.DynamicAllocatorOpts != nil, AddHoldsPool: true},
 		AllocateTimeout: cfg.AllocateTimeout, DestroyTimeout: cfg.DestroyTimeout, MaxQueueSize: int(c.Pool.MaxQueueSize),
 		NewPool: func(starts *dispatch.Starts) (dispatch.Pool, error) {
 			if workers != dispatch.Unlimited {

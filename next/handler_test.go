@@ -24,6 +24,7 @@ func TestLine(t *testing.T) {
 		NewServer: func(command func([]string) *exec.Cmd) any { return &serverPlugin{command: command} },
 
 		HasAllocator: true,
+		AddHoldsPool: true,
 		Modules:      []string{"github.com/roadrunner-server/pool/v2", "github.com/roadrunner-server/goridge/v4"},
 	})
 }

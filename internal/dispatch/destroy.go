@@ -69,7 +69,9 @@ func (d *Dispatcher) destroyPool(within time.Duration, done chan<- struct{}) {
 	})()
 	workers := d.Pool.Workers()
 	defer context.AfterFunc(ctx, func() { kill(workers...) })()
-	d.Pool.Destroy(ctx)
+	if !d.isHeld() { // else this would wait, too: the workers are killed
+		d.Pool.Destroy(ctx)
+	}
 	d.endStarts()
 	close(done)
 }

@@ -46,6 +46,7 @@ type PoolTraits struct {
 	WorkerPerExec    bool // it starts a worker for each exchange (pool.debug)
 	HostDestroysPool bool // the host, not the plugin, destroys it when RoadRunner stops
 	RetryNoFree      bool // where an exchange finds no free worker, it starts more but fails that exchange
+	AddHoldsPool     bool // Reset, RemoveWorker and Destroy wait until AddWorker has ended
 }
 
 // Results are the frames of one answer.

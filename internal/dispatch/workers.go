@@ -15,7 +15,10 @@ import (
 // ErrNotServing says that there are no workers to change.
 var ErrNotServing = stderrors.New("tcp: there are no workers: the plugin does not serve yet or any more")
 
-var errLastWorker = stderrors.New("the last worker can't be removed: no worker would be left to answer")
+var (
+	errLastWorker = stderrors.New("the last worker can't be removed: no worker would be left to answer")
+	errHeld       = stderrors.New("a worker that was added has not come up; until it does this RoadRunner replaces and removes none")
+)
 
 // reapInterval lies between two looks at workers that keep Reset or Destroy waiting. It is shorter than the start of a worker:
 // the pool would count a dead worker and the one that replaces it as two idle ones, and end one that is at work.
@@ -53,6 +56,9 @@ func (d *Dispatcher) workersIn(state int64) (found []Worker) {
 
 // Reset replaces the workers. Exchanges wait meanwhile. An error says that there are none: Maintain starts them.
 func (d *Dispatcher) Reset() (err error) {
+	if !d.awaitAdded() {
+		return errHeld
+	}
 	d.resetBackoff()
 	begin := time.Now()
 	d.Queue.pause()
@@ -269,6 +275,19 @@ func (d *Dispatcher) AddWorker() error {
 	return <-added
 }
 
+// isHeld reports whether the pool waits for a worker that was added, which may never come up.
+func (d *Dispatcher) isHeld() bool { return d.AddHoldsPool && d.adding.Load() }
+
+// awaitAdded waits as long as a start may take until the pool is not held; false: it still is.
+func (d *Dispatcher) awaitAdded() bool {
+	for begun := time.Now(); d.isHeld(); time.Sleep(reapInterval) {
+		if time.Since(begun) > d.Starts.Timeout || d.Starts.useless.Err() != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // removeFree stops the worker that is one more than there are places in the queue, so free unless there is a reset. There may be no pool
 // any more.
 func (d *Dispatcher) removeFree() bool {
@@ -302,6 +321,10 @@ func (d *Dispatcher) RemoveWorker(ctx context.Context, locked func(func(*Dispatc
 
 // removeAdmitted stops a worker for a caller that the queue has admitted. It removes that place or leaves it.
 func (d *Dispatcher) removeAdmitted(ctx context.Context) error {
+	if d.isHeld() {
+		d.Queue.leave()
+		return errHeld
+	}
 	if d.empty.Load() { // Maintain, which would start workers, waits for the caller
 		if err := d.Reset(); err != nil {
 			d.Queue.leave()

@@ -4,6 +4,7 @@ import (
 	"context"
 	stderrors "errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -321,6 +322,38 @@ func TestAddAndRemoveWorker(t *testing.T) {
 		require.EqualError(t, f.AddWorker(), "no", "one right behind the other")
 	}
 	f.requireFree(t, 1)
+}
+
+// heldPool adds a worker when held is closed, and does nothing else before.
+type heldPool struct {
+	*dispatchtest.Pool
+	held chan struct{}
+}
+
+func (p heldPool) AddWorker() error              { <-p.held; return p.Pool.AddWorker() }
+func (p heldPool) Reset(c context.Context) error { <-p.held; return p.Pool.Reset(c) }
+func (p heldPool) Destroy(c context.Context)     { <-p.held; p.Pool.Destroy(c) }
+
+func (p heldPool) RemoveWorker(c context.Context) error { <-p.held; return p.Pool.RemoveWorker(c) }
+
+func TestAddedWorkerHoldsUpNothing(t *testing.T) {
+	f := newFixture(t, 2, echoes)
+	held := make(chan struct{})
+	f.Pool, f.AddHoldsPool = heldPool{f.pool, held}, true
+	f.HurryStarts()
+	require.ErrorContains(t, f.AddWorker(), "can't be run")
+	require.ErrorContains(t, f.Reset(), "has not come up")
+	require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "has not come up")
+	f.requireFree(t, 2)
+	ended := make(chan struct{})
+	workers := f.pool.Workers()
+	go func() { f.Destroy(context.Background(), patience); close(ended) }()
+	receive(t, ended)
+	for _, w := range workers {
+		require.NotZero(t, w.(*dispatchtest.Worker).Kills())
+	}
+	close(held)
+	await(t, func() bool { return slices.Contains(f.pool.Calls(), "remove") })
 }
 
 func TestRemoveWorkerFails(t *testing.T) {

@@ -43,6 +43,8 @@ type Line struct {
 	NewServer func(command func([]string) *exec.Cmd) any
 	// HasAllocator says that the pool can make more workers for exchanges that find none.
 	HasAllocator bool
+	// AddHoldsPool is that of the line's PoolTraits.
+	AddHoldsPool bool
 	// Modules are the pool, the goridge and the logger of the line, where that is not log/slog.
 	Modules []string
 }
@@ -133,6 +135,7 @@ func Run(t *testing.T, line Line) {
 		"remove not serving":    testRemoveNotServing,
 		"excess workers":        testExcessWorkers,
 		"missing workers":       testMissingWorkers,
+		"added is missing":      testAddedIsMissing,
 		"hanging boots":         testHangingBoots,
 		"stop in hanging boot":  testStopInHangingBoot,
 		"dying workers":         testDyingWorkers,
@@ -202,6 +205,7 @@ func newFixtureOf(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, com
 	f := &fixture{logs: logs, kill: cancel, Dispatcher: &dispatch.Dispatcher{
 		Pool: pool, Queue: dispatch.NewQueue(int(cfg.NumWorkers), cfg.AllocateTimeout, maxQueueSize), Starts: starts,
 		ExchangeCtx: ctx, CloseCtx: ctx, DestroyTimeout: 5 * time.Second, Log: log,
+		PoolTraits: dispatch.PoolTraits{AddHoldsPool: line.AddHoldsPool},
 	}}
 	go f.WatchStarts() // ends soon after Destroy
 	t.Cleanup(func() {

@@ -51,6 +51,26 @@ func testMissingWorkers(t *testing.T, line Line) {
 	f.requireEcho(t)
 }
 
+// A worker that is added and can't be started does not hold up a reset, whose end exchanges wait for.
+func testAddedIsMissing(t *testing.T, line Line) {
+	var missing atomic.Bool
+	f := newFixtureOf(t, line, PoolConfig{NumWorkers: 2, AllocateTimeout: 2 * time.Second}, 0, unless(&missing, worker(t)))
+	missing.Store(true)
+	require.ErrorContains(t, f.AddWorker(), "they can't be run")
+	changed := make(chan error, 1) // receives once each time
+	change := func(change func() error) error {
+		go func() { changed <- change() }()
+		return receive(t, changed)
+	}
+	if line.AddHoldsPool {
+		require.ErrorContains(t, change(func() error { return f.RemoveWorker(context.Background(), f.direct) }), "has not come up")
+	}
+	require.Error(t, change(f.Reset))
+	missing.Store(false)
+	await(t, "a reset is done", func() bool { return change(f.Reset) == nil })
+	f.requireEcho(t)
+}
+
 func (f *fixture) awaitMissing(t *testing.T, workers int) {
 	t.Helper()
 	await(t, "the number of workers that are missing is known", func() bool {
