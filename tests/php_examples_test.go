@@ -109,6 +109,11 @@ func TestTrackersExample(t *testing.T) {
 	other.exchange(t, unhex(t, "78780d01012345678901234500018cdd0d0a"), unhex(t, "787805010001d9dc0d0a"))
 	write(other, unhex(t, "78781f120b081d112e10cf027ac7eb0c46584900148f01cc00287d001fb8000380810d0a"))
 	other.exchange(t, unhex(t, "78780a134b040300010011061f0d0a"), unhex(t, "787805130011f9700d0a"))
+	zero := h.dial("gt06") // a number that begins with 0
+	zero.exchange(t, unhex(t, "78780d01001234567890123400018cdd0d0a"), unhex(t, "787805010001d9dc0d0a"))
+	zero.exchange(t, unhex(t, "78780a134b040300010011061f0d0a"), unhex(t, "787805130011f9700d0a"))
+	write(zero, unhex(t, "78781f120b081d112e10cf027ac7eb0c46584900148f01cc00287d001fb8000380810d0a"))
+	eventually(t, "its number", func() bool { return len(h.logged("server", "gt06 012345678901234: ")) == 1 })
 	for _, line := range []string{"teltonika 356307042441013: 1 records", "gt06 123456789012345: 0b081d112e10cf027ac7eb0c46584900148f"} {
 		eventually(t, line, func() bool { return len(h.logged("server", line)) == 1 })
 	}

@@ -38,7 +38,7 @@ function gt06(string $packet, string $imei): Reply
         fwrite(STDERR, "gt06 $imei: " . bin2hex(substr($packet, 4, 18)) . "\n");
     }
     return match ($kind) {
-        0x01 => $reply->withState(ltrim(bin2hex(substr($packet, 4, 8)), '0')),
+        0x01 => $reply->withState(substr(bin2hex(substr($packet, 4, 8)), 1)), // 16 digits, an IMEI has 15
         0x13 => $reply, // a heartbeat
         default => Reply::continue(),
     };
