@@ -69,6 +69,13 @@ func TestStartTLSOfSMTPExamples(t *testing.T) {
 				awaitMail(t, h, content)
 			})
 
+			t.Run("HELO has one line", func(t *testing.T) {
+				c := h.dialFrom(t, "smtp")
+				c.receive()
+				require.Equal(t, "250 smtp.example.com", c.ask("HELO x"))
+				require.Equal(t, "250 OK", c.ask("NOOP"))
+			})
+
 			// Whoever sits in between can put commands behind STARTTLS, but not into the session.
 			t.Run("with commands slipped in", func(t *testing.T) {
 				c := h.dialFrom(t, "smtp")
