@@ -132,6 +132,23 @@ func TestSMTPExamples(t *testing.T) {
 				awaitMail(t, h, nil)
 			})
 
+			t.Run("addresses of any length", func(t *testing.T) {
+				c := h.dialFrom(t, "smtp")
+				c.receive()
+				require.Equal(t, "250 smtp.example.com", c.ask("EHLO x"))
+				require.Equal(t, "501 Syntax: MAIL FROM:<address>", c.ask("MAIL FROM:<"+strings.Repeat("a", 70_000)+"@example.com>"))
+				require.Equal(t, "501 Syntax: MAIL FROM:<address>", c.ask("MAIL FROM:<\xff@example.com>"), "that is no text")
+				require.Equal(t, "250 OK", c.ask("MAIL FROM:<a@example.com>"))
+				for _, char := range []string{"&", "\"", "\x01", "ü", "𝛂"} { // as JSON most of them are longer
+					for range 101 {
+						got := c.ask("RCPT TO:<" + strings.Repeat(char, 240/len(char)) + "@example.com>")
+						require.Regexp(t, "^(250 OK|452 Too many recipients|501 Syntax: RCPT TO:<address>)$", got)
+					}
+					require.Equal(t, "250 OK", c.ask("RSET"))
+					require.Equal(t, "250 OK", c.ask("MAIL FROM:<a@example.com>"))
+				}
+			})
+
 			t.Run("not half of it", func(t *testing.T) {
 				c := h.dialFrom(t, "smtp")
 				c.receive()

@@ -21,7 +21,7 @@ function command(string $line, array $talk): array
     $verb = strtoupper(strtok($line, ' ') ?: '');
     $hasSender = isset($talk['from']);
     $isEarly = ['MAIL' => !$talk['greeted'] || $hasSender, 'RCPT' => !$hasSender, 'DATA' => $talk['to'] === []];
-    $isAddress = preg_match('/^(MAIL FROM|RCPT TO):\s*<([^<>]{0,256})>/iu', $line, $match) === 1; // <> sends bounces
+    $isAddress = preg_match('/^(MAIL FROM|RCPT TO):\s*<([ -;=?-~]{0,256})>/i', $line, $match) === 1; // <> sends bounces
     $hello = $talk['tls'] && $verb === 'EHLO' ? "250-smtp.example.com\r\n250 STARTTLS" : '250 smtp.example.com';
     return match (true) {
         $verb === 'HELO', $verb === 'EHLO' => [$hello, ['greeted' => true, 'from' => null, 'to' => []]],

@@ -73,14 +73,17 @@ func answer(e worker.Event) (worker.Reply, error) {
 }
 
 func (c conversation) reply(text string, next *worker.Framing) (worker.Reply, error) {
-	raw, err := json.Marshal(c)
-	state := string(raw)
+	var raw strings.Builder
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false) // a & of six bytes: the recipients would be more than a state takes
+	err := encoder.Encode(c)
+	state := raw.String()
 	return worker.Reply{Context: worker.Write, Body: []byte(text + "\r\n"), Next: next, State: &state}, err
 }
 
 var (
-	mailFrom = regexp.MustCompile(`(?i)^MAIL FROM:\s*<([^<>]*)>`)
-	rcptTo   = regexp.MustCompile(`(?i)^RCPT TO:\s*<([^<>]+)>`)
+	mailFrom = regexp.MustCompile(`(?i)^MAIL FROM:\s*<([ -;=?-~]{0,256})>`)
+	rcptTo   = regexp.MustCompile(`(?i)^RCPT TO:\s*<([ -;=?-~]{1,256})>`)
 )
 
 const (
