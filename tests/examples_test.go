@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/smtp"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,6 +158,39 @@ func TestSMTPExamples(t *testing.T) {
 				require.NotContains(t, strings.TrimPrefix(c.rest(), "250 smtp.example.com\r\n250 OK\r\n250 OK\r\n"), "250")
 			})
 			require.Empty(t, h.ours("warn"))
+			require.Empty(t, h.ours("error"))
+		})
+	}
+}
+
+// A mail that is too long has an answer, as has a line: without one the client would send it again for days.
+func TestSMTPExamplesRefuseLongMail(t *testing.T) {
+	t.Parallel()
+	tooLong := &textproto.Error{Code: 552, Msg: "Too long"}
+	for name, start := range map[string]func(*testing.T, func(string) string) *host{
+		"PHP": func(t *testing.T, change func(string) string) *host { return startExampleWith(t, "smtp", change) },
+		"Go":  func(t *testing.T, change func(string) string) *host { return startGoExampleWith(t, "smtp", change) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t, func(yaml string) string {
+				changed := strings.Replace(yaml, `"10MB"`, `"64KiB"`, 1)
+				require.NotEqual(t, yaml, changed)
+				return changed
+			})
+			c, err := smtp.Dial(h.addr("smtp").String())
+			require.NoError(t, err)
+			sendMail(t, h, c, mail(60_000))
+			require.NoError(t, c.Mail("a@example.com"))
+			require.NoError(t, c.Rcpt("b@example.com"))
+			w, err := c.Data()
+			require.NoError(t, err)
+			_, err = w.Write(mail(300_000))
+			require.NoError(t, err)
+			require.Equal(t, tooLong, w.Close())
+			sendMail(t, h, c, mail(61_000))
+			require.Equal(t, tooLong, c.Verify(strings.Repeat("x", 300_000)))
+			require.NoError(t, c.Quit())
 			require.Empty(t, h.ours("error"))
 		})
 	}

@@ -10,10 +10,8 @@ use Rrtcp\Worker\{Event, EventType, Framing, Reply, Server};
 
 require __DIR__ . '/vendor/autoload.php';
 
-/** The packet that follows DATA: up to a dot alone on a line, or that dot. */
-const MAIL = ['once' => true, 'rules' => [
-    ['starts' => ".\r\n", 'framing' => 'fixed', 'packet_size' => 3], ['delimiter' => "\r\n.\r\n"],
-]];
+/** What ends the packet that follows DATA: a dot alone on a line, be it the first. */
+const END = [['starts' => ".\r\n", 'framing' => 'fixed', 'packet_size' => 3], ['delimiter' => "\r\n.\r\n"]];
 
 /** The answer to a command, and what it changes in the conversation. */
 function command(string $line, array $talk): array
@@ -52,8 +50,9 @@ function take(string $mail, array $talk): array
         return $greeting === null ? Reply::close() : Reply::write($greeting)->withState(['tls' => $event->canStartTls]);
     }
     $talk = $event->stateArray() + ['greeted' => false, 'from' => null, 'to' => [], 'inMail' => false];
-    [$line, $changes] = $talk['inMail'] ? take($event->body, $talk) : command(rtrim($event->body, "\r\n"), $talk);
+    [$line, $changes] = $event->truncated ? ['552 Too long', ['from' => null, 'to' => [], 'inMail' => false]]
+        : ($talk['inMail'] ? take($event->body, $talk) : command(rtrim($event->body, "\r\n"), $talk));
     $reply = str_starts_with($line, '221') ? Reply::writeAndClose("$line\r\n") : Reply::write("$line\r\n");
     $reply = str_starts_with($line, '220') ? $reply->withTls() : $reply->withState($changes + $talk);
-    return $changes['inMail'] ?? false ? $reply->withNext(Framing::of(MAIL)) : $reply;
+    return $changes['inMail'] ?? false ? $reply->withNext(Framing::of(['rules' => END])->once()) : $reply;
 });

@@ -49,10 +49,11 @@ type Event struct {
 	Server     string `json:"server"`
 	UUID       string `json:"uuid"`
 	Event      string `json:"event"`
-	EOF        bool   `json:"eof"`      // of DATA: the packet was ended by the end of file, not by a delimiter
-	Reason     string `json:"reason"`   // of CLOSE: why the connection ended
-	StartTLS   bool   `json:"starttls"` // of CONNECTED: a Reply may have TLS
-	State      string `json:"state"`    // what the last reply with a State said
+	EOF        bool   `json:"eof"`       // of DATA: the packet was ended by the end of file, not by a delimiter
+	Truncated  bool   `json:"truncated"` // of DATA: the packet was longer than max_packet_size, and this is its beginning
+	Reason     string `json:"reason"`    // of CLOSE: why the connection ended
+	StartTLS   bool   `json:"starttls"`  // of CONNECTED: a Reply may have TLS
+	State      string `json:"state"`     // what the last reply with a State said
 
 	Context []byte `json:"-"` // the JSON that the fields above come from
 	Body    []byte `json:"-"` // the packet; valid, as Context is, until the handler returns or Receive is called again

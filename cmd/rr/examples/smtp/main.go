@@ -57,6 +57,8 @@ func answer(e worker.Event) (worker.Reply, error) {
 	switch {
 	case e.EOF: // half a command or mail is none
 		return worker.Reply{Context: worker.Close}, nil
+	case e.Truncated:
+		return c.withoutMail().reply("552 Too long", nil)
 	case c.Mail:
 		return c.take(e.Body).reply("250 OK", nil)
 	}
@@ -116,7 +118,7 @@ func (c *conversation) command(line string) string {
 		c.Mail = true
 		return "354 End with <CRLF>.<CRLF>"
 	case "RSET":
-		*c = conversation{Greeted: c.Greeted, StartTLS: c.StartTLS}
+		*c = c.withoutMail()
 		return "250 OK"
 	case "NOOP":
 		return "250 OK"
@@ -162,5 +164,9 @@ func (c conversation) take(mail []byte) conversation {
 		"from": c.From, "to": c.To, "bytes": len(mail), "sha256": fmt.Sprintf("%x", sha256.Sum256(mail)),
 	})
 	fmt.Fprintf(os.Stderr, "mail %s\n", log)
+	return c.withoutMail()
+}
+
+func (c conversation) withoutMail() conversation {
 	return conversation{Greeted: c.Greeted, StartTLS: c.StartTLS}
 }
