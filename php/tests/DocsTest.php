@@ -53,6 +53,7 @@ final class DocsTest extends TestCase
             . '01F10000601A014E0000000000000000010000C7CF');
         self::assertSame("\0\0\0\x01", $teltonika($data($record))->body);
         self::assertSame("\x20\x02\0\0", $mqtt($data("\x10\x0d\0\x04MQTT"))->body);
+        self::assertSame("\x20\x03\0\0\0", $mqtt($data("\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0"))->body, 'version 5');
         self::assertSame("\xd0\0", $mqtt($data("\xc0\0"))->body);
         $asked = hex2bin('000100000006110300000002');
         self::assertSame('00010000000711030400010002', bin2hex($modbus($data($asked))->body));
