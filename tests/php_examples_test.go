@@ -32,6 +32,11 @@ func TestMLLPExample(t *testing.T) {
 	require.Regexp(t, "^\vMSH\\|\\^~\\\\&\\|\\|\\|ADT1\\|MCM\\|\\d{14}\\|\\|ACK\\|MSG00001\\|P\\|2\\.5\rMSA\\|AA\\|MSG00001\r\x1c\r$", got)
 	write(c, "\vhello\x1c\r")
 	require.Contains(t, c.receiveUntil(t, "\x1c\r"), "\rMSA|AR|\r")
+	message := "\vMSH|^~\\&|A|B|C|D|1||ADT^A01|MSG2|P|2.3\r\x1c\r\n" // an end of line too many
+	for range 2 {
+		write(c, message)
+		require.Contains(t, c.receiveUntil(t, "\x1c\r"), "\rMSA|AA|MSG2\r")
+	}
 	write(c, "\v\x1c\r") // nothing at all
 	require.Contains(t, c.receiveUntil(t, "\x1c\r"), "\rMSA|AR|\r")
 	eventually(t, "it is logged", func() bool { return len(h.logged("server", `MSG00001`)) == 1 })

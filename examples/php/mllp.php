@@ -15,7 +15,7 @@ require __DIR__ . '/vendor/autoload.php';
     if ($event->type !== EventType::Data || $event->eof) {
         return Reply::continue();
     }
-    $message = trim($event->body, "\x0b\x1c\r");
+    $message = trim($event->body, "\x0b\x1c\r\n"); // some send an end of line behind it
     $header = explode('|', (string) strtok($message, "\r"));
     $isMessage = $header[0] === 'MSH' && isset($header[11]);
     [$application, $facility, $id] = $isMessage ? [$header[2], $header[3], $header[9]] : ['', '', ''];
