@@ -106,9 +106,16 @@ func TestTrackersExample(t *testing.T) {
 	one := h.dial("teltonika")
 	one.exchange(t, "\x00\x0f356307042441013", "\x01")
 	one.exchange(t, "\xff"+unhex(t, teltonika), "\x00\x00\x00\x01")
-	stranger := h.dial("teltonika")
-	write(stranger, "\x00\x03you")
-	require.Empty(t, stranger.rest())
+	one.exchange(t, "\x00\x0f356307042441013", "\x01") // as at the beginning, and no records
+	for _, wrong := range []string{"\x00\x03you", "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x11\x22"} {
+		write(one, wrong)
+		require.Empty(t, one.rest(), "nothing was taken")
+		one = h.dial("teltonika") // a stranger
+		write(one, "\xff"+wrong)
+		require.Empty(t, one.rest())
+		one = h.dial("teltonika")
+		one.exchange(t, "\x00\x0f356307042441013", "\x01")
+	}
 
 	other := h.dial("gt06") // packets and answers of the maker's documentation
 	other.exchange(t, unhex(t, "78780d01012345678901234500018cdd0d0a"), unhex(t, "787805010001d9dc0d0a"))

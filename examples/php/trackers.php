@@ -14,12 +14,11 @@ require __DIR__ . '/vendor/autoload.php';
 /** The IMEI behind its length; a packet of records; a ping, which is one byte. */
 function teltonika(string $packet, string $imei): Reply
 {
-    if ($imei === '') {
-        $isImei = preg_match('/^\x00\x0f(\d{15})$/', $packet, $match) === 1;
-        return $isImei ? Reply::write("\x01")->withState($match[1]) : Reply::close();
+    if (preg_match('/^\x00\x0f(\d{15})$/', $packet, $match) === 1) {
+        return Reply::write("\x01")->withState($match[1]);
     }
-    if ($packet === "\xff") {
-        return Reply::continue();
+    if ($imei === '' || !str_starts_with($packet, "\0\0\0\0") || strlen($packet) < 15) {
+        return $packet === "\xff" ? Reply::continue() : Reply::close();
     }
     fwrite(STDERR, "teltonika $imei: " . ord($packet[9]) . " records\n");
     return Reply::write(pack('N', ord($packet[9])));
