@@ -97,6 +97,8 @@ func TestDevicesGuide(t *testing.T) {
 
 	require.Contains(t, h.shell(2), "\nok\n")
 	require.Contains(t, h.shell(2, `{"temperature":21.5}`, "hot"), "\nerror\n", "no reading")
+	const exact = `{"serial":12345678901234567890,"temperature":1e999}`
+	require.Contains(t, h.shell(2, `{"temperature":21.5}`, exact), "\nok\n")
 	const own = "-cert certs/device-17.pem -key certs/device-17.key"
 	for without, with := range map[string]string{
 		"no certificate": "",
@@ -107,6 +109,7 @@ func TestDevicesGuide(t *testing.T) {
 	}
 	require.Contains(t, h.shell(2, "certs/ca.pem", "certs/device-17.pem"), "failed", "the device knows the gateway")
 	h.said(`device device-17: {"temperature":21.5}`)
+	require.Contains(t, strings.ReplaceAll(h.host.stderr(), `\`, ""), "device device-17: "+exact)
 }
 
 func TestSMTPGuide(t *testing.T) {

@@ -29,11 +29,10 @@ final class Gateway
         if ($event->eof) {
             return Reply::close(); // half a reading is none
         }
-        $reading = json_decode($event->body, true);
-        if (!is_array($reading)) {
+        if (!is_array(json_decode($event->body, true))) {
             return Reply::write("error\n");
         }
-        fwrite(STDERR, "device {$event->state}: " . json_encode($reading) . "\n"); // or store it
+        fwrite(STDERR, "device {$event->state}: " . rtrim($event->body) . "\n"); // or store it
 
         return Reply::write("ok\n");
     }
