@@ -133,10 +133,11 @@ func TestSMTPExamples(t *testing.T) {
 				awaitMail(t, h, nil)
 			})
 
-			t.Run("addresses of any length", func(t *testing.T) {
+			t.Run("addresses of any kind", func(t *testing.T) {
 				c := h.dialFrom(t, "smtp")
 				c.receive()
 				require.Equal(t, "250 smtp.example.com", c.ask("EHLO x"))
+				require.Equal(t, "252 Cannot verify, but will try", c.ask("VRFY b@example.com"))
 				require.Equal(t, "501 Syntax: MAIL FROM:<address>", c.ask("MAIL FROM:<"+strings.Repeat("a", 70_000)+"@example.com>"))
 				require.Equal(t, "501 Syntax: MAIL FROM:<address>", c.ask("MAIL FROM:<\xff@example.com>"), "that is no text")
 				require.Equal(t, "250 OK", c.ask("MAIL FROM:<a@example.com>"))

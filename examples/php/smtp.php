@@ -30,6 +30,7 @@ function command(string $line, array $talk): array
         $verb === 'RCPT' => ['250 OK', ['to' => [...$talk['to'], $match[2]]]],
         $verb === 'DATA' => ['354 End with <CRLF>.<CRLF>', ['inMail' => true]],
         $verb === 'STARTTLS' => ['220 Go ahead', []],
+        $verb === 'VRFY' => ['252 Cannot verify, but will try', []],
         $verb === 'RSET' => ['250 OK', ['from' => null, 'to' => []]],
         default => [['NOOP' => '250 OK', 'QUIT' => '221 Bye'][$verb] ?? '500 Unknown command', []],
     };

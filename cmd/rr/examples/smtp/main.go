@@ -122,6 +122,8 @@ func (c *conversation) command(line string) string {
 		return "250 OK"
 	case "NOOP":
 		return "250 OK"
+	case "VRFY":
+		return "252 Cannot verify, but will try"
 	case "QUIT":
 		return "221 Bye"
 	default:
