@@ -62,7 +62,7 @@ type redisEngine struct {
 	pubsub   *redis.PubSub // nil: not connected
 	hasMoved bool          // what is published goes to another server: the session is to end
 	channels map[string]struct{}
-	pings    map[string]chan struct{} // closed when Redis has answered
+	pings    map[string]chan struct{} // closed when Redis has answered, or the session ends
 	lastPing int
 }
 
@@ -145,6 +145,10 @@ func (e *redisEngine) session() (wasUp bool, err error) {
 		}
 		e.subscribed.Store(nil)
 		e.pubsub, e.hasMoved = nil, false
+		for _, lost := range e.pings {
+			close(lost)
+		}
+		clear(e.pings)
 	}()
 	others, err := e.begin(pubsub)
 	if err != nil {
@@ -342,8 +346,22 @@ func (e *redisEngine) unsubscribe(subjects []string) {
 	e.change(subjects, func(channel string) { delete(e.channels, channel) }, (*redis.PubSub).Unsubscribe)
 }
 
-// change notes what the channels are now. An error is the end of the session, which the next one makes good.
+// change notes what the channels are now, and tells Redis of as many as fit into one command when it has answered those before: as long as
+// it deals with a command it serves nobody. An error is the end of the session, which the next one makes good.
 func (e *redisEngine) change(subjects []string, note func(string), tell func(*redis.PubSub, context.Context, ...string) error) {
+	for {
+		n := min(len(subjects), redisChannels)
+		e.changeSome(subjects[:n], note, tell)
+		if subjects = subjects[n:]; len(subjects) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(e.ctx, e.timeout)
+		e.settle(ctx)
+		cancel()
+	}
+}
+
+func (e *redisEngine) changeSome(subjects []string, note func(string), tell func(*redis.PubSub, context.Context, ...string) error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	changed := make([]string, len(subjects))

@@ -353,6 +353,44 @@ func TestRedisSubscribesToManyChannels(t *testing.T) {
 	require.Equal(t, e.own, r.subscribed, "whom this node answers may look for its tags")
 }
 
+// As long as Redis deals with a command it serves nobody, this node among them.
+func TestRedisIsToldOfManyChannelsInSteps(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	e := redisOf(&ear{onReceived: func() {}}, r.address)
+	defer e.close()
+	require.NoError(t, e.start())
+	require.Eventually(t, func() bool { return e.subscribed.Load() != nil }, patience, time.Millisecond)
+	before := r.count("subscribe")
+	const steps = 20
+	var subjects []string
+	for i := range steps * redisChannels {
+		subjects = append(subjects, tagSubject(uint64(i), NodeID{1}))
+	}
+	e.subscribe(subjects)
+	e.settle(context.Background())
+	require.Equal(t, before+steps, r.count("subscribe"))
+}
+
+// Nobody waits for what a connection that is lost would have answered.
+func TestRedisSettlesWhenItIsLost(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(string) string { return ":1\r\n" })
+	e := redisOf(&ear{onReceived: func() {}}, r.address)
+	defer e.close()
+	require.NoError(t, e.start())
+	require.Eventually(t, func() bool { return e.subscribed.Load() != nil }, patience, time.Millisecond)
+	stuck := make(chan struct{})
+	defer close(stuck)
+	r.mu.Lock()
+	r.stuck = stuck
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	e.settle(ctx)
+	require.NoError(t, ctx.Err())
+}
+
 // That a connection is lost is for its reader to say: go-redis would connect again for who writes, and print that.
 func TestRedisConnectionIsLostForItsReader(t *testing.T) {
 	t.Parallel()
