@@ -193,6 +193,48 @@ func TestTagsOfNodesThatMayBeAway(t *testing.T) {
 	require.Equal(t, ErrGone, ask())
 }
 
+// A node that finds the engine again is subscribed to one tag after the other: whom it answers by one may look for another one.
+func TestNodesThatSubscribeAreNotThereYet(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	node := NodeID{7}
+	one.members.put(node, hello{})
+	answer := func(tag string) {
+		one.members.mu.Lock()
+		one.members.all[node].Heard = time.Now().Add(-absentAfter)
+		one.members.mu.Unlock()
+		a := one.calls.open(node, tag)
+		one.received((&Cluster{node: node}).message(kindAnswer, a.id, nil))
+	}
+	ask := func() error { return one.Ask(nil, Question{Node: node, Tag: "room"})[0].Err }
+	answer("hall")
+	require.Equal(t, ErrUnreachable, ask())
+	answer("")
+	require.Equal(t, ErrGone, ask(), "its own subject comes last")
+}
+
+// Who is new is told of a node when it is subscribed to everything.
+func TestNodesThatSubscribeSayNothingYet(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	one.down(errors.New("the engine is lost"))
+	saidAll := func(last string) {
+		one.outbox.put(outgoing{subject: last})
+		require.Eventually(t, func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return slices.ContainsFunc(b.heard, func(m outgoing) bool { return m.subject == last })
+		}, patience, time.Millisecond)
+	}
+	saidAll("before")
+	two, _ := b.join(t, "two", patience, nil)
+	require.Eventually(t, func() bool { return len(one.Members()) == 1 }, patience, time.Millisecond)
+	saidAll("behind")
+	require.Empty(t, two.Members())
+	one.up("bus")
+	know(t, one, two)
+}
+
 // A node that the engine does not see may be at another part of it: its answer is waited for, if it was heard a moment ago.
 func TestUnseenNodesMayAnswer(t *testing.T) {
 	one, _ := newBus().join(t, "one", patience, nil)

@@ -218,7 +218,9 @@ func (c *Cluster) metNode(node NodeID, body []byte) bool {
 	isNew, ok := c.members.put(node, h)
 	if isNew {
 		c.Log.Info("cluster: a node is there", slog.String("node", node.String()), slog.String("address", h.Address))
-		c.hello(nodeSubject(node))
+		if c.IsConnected() { // else this node may not be subscribed to everything yet; it will tell all of them
+			c.hello(nodeSubject(node))
+		}
 	}
 	return ok
 }

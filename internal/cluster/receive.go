@@ -20,22 +20,19 @@ func (c *Cluster) received(message []byte) {
 	switch h.kind {
 	case kindHello:
 		c.ignore(!c.metNode(h.from, body))
-		return
 	case kindBye:
 		if c.members.leave(h.from, string(body)) {
 			c.Log.Info("cluster: a node has left", slog.String("node", h.from.String()))
 		}
 		c.calls.failNode(h.from)
-		return
 	case kindAsk:
+		c.members.heard(h.from)
 		c.Serve(body, func(answer []byte) { c.answer(h, answer) })
 	case kindAnswer, kindRefused:
 		c.answered(h, body)
 	default:
 		c.refuse(h)
-		return
 	}
-	c.members.heard(h.from)
 }
 
 func (c *Cluster) ignore(garbage bool) {
@@ -73,14 +70,19 @@ func (c *Cluster) answer(h header, body []byte) {
 
 // answered ends a call. An answer of another node than the one that was asked is garbage; one that comes too late is not.
 func (c *Cluster) answered(h header, body []byte) {
-	node, _, ok := c.calls.find(h.call)
+	node, tag, ok := c.calls.find(h.call)
 	switch {
 	case !ok:
+		return
 	case node != h.from:
 		c.ignore(true)
-	case h.kind == kindRefused:
+		return
+	case tag == "": // else it may not be subscribed to its other tags yet
+		c.members.heard(node)
+	}
+	if h.kind == kindRefused {
 		c.finish(h.call, nil, ErrUnreachable)
-	default:
+	} else {
 		c.finish(h.call, body, nil)
 	}
 }
