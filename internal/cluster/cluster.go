@@ -115,8 +115,7 @@ func (c *Cluster) Stop() {
 	if !first {
 		return
 	}
-	c.outbox.put(outgoing{subject: allSubject, message: c.message(kindBye, 0, []byte(c.instance))})
-	c.outbox.close()
+	c.outbox.close(outgoing{subject: allSubject, message: c.message(kindBye, 0, []byte(c.instance))})
 	c.cancel()
 	c.running.Wait() // send empties the outbox, within timeout
 	c.engine.close()

@@ -455,6 +455,38 @@ func TestNodesLeaveForThemselves(t *testing.T) {
 	require.Empty(t, one.Members(), "version 0.9.0 says no more")
 }
 
+// That a node leaves is told behind whatever waits for the engine.
+func TestNodesLeaveWithAFullBacklog(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", patience, nil)
+	two, _ := b.join(t, "two", patience, nil)
+	know(t, one, two)
+	stuck := make(chan struct{})
+	b.mu.Lock()
+	b.stuck = stuck
+	b.mu.Unlock()
+	for _, size := range []int{1 << 20, 0} {
+		for one.outbox.put(outgoing{subject: "nobody", message: make([]byte, size)}) {
+		}
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		one.Stop()
+	}()
+	require.Eventually(t, func() bool {
+		one.outbox.mu.Lock()
+		defer one.outbox.mu.Unlock()
+		return one.outbox.closed
+	}, patience, time.Millisecond)
+	b.mu.Lock()
+	b.stuck = nil
+	b.mu.Unlock()
+	close(stuck)
+	<-stopped
+	require.Empty(t, two.Members())
+}
+
 // A node that has left is still subscribed for a moment, but answers no more.
 func TestNodesThatHaveLeftAreNotAsked(t *testing.T) {
 	b := newBus()

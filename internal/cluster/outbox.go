@@ -81,10 +81,14 @@ func (b *backlog) signal() {
 	}
 }
 
-func (b *backlog) close() {
+// close puts the last message behind whatever waits.
+func (b *backlog) close(last outgoing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	last.size = len(last.message) + overhead
+	b.bytes += last.size
+	b.queue = append(b.queue, last)
 }
 
 // take returns the next messages. done comes when they are dealt with.
