@@ -107,11 +107,11 @@ func (s *Server) checkSize(op string, head, body []byte) error {
 		op, len(body), limit-room)
 }
 
+// aUUID is what the uuid of a connection takes in the head of a request, with all around it.
+const aUUID = 64
+
 // roomFor is what the head of a request takes, with the uuid of a connection.
-func roomFor(head []byte) int {
-	const aUUID = 64 // its place in the JSON
-	return max(len(head)+aUUID, maxRequestHead)
-}
+func roomFor(head []byte) int { return max(len(head)+aUUID, maxRequestHead) }
 
 func (s *Server) clusterMetrics() *telemetry.Cluster {
 	if s.cluster == nil {

@@ -104,7 +104,7 @@ func (s *Server) maxUUIDs(head, body []byte) int {
 	if limit == 0 { // nothing will be sent
 		return most
 	}
-	return min(max((limit-roomFor(head)-len(body))/each, 1), most)
+	return min(max((limit-len(head)-aUUID-len(body))/each, 1), most)
 }
 
 // connectionsOfNodes is Connections of all nodes: their uuids begin with the node, so that one node comes after the other.

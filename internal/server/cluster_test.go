@@ -299,8 +299,20 @@ func TestBroadcastIsSplitByNode(t *testing.T) {
 		require.NoError(t, p.checkSize(opBroadcast, nil, body))
 		_, there, err = p.split(Selector{UUIDs: ids[:1000]}, nodeRequest{Op: opBroadcast}, p.maxUUIDs(nil, body))
 		require.NoError(t, err)
+		require.Less(t, len(there), 1000/20, "the largest body goes with some uuids, too")
 		for _, q := range there {
 			require.LessOrEqual(t, len(q.Request)+len(body), p.cluster.MaxRequest())
+		}
+	}
+	// Whatever the head: the largest body for it goes with one uuid at least.
+	for size := range 1200 {
+		request := nodeRequest{Op: opBroadcast, Server: strings.Repeat("x", size)}
+		head := request.encode()
+		body := make([]byte, p.cluster.MaxRequest()-roomFor(head))
+		_, there, err = p.split(Selector{UUIDs: ids[:30]}, request, p.maxUUIDs(head, body))
+		require.NoError(t, err)
+		for _, q := range there {
+			require.LessOrEqual(t, len(q.Request)+len(body), p.cluster.MaxRequest(), size)
 		}
 	}
 	_, _, err = p.split(Selector{UUIDs: []string{"7"}}, nodeRequest{}, 1)
