@@ -47,7 +47,6 @@ type connection struct {
 	reason      wire.Reason     // why it ended
 	connected   bool            // a worker may know of it: CLOSE is owed
 	isProxied   bool            // it begins with a PROXY header
-	startsTLS   bool            // the reply asks for it
 	talks       bool            // the preamble is over: what is written is for the client
 	countedByIP bool            // for max_connections_per_ip
 	hard        bool            // a limit ended it: what is still to be written is dropped
@@ -62,6 +61,7 @@ type connection struct {
 	// drain and abort, which any goroutine may call, set these.
 	interrupted atomic.Uint32 // why the connection is to end, a wire.Reason; with abortBit at once
 	opening     atomic.Bool   // the preamble is not over: no reply can be owed
+	startsTLS   atomic.Bool   // a reply asks for a handshake, which is not over
 	aborted     chan struct{} // closed by abort
 }
 
@@ -199,7 +199,7 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 			return c.endedBy(err)
 		}
 	}
-	if c.more == nil && !c.startsTLS { // which no push may come before
+	if c.more == nil && !c.startsTLS.Load() { // which no push may come before
 		c.writer.Release()
 	} else if c.more != nil && (state == wire.Reading || effect.Write) { // otherwise the stream ends with the connection
 		state = c.writeFrames(state, effect.Write)
@@ -211,11 +211,11 @@ func (c *connection) obey(state wire.State, answer dispatch.Answer) wire.State {
 	default:
 		c.end(effect.End, err)
 	}
+	if state == wire.Reading && c.startsTLS.Load() {
+		return c.startTLS()
+	}
 	if why := c.interruption(); state == wire.Reading && why != wire.ReasonNone && why != wire.ReasonReset {
 		return c.end(why, nil) // the reply that was owed is out
-	}
-	if state == wire.Reading && c.startsTLS {
-		return c.startTLS()
 	}
 	return state
 }

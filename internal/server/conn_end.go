@@ -155,6 +155,9 @@ func (c *connection) drain(why wire.Reason) {
 	if !c.interrupted.CompareAndSwap(uint32(wire.ReasonNone), uint32(why)) && why != wire.ReasonReset {
 		c.interrupted.CompareAndSwap(uint32(wire.ReasonReset), uint32(why)) // for which packets that have arrived go on
 	}
+	if why == wire.ReasonRPC && c.startsTLS.Load() {
+		return // startTLS finds it: the push waits for the handshake
+	}
 	if c.opening.Load() {
 		_ = c.conn.SetWriteDeadline(aLongTimeAgo) // before the one that wakes the reader, which resets it and says goodbye
 	}
@@ -175,6 +178,12 @@ func (c *connection) abort(why wire.Reason) {
 	}
 	close(c.aborted)
 	shutdown(c.conn)
+}
+
+// isCalledOff reports whether a preamble or a handshake is to end at once. A push that ends the connection waits for it.
+func (c *connection) isCalledOff() bool {
+	why := c.interruption()
+	return c.isAborted() || why != wire.ReasonNone && why != wire.ReasonRPC
 }
 
 func (c *connection) isAborted() bool { return c.interrupted.Load()&abortBit != 0 }

@@ -22,7 +22,7 @@ func (c *connection) decode(context []byte) (wire.Reply, error) {
 		if err := c.mayStartTLS(); err != nil {
 			return wire.ReplyUnknown, wire.NotReply(err)
 		}
-		c.startsTLS = true
+		c.startsTLS.Store(true)
 	}
 	if options.State != nil && !c.setState(*options.State) {
 		c.endedBy(stream.ErrMemory)

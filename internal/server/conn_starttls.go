@@ -32,9 +32,9 @@ func (c *connection) mayStartTLS() error {
 }
 
 // startTLS makes a handshake in the middle of a connection and hands over SECURED. Nothing that came in plain text behind the packet
-// which asked for it is handed over: anybody may have put it there. Pushes wait meanwhile, and are dropped where it fails.
+// which asked for it is handed over: anybody may have put it there. Pushes wait meanwhile, and are dropped where it fails. One that ends
+// the connection takes the place of SECURED.
 func (c *connection) startTLS() wire.State {
-	c.startsTLS = false
 	c.state.Store(uint32(wire.Securing))
 	if c.unwritable != nil {
 		return c.endedBy(c.unwritable)
@@ -44,15 +44,19 @@ func (c *connection) startTLS() wire.State {
 	}
 	c.reader.Restart()
 	err := c.handshake()
+	c.startsTLS.Store(false)
 	c.setReadDeadline(time.Time{})
 	c.setWriteDeadline(time.Time{})
-	switch why := c.interruption(); {
+	why := c.interruption()
+	if err == nil && !c.isCalledOff() {
+		c.writer.Release()
+	}
+	switch {
 	case why != wire.ReasonNone:
 		return c.end(why, nil)
 	case err != nil:
 		return c.end(handshakeReason(err), err)
 	}
-	c.writer.Release()
 	defer c.releaseAgreed()
 	return c.exchange(wire.Securing, c.contexts.Secured(c.takeAgreed().TLS), nil)
 }

@@ -92,6 +92,21 @@ func TestStartTLS(t *testing.T) {
 	receive(t, s.done)
 }
 
+// A push that ends the connection is written, too, when the session is secure; no worker is asked what comes then.
+func TestLastPushDuringStartTLS(t *testing.T) {
+	s := serveStartTLS(t)
+	client := s.begin("STARTTLS\r\n", asksForTLS)
+	requireEventually(t, func() bool { return s.c.describe(nil).State == "securing" })
+	require.Equal(t, stream.PushAccepted, s.c.writer.Push([]byte("421 bye\r\n"), true))
+	require.NoError(t, client.Handshake())
+	got, err := io.ReadAll(client)
+	require.NoError(t, err)
+	require.Equal(t, "421 bye\r\n", string(got))
+	require.NoError(t, client.Close())
+	require.Equal(t, "rpc", s.requireEvent("CLOSE", "")["reason"])
+	receive(t, s.done)
+}
+
 // The framing that a reply sets is that of what comes encrypted.
 func TestStartTLSWithNext(t *testing.T) {
 	s := serveStartTLS(t)

@@ -90,7 +90,7 @@ func (c *connection) handshake() error {
 	limit := *c.tls.HandshakeTimeout
 	c.setDeadlineIn(limit)
 	begun := time.Now()
-	expired := func() bool { return c.interruption() != wire.ReasonNone || limit > 0 && time.Since(begun) >= limit }
+	expired := func() bool { return c.isCalledOff() || limit > 0 && time.Since(begun) >= limit }
 	secure, err := stream.Handshake(c.conn, c.certificates.config(), &c.reader, &c.writer, c.turns, expired)
 	if err != nil {
 		var timeout net.Error
@@ -147,7 +147,7 @@ func (c *connection) setDeadlineIn(d time.Duration) {
 		t = time.Now().Add(d)
 	}
 	_ = c.conn.SetDeadline(t)
-	if c.interruption() != wire.ReasonNone {
+	if c.isCalledOff() {
 		_ = c.conn.SetDeadline(aLongTimeAgo)
 	}
 }
