@@ -47,7 +47,7 @@ func (n *next) keys(raw []byte) (keys []string) {
 	var all map[string]json.RawMessage
 	_ = json.Unmarshal(raw, &all) // it is an object
 	for key := range all {
-		keys = append(keys, key)
+		keys = append(keys, strings.ToLower(key)) // package json takes any case
 	}
 	if n.Once {
 		keys = append(keys, "batch")

@@ -65,6 +65,10 @@ func TestNextKnowsProtocols(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, once)
 	require.Nil(t, f.IsEmpty)
+	f, _, err = DecodeNext([]byte(`{"protocol":"redis","Batch":false}`), 1<<20, 1<<20)
+	require.NoError(t, err)
+	require.Zero(t, f.Batch, "keys may have capital letters")
+
 	f, once, err = DecodeNext([]byte(`{"protocol":"redis","once":true}`), 1<<20, 1<<20)
 	require.NoError(t, err)
 	require.True(t, once)
