@@ -26,9 +26,10 @@ var errNotStarted = errors.New("they can't be run, end before they answer, or do
 // missingWorkers notices that workers are gone and none comes up in their place.
 type missingWorkers struct {
 	mu     sync.Mutex
-	known  map[int64]bool // pids
-	comeUp map[int64]bool // pids of all that have come up and have not ended
-	since  time.Time      // the last one came up, or there were enough
+	known  map[int64]bool  // pids
+	comeUp map[int64]bool  // pids of all that have come up and have not ended
+	dead   map[Worker]bool // that are still listed
+	since  time.Time       // the last one came up, or there were enough
 	number int
 	logged bool
 }
@@ -40,15 +41,20 @@ func (m *missingWorkers) look(workers []Worker, starting, want int, timeout time
 	defer m.mu.Unlock()
 	before := m.known
 	m.known = make(map[int64]bool, len(workers))
+	dead := make(map[Worker]bool)
 	came, alive := m.since.IsZero(), 0
 	for _, w := range workers {
-		if !isAlive(w) {
+		if m.dead[w] || !w.Exists() {
+			dead[w] = true
+		}
+		if dead[w] || w.Is(telemetry.WorkerDestroyed) {
 			continue
 		}
 		alive++
 		m.known[w.Pid()] = true
 		came = came || !before[w.Pid()]
 	}
+	m.dead = dead
 	switch {
 	case came || alive >= want:
 		m.since, m.number = time.Now(), 0
@@ -165,15 +171,24 @@ func (d *Dispatcher) isIncomplete() bool {
 
 func (d *Dispatcher) alive() (alive int) {
 	for _, w := range d.Pool.Workers() {
-		if isAlive(w) {
+		if d.isAlive(w) {
 			alive++
 		}
 	}
 	return alive
 }
 
-// isAlive reports whether a worker is there. Pools go on to list one that dies as it comes up.
-func isAlive(w Worker) bool { return !w.Is(telemetry.WorkerDestroyed) && w.Exists() }
+// isAlive reports whether a worker is there. Pools go on to list one that dies as it comes up, also when another process has its pid.
+func (d *Dispatcher) isAlive(w Worker) bool {
+	return !w.Is(telemetry.WorkerDestroyed) && !d.missing.isDead(w) && w.Exists()
+}
+
+// isDead reports whether the last look has found w dead.
+func (m *missingWorkers) isDead(w Worker) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dead[w]
+}
 
 // noteReset notes how a reset has ended, and when Maintain tries again.
 func (d *Dispatcher) noteReset(err error) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
 // derive is what the pool does for each start.
@@ -135,4 +137,40 @@ func TestAddWorkerLooksAgain(t *testing.T) {
 	d.Pool = addable{}
 	d.missing.number = 1
 	require.NoError(t, d.AddWorker())
+}
+
+// listed is a worker of a pool that has only such ones.
+type listed struct {
+	alive
+	state          int64
+	exists, killed bool
+}
+
+func (w *listed) Is(state int64) bool { return w.state == state }
+func (w *listed) Exists() bool        { return w.exists }
+func (w *listed) Kill() error         { w.killed = true; return nil }
+func (*listed) Execs() uint64         { return 0 }
+func (*listed) Retire()               {}
+func (*listed) Reap()                 {}
+
+type listing struct {
+	Pool
+	workers []Worker
+}
+
+func (l listing) Workers() []Worker { return l.workers }
+
+// Some pools list a worker that has died as it came up for as long as they live: other processes get its pid.
+func TestDeadWorkerStaysDeadWhenItsPidIsReused(t *testing.T) {
+	d := newDispatcher(nil)
+	ready, dead := &listed{state: telemetry.WorkerReady, exists: true}, &listed{state: -1}
+	d.Pool = listing{workers: []Worker{ready, dead}}
+	d.watchStarts()
+	dead.exists = true
+	d.watchStarts()
+	require.NoError(t, d.Maintain())
+	require.False(t, ready.killed, "it is not one too many")
+	require.True(t, d.isReapable())
+	ready.state = telemetry.WorkerDestroyed
+	require.False(t, d.IsAlive())
 }

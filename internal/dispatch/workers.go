@@ -180,7 +180,7 @@ func (d *Dispatcher) ReapDead() {
 // those that are dead; and it waits for an exchange that looks for a worker, which takes out what is dead itself.
 func (d *Dispatcher) isReapable() bool {
 	for _, w := range d.Pool.Workers() {
-		if !w.Is(telemetry.WorkerReady) && !w.Is(telemetry.WorkerWorking) && isAlive(w) {
+		if !w.Is(telemetry.WorkerReady) && !w.Is(telemetry.WorkerWorking) && d.isAlive(w) {
 			return false
 		}
 	}
