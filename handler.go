@@ -69,6 +69,11 @@ func (w workerProcess) Exists() bool { return dispatch.Exists(w.Pid()) }
 
 func (w workerProcess) Reap() { w.Callback() }
 
+// ConfirmEnd calls Wait once more, which tells Stop that the process has ended.
+func (w workerProcess) ConfirmEnd() {
+	go func() { _ = w.Wait() }() // ends when Stop has been told
+}
+
 func (w workerProcess) Stats() (*telemetry.Worker, error) {
 	state := w.State()
 	stats := &telemetry.Worker{

@@ -14,6 +14,7 @@ func (d *Dispatcher) Destroy(ctx context.Context, within time.Duration) {
 	d.destroyed.Do(func() {
 		if d.HostDestroysPool {
 			d.settleStarts(ctx, within)
+			d.confirmEnds()
 			go d.reapUntilGone(ctx, within) // ends with the last worker, or then
 			return
 		}
@@ -70,6 +71,7 @@ func (d *Dispatcher) destroyPool(within time.Duration, done chan<- struct{}) {
 	workers := d.Pool.Workers()
 	defer context.AfterFunc(ctx, func() { kill(workers...) })()
 	if !d.isHeld() { // else this would wait, too: the workers are killed
+		d.confirmEnds()
 		d.Pool.Destroy(ctx)
 	}
 	d.endStarts()

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,12 +144,14 @@ func TestAddWorkerLooksAgain(t *testing.T) {
 type listed struct {
 	alive
 	state          int64
-	exists, killed bool
+	exists, killed atomic.Bool
+	confirmed      atomic.Int32
 }
 
 func (w *listed) Is(state int64) bool { return w.state == state }
-func (w *listed) Exists() bool        { return w.exists }
-func (w *listed) Kill() error         { w.killed = true; return nil }
+func (w *listed) Exists() bool        { return w.exists.Load() }
+func (w *listed) Kill() error         { w.exists.Store(false); w.killed.Store(true); return nil }
+func (w *listed) ConfirmEnd()         { w.confirmed.Add(1) }
 func (*listed) Execs() uint64         { return 0 }
 func (*listed) Retire()               {}
 func (*listed) Reap()                 {}
@@ -158,19 +161,47 @@ type listing struct {
 	workers []Worker
 }
 
-func (l listing) Workers() []Worker { return l.workers }
+func (l listing) Workers() []Worker         { return l.workers }
+func (listing) Reset(context.Context) error { return nil }
+func (listing) Destroy(context.Context)     {}
 
-// Some pools list a worker that has died as it came up for as long as they live: other processes get its pid.
-func TestDeadWorkerStaysDeadWhenItsPidIsReused(t *testing.T) {
-	d := newDispatcher(nil)
-	ready, dead := &listed{state: telemetry.WorkerReady, exists: true}, &listed{state: -1}
+// newListing returns a dispatcher whose pool lists a worker that is ready, and one that has died as it came up: some pools do so for as
+// long as they live.
+func newListing() (d *Dispatcher, ready, dead *listed) {
+	ready, dead = &listed{state: telemetry.WorkerReady}, &listed{state: -1}
+	ready.exists.Store(true)
+	d = newDispatcher(nil)
 	d.Pool = listing{workers: []Worker{ready, dead}}
 	d.watchStarts()
-	dead.exists = true
+	return d, ready, dead
+}
+
+func TestDeadWorkerStaysDeadWhenItsPidIsReused(t *testing.T) {
+	d, ready, dead := newListing()
+	dead.exists.Store(true)
 	d.watchStarts()
 	require.NoError(t, d.Maintain())
-	require.False(t, ready.killed, "it is not one too many")
+	require.False(t, ready.killed.Load(), "it is not one too many")
 	require.True(t, d.isReapable())
 	ready.state = telemetry.WorkerDestroyed
 	require.False(t, d.IsAlive())
+}
+
+// Pools stop such a worker with the others, and would wait for its end.
+func TestDeadWorkerDoesNotDelayResetAndDestroy(t *testing.T) {
+	for _, hostDestroysPool := range []bool{false, true} {
+		d, ready, dead := newListing()
+		d.HostDestroysPool = hostDestroysPool
+		require.NoError(t, d.Reset())
+		require.Equal(t, int32(1), dead.confirmed.Load())
+		d.HurryStarts()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		d.Destroy(ctx, time.Millisecond)
+		for deadline := time.Now().Add(time.Minute); !d.gone.Load(); time.Sleep(time.Millisecond) {
+			require.True(t, time.Now().Before(deadline))
+		}
+		require.Equal(t, int32(2), dead.confirmed.Load())
+		require.Zero(t, ready.confirmed.Load())
+	}
 }

@@ -111,7 +111,17 @@ func (d *Dispatcher) resetPool(wait context.Context) error {
 			cancel()
 		}
 	})()
+	d.confirmEnds()
 	return d.Pool.Reset(ctx)
+}
+
+// confirmEnds keeps the pool, which is to stop all workers that it lists, from waiting for the end of those that are dead.
+func (d *Dispatcher) confirmEnds() {
+	for _, w := range d.Pool.Workers() {
+		if d.missing.isDead(w) {
+			w.ConfirmEnd()
+		}
+	}
 }
 
 // resetBackoff keeps resets apart by as long as the last one took, a second at most: exchanges get through between them.

@@ -139,6 +139,7 @@ func Run(t *testing.T, line Line) {
 		"hanging boots":         testHangingBoots,
 		"stop in hanging boot":  testStopInHangingBoot,
 		"dying workers":         testDyingWorkers,
+		"dead worker stopped":   testDeadWorkerStopped,
 		"modules":               testModules,
 		"plugin in Endure":      testPluginInEndure,
 		"plugin disabled":       testPluginDisabled,

@@ -169,6 +169,20 @@ func testDyingWorkers(t *testing.T, line Line) {
 	await(t, "two are there", func() bool { return children(t) == 2 })
 }
 
+// A pool that stops a dead worker a second time need not wait for its end. It does so with those that die as they come up, at each reset.
+func testDeadWorkerStopped(t *testing.T, line Line) {
+	f := newFixture(t, line, PoolConfig{NumWorkers: 1}, 0)
+	w := f.Pool.Workers()[0]
+	pool := w.(interface{ Stop() error })
+	require.NoError(t, w.Kill())
+	await(t, "it is replaced", func() bool { return f.count(telemetry.WorkerReady) == 1 && !w.Exists() })
+	require.NoError(t, pool.Stop())
+	for range 2 {
+		w.ConfirmEnd()
+		require.NoError(t, pool.Stop(), "which it is when ten seconds are over")
+	}
+}
+
 // unless returns a command that can't be run while missing is true.
 func unless(missing *atomic.Bool, command func([]string) *exec.Cmd) func([]string) *exec.Cmd {
 	return func(args []string) *exec.Cmd {

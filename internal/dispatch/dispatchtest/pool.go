@@ -256,6 +256,9 @@ func (w *Worker) Reap() {
 	w.pool.workers = slices.DeleteFunc(w.pool.workers, func(w *Worker) bool { return w.state == telemetry.WorkerDestroyed })
 }
 
+// ConfirmEnd is of dispatch.Worker.
+func (*Worker) ConfirmEnd() {}
+
 // Stats is of dispatch.Worker.
 func (w *Worker) Stats() (*telemetry.Worker, error) {
 	w.pool.mu.Lock()
