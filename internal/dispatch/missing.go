@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -166,8 +167,11 @@ func (d *Dispatcher) reportMissing() {
 func (d *Dispatcher) isIncomplete() bool {
 	missing, _ := d.Missing()
 	isDestroyed := d.HostDestroysPool && d.stopping.Load() && d.alive() == 0
-	return isDestroyed || missing > 0 && len(d.workersIn(telemetry.WorkerWorking)) == 0
+	return isDestroyed || missing > 0 && !slices.ContainsFunc(d.Pool.Workers(), d.isBusy)
 }
+
+// isBusy reports whether w is at an exchange or about to end. Pools have a state of its own for one at an exchange that is to be replaced.
+func (d *Dispatcher) isBusy(w Worker) bool { return !w.Is(telemetry.WorkerReady) && d.isAlive(w) }
 
 func (d *Dispatcher) alive() (alive int) {
 	for _, w := range d.Pool.Workers() {

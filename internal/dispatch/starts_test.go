@@ -205,3 +205,49 @@ func TestDeadWorkerDoesNotDelayResetAndDestroy(t *testing.T) {
 		require.Zero(t, ready.confirmed.Load())
 	}
 }
+
+// waitingPool is one whose Reset waits for a worker until ctx ends or end is closed.
+type waitingPool struct {
+	listing
+	looks chan struct{} // receives when the workers are looked at
+	end   chan struct{}
+}
+
+func (p waitingPool) Workers() []Worker {
+	select {
+	case p.looks <- struct{}{}:
+	default:
+	}
+	return p.listing.Workers()
+}
+
+func (p waitingPool) Reset(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-p.end:
+	}
+	return ctx.Err()
+}
+
+// While one worker is missing, a reset waits for an exchange of another one, also where that is older than pool.supervisor.ttl.
+func TestResetWaitsForWorkerThatIsToBeReplaced(t *testing.T) {
+	d, ready, aging := newListing()
+	p := waitingPool{d.Pool.(listing), make(chan struct{}), make(chan struct{})}
+	d.Pool = p
+	aging.exists.Store(true)
+	d.missing = missingWorkers{number: 1}
+	d.Queue = NewQueue(3, time.Minute, 0)
+	reset := make(chan error, 1)
+	go func() { reset <- d.Reset() }()
+	for range 100 {
+		select {
+		case <-p.looks:
+		case err := <-reset:
+			require.FailNow(t, "it does not wait", "%v", err)
+		}
+	}
+	close(p.end)
+	require.NoError(t, <-reset)
+	require.False(t, ready.killed.Load())
+	require.False(t, aging.killed.Load())
+}
