@@ -27,10 +27,10 @@ var errNotStarted = errors.New("they can't be run, end before they answer, or do
 // missingWorkers notices that workers are gone and none comes up in their place.
 type missingWorkers struct {
 	mu     sync.Mutex
-	known  map[int64]bool  // pids
-	comeUp map[int64]bool  // pids of all that have come up and have not ended
-	dead   map[Worker]bool // that are still listed
-	since  time.Time       // the last one came up, or there were enough
+	known  map[int64]bool       // pids
+	comeUp map[int64]bool       // pids of all that have come up and have not ended
+	dead   map[Worker]time.Time // that are still listed, by when a look has found them so
+	since  time.Time            // the last one came up, or there were enough
 	number int
 	logged bool
 }
@@ -42,13 +42,17 @@ func (m *missingWorkers) look(workers []Worker, starting, want int, timeout time
 	defer m.mu.Unlock()
 	before := m.known
 	m.known = make(map[int64]bool, len(workers))
-	dead := make(map[Worker]bool)
+	dead := make(map[Worker]time.Time)
 	came, alive := m.since.IsZero(), 0
 	for _, w := range workers {
-		if m.dead[w] || !w.Exists() {
-			dead[w] = true
+		since, isDead := m.dead[w]
+		if !isDead && !w.Exists() {
+			since, isDead = time.Now(), true
 		}
-		if dead[w] || w.Is(telemetry.WorkerDestroyed) {
+		if isDead {
+			dead[w] = since
+		}
+		if isDead || w.Is(telemetry.WorkerDestroyed) {
 			continue
 		}
 		alive++
@@ -184,14 +188,16 @@ func (d *Dispatcher) alive() (alive int) {
 
 // isAlive reports whether a worker is there. Pools go on to list one that dies as it comes up, also when another process has its pid.
 func (d *Dispatcher) isAlive(w Worker) bool {
-	return !w.Is(telemetry.WorkerDestroyed) && !d.missing.isDead(w) && w.Exists()
+	_, isDead := d.missing.deadSince(w)
+	return !isDead && !w.Is(telemetry.WorkerDestroyed) && w.Exists()
 }
 
-// isDead reports whether the last look has found w dead.
-func (m *missingWorkers) isDead(w Worker) bool {
+// deadSince returns when a look has found w dead; false: none has.
+func (m *missingWorkers) deadSince(w Worker) (since time.Time, isDead bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.dead[w]
+	since, isDead = m.dead[w]
+	return since, isDead
 }
 
 // noteReset notes how a reset has ended, and when Maintain tries again.

@@ -73,7 +73,7 @@ type Worker interface {
 	// Reap takes dead workers, this one or others, out of the pool's list of idle ones: one at least, where there are any.
 	Reap()
 	// ConfirmEnd has the pool know, the next time that it stops the worker, that this one is dead: else it waits for ten seconds, where
-	// it has stopped it before. The pool must stop it after that.
+	// it has stopped it before. The pool must stop it after that, and must have noticed its death before.
 	ConfirmEnd()
 	// Stats describes the process; an error: it is gone.
 	Stats() (*telemetry.Worker, error)

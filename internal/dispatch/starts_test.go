@@ -193,6 +193,9 @@ func TestDeadWorkerDoesNotDelayResetAndDestroy(t *testing.T) {
 		d, ready, dead := newListing()
 		d.HostDestroysPool = hostDestroysPool
 		require.NoError(t, d.Reset())
+		require.Zero(t, dead.confirmed.Load(), "it may have died just now")
+		d.missing.dead[dead] = time.Now().Add(-2 * delistTime)
+		require.NoError(t, d.Reset())
 		require.Equal(t, int32(1), dead.confirmed.Load())
 		d.HurryStarts()
 		ctx, cancel := context.WithCancel(context.Background())

@@ -27,6 +27,9 @@ const reapInterval = 5 * time.Millisecond
 // maxRemoveWait is how long RemoveWorker waits for a worker at a time: others can't change the workers meanwhile.
 const maxRemoveWait = time.Second
 
+// delistTime is longer than a pool needs to notice that a worker has died.
+const delistTime = time.Second
+
 // canceledContext has ended.
 var canceledContext = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -115,10 +118,11 @@ func (d *Dispatcher) resetPool(wait context.Context) error {
 	return d.Pool.Reset(ctx)
 }
 
-// confirmEnds keeps the pool, which is to stop all workers that it lists, from waiting for the end of those that are dead.
+// confirmEnds keeps the pool, which is to stop all workers that it lists, from waiting for the end of those that are dead. It leaves out
+// those that it may be about to take off its list.
 func (d *Dispatcher) confirmEnds() {
 	for _, w := range d.Pool.Workers() {
-		if d.missing.isDead(w) {
+		if since, isDead := d.missing.deadSince(w); isDead && time.Since(since) > delistTime {
 			w.ConfirmEnd()
 		}
 	}
