@@ -27,8 +27,8 @@ const reapInterval = 5 * time.Millisecond
 // maxRemoveWait is how long RemoveWorker waits for a worker at a time: others can't change the workers meanwhile.
 const maxRemoveWait = time.Second
 
-// delistTime is longer than a pool needs to notice that a worker has died.
-const delistTime = time.Second
+// delistTime is much longer than a pool needs to notice that a worker has died, on a machine that is busy or was paused, too.
+const delistTime = 10 * time.Second
 
 // canceledContext has ended.
 var canceledContext = func() context.Context {
