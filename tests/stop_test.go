@@ -172,6 +172,20 @@ func TestStop(t *testing.T) {
 		h.requireExit()
 		v.release()
 	})
+
+	t.Run("a start whose workers do not come up", func(t *testing.T) {
+		t.Parallel()
+		g, at := newGate(t)
+		h := newHost(t, shortDir(t))
+		file, _ := h.save(strings.Replace(minimal, "127.0.0.1:0", "unix://DIR/s", 1), h.command([]string{at, "boot=gate"}))
+		h.run(commandOf(t, "serve", "-c", file), 0)
+		t.Cleanup(h.end)
+		require.Equal(t, "BOOT", g.next().event)
+		h.terminate()
+		h.requireExit()
+		requireNoWorkers(t, h.dir)
+		require.NoFileExists(t, h.dir+"/s")
+	})
 }
 
 // TestStopUnderLoad stops hundreds of connections.

@@ -113,16 +113,11 @@ func (d *Dispatcher) watchStarts() {
 
 // endStarts ends what is still starting when the pool is destroyed, and what has come up since. No process is left then.
 func (d *Dispatcher) endStarts() {
-	d.Starts.stop()
-	quiet := 0
-	for deadline := time.Now().Add(endStartsWithin); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
-		quiet++
+	d.Starts.endAll(func() int {
 		late := d.alive()
 		kill(d.Pool.Workers()...)
-		if killed, _, _ := d.Starts.kill(0, nobody); killed+late > 0 || d.Starts.underWay() {
-			quiet = 0
-		}
-	}
+		return late
+	})
 	d.gone.Store(true)
 }
 
@@ -136,9 +131,6 @@ func (d *Dispatcher) startTimeout() time.Duration {
 	}
 	return min(d.Starts.Timeout, missingAfter)
 }
-
-// HurryStarts says that no event waits for a worker any more.
-func (d *Dispatcher) HurryStarts() { d.Starts.hurry() }
 
 // Missing returns how many workers there should be and can't be started, and why.
 func (d *Dispatcher) Missing() (int, error) {

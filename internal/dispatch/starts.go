@@ -143,12 +143,40 @@ func (s *Starts) Env(mode, name string) map[string]string {
 	return map[string]string{mode: name, startVariable: s.pool}
 }
 
-// Make calls a function that makes the pool, and ends starts that take too long meanwhile.
+// Make calls a function that makes the pool, and ends starts that take too long meanwhile, or all after Hurry. Where that fails, no process
+// is left.
 func (s *Starts) Make(newPool func(*Starts) (Pool, error)) (Pool, error) {
-	stop := every(watchInterval, func() { s.end(s.Timeout, nobody) })
+	stop := every(watchInterval, func() {
+		timeout := s.Timeout
+		if s.useless.Err() != nil {
+			timeout = 0
+		}
+		s.end(timeout, nobody)
+	})
 	p, err := newPool(s)
 	stop()
-	return p, s.explain(err)
+	err = s.explain(err)
+	if err != nil { // a process is younger than its start, and the pool does not end it
+		s.endAll(func() int { return 0 })
+	}
+	return p, err
+}
+
+// Hurry says that no event waits for a worker any more.
+func (s *Starts) Hurry() { s.hurry() }
+
+// endAll makes every start the last one, and kills what is starting until nothing is left. killOthers kills what else there is to kill, and
+// returns how many it has found.
+func (s *Starts) endAll(killOthers func() int) {
+	s.stop()
+	quiet := 0
+	for deadline := time.Now().Add(endStartsWithin); quiet < 2 && time.Now().Before(deadline); time.Sleep(reapInterval) {
+		quiet++
+		others := killOthers()
+		if killed, _, _ := s.kill(0, nobody); killed+others > 0 || s.underWay() {
+			quiet = 0
+		}
+	}
 }
 
 // nobody has come up.

@@ -78,6 +78,28 @@ func TestLostStartsEnd(t *testing.T) {
 	require.ErrorContains(t, s.explain(context.Canceled), "did not answer within allocate_timeout")
 }
 
+// A pool that is not made leaves no process that was about to be a worker: a start may be over before the process is as old.
+func TestFailedPoolLeavesNoProcess(t *testing.T) {
+	if _, known := children("", ""); !known {
+		t.Skip("the system does not tell whose child a process is")
+	}
+	s := NewStarts(time.Hour)
+	worker := exec.Command("sleep", "1000")
+	_, err := s.Make(func(*Starts) (Pool, error) {
+		for name, value := range s.Env("RR_MODE", "tcp") {
+			worker.Env = append(worker.Environ(), name+"="+value)
+		}
+		require.NoError(t, worker.Start())
+		return nil, context.DeadlineExceeded
+	})
+	defer func() { _ = worker.Process.Kill() }()
+	require.Equal(t, context.DeadlineExceeded, err)
+	look, known := children(startVariable, s.pool)
+	require.True(t, known)
+	require.Empty(t, look)
+	require.ErrorContains(t, worker.Wait(), "killed")
+}
+
 // Nothing starts when the pool is destroyed.
 func TestStartsStop(t *testing.T) {
 	s := NewStarts(time.Hour)
@@ -197,7 +219,7 @@ func TestDeadWorkerDoesNotDelayResetAndDestroy(t *testing.T) {
 		d.missing.dead[dead] = time.Now().Add(-2 * delistTime)
 		require.NoError(t, d.Reset())
 		require.Equal(t, int32(1), dead.confirmed.Load())
-		d.HurryStarts()
+		d.Starts.Hurry()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		d.Destroy(ctx, time.Millisecond)

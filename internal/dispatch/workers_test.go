@@ -340,7 +340,7 @@ func TestAddedWorkerHoldsUpNothing(t *testing.T) {
 	f := newFixture(t, 2, echoes)
 	held := make(chan struct{})
 	f.Pool, f.AddHoldsPool = heldPool{f.pool, held}, true
-	f.HurryStarts()
+	f.Starts.Hurry()
 	require.ErrorContains(t, f.AddWorker(), "can't be run")
 	require.ErrorContains(t, f.Reset(), "has not come up")
 	require.ErrorContains(t, f.RemoveWorker(context.Background(), f.direct), "has not come up")
@@ -463,7 +463,7 @@ func TestAddedWorkerComesTooLate(t *testing.T) {
 	f := newFixture(t, 0, echoes)
 	late := lateWorkers{f.pool, make(chan struct{})}
 	f.Pool = late
-	f.HurryStarts()
+	f.Starts.Hurry()
 	require.Error(t, f.AddWorker())
 	f.pool.Fail("remove", errors.E(errors.WatcherStopped, errors.Str("x")))
 	close(late.come)

@@ -212,7 +212,7 @@ func newFixtureOf(t *testing.T, line Line, cfg PoolConfig, maxQueueSize int, com
 	t.Cleanup(func() {
 		cancel()
 		f.Queue.Close()
-		f.HurryStarts()
+		f.Starts.Hurry()
 		f.Destroy(context.Background(), patience) // of a line where the host does it, too: the test is the host
 		await(t, "no worker is left", func() bool {
 			return !slices.ContainsFunc(pool.Workers(), dispatch.Worker.Exists) // pools may list some that are not

@@ -134,7 +134,7 @@ func testStopInHangingBoot(t *testing.T, line Line) {
 	_, failure := f.ask("exit")
 	require.NotNil(t, failure)
 	await(t, "another one starts", func() bool { return len(f.pids()) == 0 && children(t) == 1 })
-	f.HurryStarts()
+	f.Starts.Hurry()
 	destroyed := make(chan struct{})
 	go func() {
 		f.Destroy(context.Background(), time.Hour)

@@ -68,11 +68,12 @@ type Server struct {
 	exchangeCtx, closeCtx         context.Context
 	cancelExchanges, cancelCloses context.CancelFunc
 	accepting                     sync.WaitGroup // the accept loops
-	changing                      sync.WaitGroup // resets and changes of the number of workers under way
+	changing                      sync.WaitGroup // the start, resets and changes of the number of workers under way
 	changes                       sync.Mutex     // held across each of them: one at a time
 
 	mu         sync.Mutex // guards what follows
 	listeners  []*listener
+	starts     *dispatch.Starts     // nil until Serve starts workers
 	dispatcher *dispatch.Dispatcher // nil until Serve has a pool
 	stopping   bool
 	addresses  string // where a node of a cluster listens
@@ -138,6 +139,11 @@ func (s *Server) start(errCh chan<- error) error {
 		return err
 	}
 	starts := dispatch.NewStarts(s.options.AllocateTimeout)
+	if !s.begin(starts) {
+		closeAll(listeners)
+		return nil
+	}
+	defer s.changing.Done()
 	pool, err := starts.Make(s.options.NewPool)
 	if err != nil {
 		s.leaveCluster()
@@ -154,6 +160,18 @@ func (s *Server) start(errCh chan<- error) error {
 		d.Destroy(context.Background(), s.options.DestroyTimeout)
 	}
 	return nil
+}
+
+// begin has Stop wait for the workers' start, which it hurries; false: the plugin has been stopped meanwhile.
+func (s *Server) begin(starts *dispatch.Starts) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.starts = starts
+	s.changing.Add(1)
+	return true
 }
 
 // accept starts the accept loops; false: the plugin has been stopped meanwhile.

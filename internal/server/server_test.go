@@ -166,11 +166,14 @@ func TestServeWithoutWorkers(t *testing.T) {
 // Stop may come while Serve starts the workers: nothing listens then, and no worker is left.
 func TestStopDuringServe(t *testing.T) {
 	p := newPlugin(t, servers("a"))
+	stopped := make(chan error, 1) // receives once
 	p.options.NewPool = func(*dispatch.Starts) (dispatch.Pool, error) {
-		require.NoError(t, p.Stop(context.Background()))
+		go func() { stopped <- p.Stop(context.Background()) }()
+		requireEventually(t, p.isStopping)
 		return p.pool, nil
 	}
 	require.Empty(t, p.Serve())
+	require.NoError(t, receive(t, stopped))
 	require.Nil(t, p.Addr("a"))
 	require.Equal(t, []string{"destroy"}, p.pool.Calls())
 }

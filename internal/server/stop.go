@@ -20,7 +20,7 @@ const (
 // grace period is left for RoadRunner's own clean-up: CLOSE last. It may come before Serve, during Reset and twice.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
-	listeners, d, started := s.listeners, s.dispatcher, s.queue != nil
+	listeners, starts, d, started := s.listeners, s.starts, s.dispatcher, s.queue != nil
 	s.stopping = true
 	s.mu.Unlock()
 	if !started {
@@ -47,7 +47,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	ended := make(chan struct{}) // closed when the goroutine below ends
 	go func() {                  // ends with the last connection and the last change of workers
 		defer close(ended)
-		s.awaitEnd(d)
+		s.awaitEnd(starts, d)
 	}()
 	if !waitUntil(ctx, ended, deadline.Add(-margin)) {
 		s.cancelExchanges()
@@ -81,13 +81,13 @@ func waitUntil(ctx context.Context, ended <-chan struct{}, t time.Time) bool {
 	return false
 }
 
-func (s *Server) awaitEnd(d *dispatch.Dispatcher) {
+func (s *Server) awaitEnd(starts *dispatch.Starts, d *dispatch.Dispatcher) {
 	if d != nil {
 		defer d.ReapUntil()()
 	}
 	s.registry.wait()
-	if d != nil {
-		d.HurryStarts()
+	if starts != nil {
+		starts.Hurry()
 	}
 	s.changing.Wait()
 	s.overloads.Close()
