@@ -66,6 +66,20 @@ func TestFailedWorkersLeaveNothingBound(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
+// A plugin that fails behind this one: this one has started, and is stopped.
+func TestLaterPluginFails(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, shortDir(t))
+	says := h.failedStart(fmt.Sprintf(`
+tcp:
+  servers: {echo: {addr: "unix://DIR/socket"}}
+  pool: {num_workers: 2}
+metrics: {address: %q, collect: {rr_tcp_workers_missing: {type: gauge}}}
+`, freePort(t)))
+	requireOneLine(t, says, "rr: metrics: ", "rr_tcp_workers_missing")
+	require.NoFileExists(t, h.dir+"/socket")
+}
+
 func TestBadConfigurations(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

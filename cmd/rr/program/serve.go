@@ -48,7 +48,9 @@ func (l Line) serve(file string) error {
 		select {
 		case s := <-started:
 			if s.err != nil {
-				return s.err
+				go exitOn(signals) // ends with the program
+				all.stop()
+				return errors.Join(errors.New(explain(s.err)), h.stop(false)) // the tcp plugin may serve
 			}
 			failed = s.failed
 			h.announce()
@@ -176,7 +178,7 @@ const exitTime = 250 * time.Millisecond
 //
 // RoadRunner stops all plugins at the same time, and of these the server plugin destroys the pool: replies that are owed
 // to clients and the last events of connections would find no worker. So the tcp plugin is stopped before the others;
-// that it is stopped again with them does nothing. A container that has not started can't be stopped, and needn't be.
+// that it is stopped again with them does nothing. A container that has not started can't be stopped.
 func (h *host) stop(started bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), h.grace-min(h.grace/20, exitTime))
 	defer cancel()
