@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
@@ -163,13 +164,38 @@ func TestClusterStartsWithoutEngine(t *testing.T) {
 	}
 }
 
-// An engine that comes after the node, or comes back, and does not let it in: the log says why.
+// An engine that comes after the node, or comes back, and does not let it in, or is another one: the log says why.
 func TestClusterEngineRefuses(t *testing.T) {
 	t.Parallel()
-	for name, conf := range map[string]string{"nats": "authorization: {token: secret}\n", "redis": "requirepass secret\n"} {
+	const (
+		natsTLS  = `tls: {cert_file: "DIR/CERT.pem", key_file: "DIR/CERT.key", ca_file: "DIR/CA.pem", verify: true}`
+		redisTLS = "tls-port PORT\nport 0\ntls-cert-file DIR/CERT.pem\ntls-key-file DIR/CERT.key\ntls-ca-cert-file DIR/CA.pem"
+		nodeTLS  = `, tls: {root_ca: "DIR/ours.pem", cert: "DIR/engine.pem", key: "DIR/engine.key"}`
+	)
+	for name, test := range map[string]struct{ before, after, keys string }{
+		"nats":                        {"", "authorization: {token: secret}", ""},
+		"nats, of another authority":  {natsTLS, strings.ReplaceAll(natsTLS, "CERT", "other"), nodeTLS},
+		"nats, of another client":     {natsTLS, strings.ReplaceAll(natsTLS, "CA", "theirs"), nodeTLS},
+		"redis":                       {"port PORT", "port PORT\nrequirepass secret", ""},
+		"redis, of another authority": {redisTLS, strings.ReplaceAll(redisTLS, "CERT", "other"), nodeTLS},
+		"redis, of another client":    {redisTLS, strings.ReplaceAll(redisTLS, "CA", "theirs"), nodeTLS},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEngine(t, name)
+			engine, _, _ := strings.Cut(name, ",")
+			e := newEngine(t, engine)
+			ip, port, _ := net.SplitHostPort(e.address)
+			dir := shortDir(t)
+			in := strings.NewReplacer("DIR", dir, "PORT", port, "CERT", "engine", "CA", "ours")
+			ours, theirs := newAuthority(t, "engine"), newAuthority(t, "engine")
+			save(t, dir+"/ours.pem", ours.pem)
+			save(t, dir+"/theirs.pem", theirs.pem)
+			both := &x509.Certificate{IPAddresses: []net.IP{net.ParseIP(ip)}}
+			ours.issue(both).save(t, dir, "engine")
+			theirs.issue(both).save(t, dir, "other")
+			e.conf, e.keys = dir+"/conf", in.Replace(test.keys)
+			save(t, e.conf, []byte(in.Replace(test.before)+"\n"))
+
 			early := e.node()
 			eventually(t, "it says so", func() bool { return len(early.logged("tcp", "can't be reached")) == 1 })
 			e.start()
@@ -177,12 +203,7 @@ func TestClusterEngineRefuses(t *testing.T) {
 			awaitNodes(early, late)
 			e.kill()
 			later := e.node()
-			e.conf = shortDir(t) + "/conf"
-			_, port, _ := net.SplitHostPort(e.address)
-			if name == "redis" {
-				conf += "port " + port + "\n"
-			}
-			save(t, e.conf, []byte(conf))
+			save(t, e.conf, []byte(in.Replace(test.after)+"\n"))
 			e.start()
 			for _, h := range []*host{early, late, later} {
 				eventually(t, "it says why", func() bool { return len(h.logged("tcp", "refuses something")) == 1 })

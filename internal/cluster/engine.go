@@ -2,6 +2,9 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"net"
 	"strings"
 )
 
@@ -39,6 +42,14 @@ type receiver interface {
 }
 
 var _ receiver = (*Cluster)(nil)
+
+// isOfTLS reports whether the engine and this node can't use each other's TLS. crypto/tls has what the engine says of it as an error of the
+// network.
+func isOfTLS(err error) bool {
+	op := (*net.OpError)(nil)
+	return errors.As(err, &op) && op.Op == "remote error" || errors.As(err, new(*tls.CertificateVerificationError)) ||
+		errors.As(err, new(tls.RecordHeaderError))
+}
 
 // Subjects. Those of a tag are for one node each, so that the engine knows at once which nodes do not have it.
 const allSubject = "all"

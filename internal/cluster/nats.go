@@ -88,7 +88,7 @@ func (e *natsEngine) options(connected nats.ConnHandler) ([]nats.Option, error) 
 	o := []nats.Option{
 		nats.Name("rrtcp"), nats.NoEcho(), nats.Timeout(natsDialTimeout), nats.FlusherTimeout(e.timeout),
 		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(natsPings), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
-		nats.CustomReconnectDelay(backOff), nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(e.tryAgain), nats.IgnoreAuthErrorAbort(),
 		nats.ConnectHandler(connected), nats.ReconnectHandler(connected), nats.DisconnectErrHandler(e.disconnected),
 		nats.ClosedHandler(e.replace), nats.ErrorHandler(e.refused),
 	}
@@ -115,6 +115,14 @@ func (e *natsEngine) options(connected nats.ConnHandler) ([]nats.Option, error) 
 // backOff is the pause after so many failures in a row: 50 ms, doubled each time, 1 s at most.
 func backOff(failures int) time.Duration {
 	return min(50*time.Millisecond<<min(max(failures-1, 0), 5), time.Second)
+}
+
+// tryAgain is backOff. What NATS refuses at a connection that nats.go makes anew is told here alone.
+func (e *natsEngine) tryAgain(failures int) time.Duration {
+	if err := e.connection().LastError(); failures > 1 && err != nil {
+		e.refused(nil, nil, err)
+	}
+	return backOff(failures)
 }
 
 func (e *natsEngine) start() error {
@@ -249,7 +257,7 @@ func (e *natsEngine) disconnected(_ *nats.Conn, err error) {
 // refused is told what NATS does not allow, or drops. An error of the network is no news: the receiver knows that NATS is lost.
 func (e *natsEngine) refused(_ *nats.Conn, _ *nats.Subscription, err error) {
 	network := net.Error(nil)
-	if !errors.As(err, &network) && !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, io.EOF) {
+	if isOfTLS(err) || !errors.As(err, &network) && !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, io.EOF) {
 		e.to.trouble(err)
 	}
 	if subject, ok := e.deniedBy(err); ok {

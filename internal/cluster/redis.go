@@ -117,7 +117,7 @@ func (e *redisEngine) listen() {
 			return
 		}
 		e.to.down(err)
-		if isRefusal(err) {
+		if isRefusal(err) || isOfTLS(err) {
 			e.to.trouble(err)
 		}
 		reload(e.listener)
