@@ -67,7 +67,7 @@ type natsEngine struct {
 	tagged chan *nats.Msg
 	inbox  backlog // of tags
 	isUp   atomic.Bool
-	limit  atomic.Int64
+	limit  atomic.Int64  // of a message, when the last one was published
 	ended  chan struct{} // closed by close
 }
 
@@ -242,7 +242,6 @@ func (e *natsEngine) hasEnded() bool {
 }
 
 func (e *natsEngine) connected(conn *nats.Conn) {
-	e.limit.Store(conn.MaxPayload())
 	e.isUp.Store(true)
 	e.to.up("nats " + conn.ConnectedAddr())
 }
@@ -342,6 +341,9 @@ func (e *natsEngine) hearTags() {
 
 func (e *natsEngine) publish(batch []outgoing) {
 	conn := e.connection()
+	if e.isUp.Load() {
+		e.limit.Store(conn.MaxPayload()) // NATS tells that of an account when the connection is there already
+	}
 	for _, m := range batch {
 		message := &nats.Msg{Subject: e.prefix + m.subject, Data: m.whole()}
 		if m.call != 0 {

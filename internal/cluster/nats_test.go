@@ -132,3 +132,15 @@ type silent struct{ receiver }
 func (silent) up(string)     {}
 func (silent) down(error)    {}
 func (silent) trouble(error) {}
+
+// NATS tells the limit of an account when a connection is there already.
+func TestNATSTellsTheLimitLate(t *testing.T) {
+	e, s := connectNATS(t, silent{}, time.Hour)
+	for _, limit := range []int{1 << 20, 1 << 16} {
+		s.send(fmt.Sprintf(`INFO {"server_id":"x","version":"2.10.0","proto":1,"headers":true,"max_payload":%d}`, limit))
+		require.Eventually(t, func() bool {
+			e.publish(nil)
+			return e.maxMessage() == limit
+		}, patience, time.Millisecond)
+	}
+}
