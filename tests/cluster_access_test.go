@@ -64,7 +64,8 @@ func TestClusterAccess(t *testing.T) {
 			}
 			h := start(t, strings.Replace(withRPC, "tcp:", config(test.section), 1))
 			eventually(t, "it is there", func() bool { return h.nodes().Connected })
-			require.Equal(t, pushUnreachable, h.push("01020304-0506-8000-8000-000000000000", "x", false))
+			stranger := "01020304-0506-8000-8000-000000000000" // who may only not be heard yet, in the first seconds
+			require.Contains(t, []string{pushUnreachable, pushGone}, h.push(stranger, "x", false))
 			require.Empty(t, h.ours("warn"), "it may do what it has to")
 		})
 	}
