@@ -41,7 +41,6 @@ func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 			for _, late := range asked[i:] {
 				c.finish(late.id, nil, ErrUnreachable)
 			}
-			timer.Reset(0) // for what is left, which is done
 			<-a.done
 		}
 		answers[i] = Answer{a.node, a.body, a.err}
