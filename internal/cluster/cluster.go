@@ -54,10 +54,10 @@ type Cluster struct {
 	starting sync.Mutex // held by Start, and at the beginning of Stop
 
 	mu        sync.Mutex
-	connected time.Time // zero: the engine can't be reached
-	lost      time.Time // when it could not be reached last
-	reported  bool      // a state was logged
-	troubled  time.Time // when trouble was logged last
+	connected time.Time            // zero: the engine can't be reached
+	lost      time.Time            // when it could not be reached last
+	reported  bool                 // a state was logged
+	troubled  map[string]time.Time // when what can come again and again was logged last, by the line
 	stopping  bool
 
 	ctx     context.Context
@@ -74,6 +74,7 @@ type Counters struct {
 func New(o Options) *Cluster {
 	c := &Cluster{
 		Options: o, node: newNodeID(o.Config.Node), instance: newInstance(), timeout: *o.Config.Timeout, calls: newCalls(), outbox: newBacklog(),
+		troubled: make(map[string]time.Time),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if o.Config.NATS != nil {
@@ -173,18 +174,24 @@ func (c *Cluster) down(err error) {
 	c.calls.failAll()
 }
 
-// troubleInterval is how often what the engine refuses is logged at most.
+// troubleInterval is how often what can come again and again is logged at most.
 const troubleInterval = time.Minute
 
-func (c *Cluster) trouble(err error) {
+func (c *Cluster) trouble(err error) { c.warn("cluster: the engine refuses something", err) }
+
+func (c *Cluster) unusable(err error) {
+	c.warn("cluster: a renewed certificate can't be used; the one before stays", err)
+}
+
+func (c *Cluster) warn(line string, err error) {
 	c.mu.Lock()
-	due := time.Since(c.troubled) > troubleInterval
+	due := time.Since(c.troubled[line]) > troubleInterval
 	if due {
-		c.troubled = time.Now()
+		c.troubled[line] = time.Now()
 	}
 	c.mu.Unlock()
 	if due {
-		c.Log.Warn("cluster: the engine refuses something", slog.Any("error", err))
+		c.Log.Warn(line, slog.Any("error", err))
 	}
 }
 

@@ -368,12 +368,14 @@ func TestTroubleIsLoggedRarely(t *testing.T) {
 	one, logs := newBus().join(t, "one", patience, nil)
 	for range 3 {
 		one.trouble(errors.New("of a test"))
+		one.unusable(errors.New("of a test"))
 		one.down(errors.New("of a test"))
 	}
 	require.Len(t, logs.Saying("the engine refuses something"), 1)
+	require.Len(t, logs.Saying("a renewed certificate can't be used"), 1)
 	require.Len(t, logs.Saying("the engine can't be reached"), 1)
 	one.mu.Lock()
-	one.troubled = time.Now().Add(-2 * troubleInterval)
+	one.troubled["cluster: the engine refuses something"] = time.Now().Add(-2 * troubleInterval)
 	one.mu.Unlock()
 	one.trouble(errors.New("of a test"))
 	require.Len(t, logs.Saying("the engine refuses something"), 2)

@@ -30,6 +30,8 @@ type receiver interface {
 	up(server string)  // the engine can be reached: call it as often as it is so
 	down(err error)    // it can't
 	trouble(err error) // it can, but refuses something
+	// unusable is told why this node's renewed certificate can't be used.
+	unusable(err error)
 	// received is told a message, whose bytes it keeps; for one subject in their order.
 	received(message []byte)
 	// nobody is told that nobody was subscribed to the subject of a message.

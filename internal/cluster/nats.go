@@ -106,7 +106,7 @@ func (e *natsEngine) options(connected nats.ConnHandler) ([]nats.Option, error) 
 		}
 		o = append(o, nkey)
 	}
-	if t := c.TLS.Config(); t != nil {
+	if t := c.TLS.Config(e.to.unusable); t != nil {
 		o = append(o, nats.Secure(t))
 	}
 	return o, nil

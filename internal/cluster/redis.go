@@ -74,7 +74,7 @@ func newRedis(c *settings.Cluster, node NodeID, to receiver) *redisEngine {
 		address: strings.Join(c.Redis.Addrs, ","), channels: make(map[string]struct{}), pings: make(map[string]chan struct{}),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	o := redisOptions(c.Redis, c.Redis.TLS.Config(), e.timeout)
+	o := redisOptions(c.Redis, c.Redis.TLS.Config(to.unusable), e.timeout)
 	e.client = redis.NewUniversalClient(o)
 	quiet := *o
 	quiet.Dialer = listening(redis.NewDialer(&redis.Options{DialTimeout: redisDialTimeout, TLSConfig: o.TLSConfig}))

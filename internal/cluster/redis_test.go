@@ -195,6 +195,7 @@ func (e *ear) trouble(err error) {
 	defer e.mu.Unlock()
 	e.troubles = append(e.troubles, err)
 }
+func (e *ear) unusable(error)     {}
 func (e *ear) received([]byte)    { e.onReceived() }
 func (e *ear) nobody(call uint64) { e.note(call, "nobody") }
 func (e *ear) unseen(call uint64) { e.note(call, "unseen") }

@@ -57,15 +57,30 @@ type ClientTLS struct {
 	Cert   string `mapstructure:"cert"`
 	Key    string `mapstructure:"key"`
 
-	config *tls.Config // set by check
+	config *tls.Config        // set by check, as is own
+	own    *clientCertificate // nil: none
 }
 
-// Config returns what check has read; nil: no TLS.
-func (t *ClientTLS) Config() *tls.Config {
+// Config returns what check has read; nil: no TLS. unusable is told of files that can't be used any more.
+func (t *ClientTLS) Config(unusable func(error)) *tls.Config {
 	if t == nil {
 		return nil
 	}
-	return t.config.Clone()
+	config := t.config.Clone()
+	if t.own == nil {
+		return config
+	}
+	config.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cert, err := t.own.renewed()
+		if err != nil {
+			unusable(err)
+		}
+		if request.SupportsCertificate(cert) != nil {
+			return new(tls.Certificate), nil // none, as for Config.Certificates
+		}
+		return cert, nil
+	}
+	return config
 }
 
 const (
@@ -176,24 +191,25 @@ func (t *ClientTLS) check(key string) []error {
 	if t.Cert != "" || t.Key != "" {
 		pair := KeyPair{Cert: t.Cert, Key: t.Key}
 		if cert, ok := r.certificate(key, pair); ok {
-			t.config.GetClientCertificate = renewed(pair, cert)
+			t.own = &clientCertificate{key: key, pair: pair}
+			t.own.last.Store(&cert)
 		}
 	}
 	return r.errs
 }
 
-// renewed returns what finds the certificate for a handshake: what the files have then, and where they can't be used what they had before.
-func renewed(pair KeyPair, first tls.Certificate) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	var last atomic.Pointer[tls.Certificate]
-	last.Store(&first)
-	return func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if cert, ok := newPEMReader().certificate("", pair); ok {
-			last.Store(&cert)
-		}
-		cert := last.Load()
-		if request.SupportsCertificate(cert) != nil {
-			return new(tls.Certificate), nil // none, as for Config.Certificates
-		}
-		return cert, nil
+// clientCertificate is what the files have at a handshake, and where they can't be used what they had before.
+type clientCertificate struct {
+	key  string
+	pair KeyPair
+	last atomic.Pointer[tls.Certificate]
+}
+
+// renewed also returns what is wrong with the files.
+func (c *clientCertificate) renewed() (*tls.Certificate, error) {
+	r := newPEMReader()
+	if cert, ok := r.certificate(c.key, c.pair); ok {
+		c.last.Store(&cert)
 	}
+	return c.last.Load(), errors.Join(r.errs...)
 }

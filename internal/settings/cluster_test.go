@@ -81,10 +81,10 @@ func TestEmptyEngineIsASection(t *testing.T) {
 }
 
 func TestClientTLS(t *testing.T) {
-	require.Nil(t, (*ClientTLS)(nil).Config())
+	require.Nil(t, (*ClientTLS)(nil).Config(nil))
 	c := &ClientTLS{}
 	require.Empty(t, c.check("x"))
-	require.NotNil(t, c.Config())
+	require.NotNil(t, c.Config(nil))
 }
 
 // Certificates of clients live for days or months, nodes for years.
@@ -93,7 +93,8 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 	pair := certtest.WritePair(t, dir, "node")
 	c := &ClientTLS{RootCA: pair.Cert, Cert: pair.Cert, Key: pair.Key}
 	require.Empty(t, c.check("x"))
-	config := c.Config()
+	var unusable error
+	config := c.Config(func(err error) { unusable = err })
 	server, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
 	require.NoError(t, err)
 	seen := func() []byte { // what an engine sees
@@ -114,7 +115,9 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 	renewed, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
 	require.NoError(t, err)
 	require.Equal(t, renewed.Certificate[0], seen())
+	require.NoError(t, unusable)
 
 	require.NoError(t, os.WriteFile(pair.Key, []byte("a part"), 0o600))
 	require.Equal(t, renewed.Certificate[0], seen(), "files that can't be used change nothing")
+	require.EqualError(t, unusable, "x.key: "+pair.Key+" is no file in PEM")
 }

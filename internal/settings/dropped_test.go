@@ -27,11 +27,11 @@ func TestEmptySectionsAreSet(t *testing.T) {
 func TestEmptySectionsInSections(t *testing.T) {
 	c := new(lineConfig)
 	require.NoError(t, c.load(sections{"tcp": with("cluster", m{"timeout": 2 * time.Second, "redis": m{"tls": m{}}})}))
-	require.NotNil(t, c.Cluster.Redis.TLS.Config(), "plain text is not what the file says")
+	require.NotNil(t, c.Cluster.Redis.TLS.Config(nil), "plain text is not what the file says")
 
 	c = new(lineConfig)
 	require.NoError(t, c.load(sections{"tcp": with("cluster", m{"nats": m{"tls": m{}}})}))
-	require.NotNil(t, c.Cluster.NATS.TLS.Config())
+	require.NotNil(t, c.Cluster.NATS.TLS.Config(nil))
 
 	for _, pool := range []m{{"num_workers": 4, "dynamic_allocator": m{}}, {"dynamic_allocator": m{}}} {
 		c = new(lineConfig)

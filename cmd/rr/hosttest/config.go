@@ -37,7 +37,7 @@ func testDroppedSections(t *testing.T, l Line) {
 		return tcp.Cluster
 	}
 	require.NotNil(t, load("{nats: {}}").NATS)
-	require.NotNil(t, load("{nats: {tls: {}}}").NATS.TLS.Config())
-	require.NotNil(t, load("{timeout: 2s, redis: {tls: {}}}").Redis.TLS.Config(), "plain text is not what the file says")
-	require.Nil(t, load("{redis: {db: 1}}").Redis.TLS.Config())
+	require.NotNil(t, load("{nats: {tls: {}}}").NATS.TLS.Config(nil))
+	require.NotNil(t, load("{timeout: 2s, redis: {tls: {}}}").Redis.TLS.Config(nil), "plain text is not what the file says")
+	require.Nil(t, load("{redis: {db: 1}}").Redis.TLS.Config(nil))
 }
