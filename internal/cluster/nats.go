@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"strconv"
@@ -255,8 +256,9 @@ func (e *natsEngine) disconnected(_ *nats.Conn, err error) {
 
 // refused is told what NATS does not allow, or drops. An error of the network is no news: the receiver knows that NATS is lost.
 func (e *natsEngine) refused(_ *nats.Conn, _ *nats.Subscription, err error) {
-	network := net.Error(nil)
-	if isOfTLS(err) || !errors.As(err, &network) && !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, io.EOF) {
+	network := net.Error(nil) // so is what a file of credentials can't be read for
+	isOfNetwork := errors.As(err, &network) && !errors.As(err, new(*fs.PathError))
+	if isOfTLS(err) || !isOfNetwork && !errors.Is(err, nats.ErrNoServers) && !errors.Is(err, io.EOF) {
 		e.to.trouble(err)
 	}
 	if subject, ok := e.deniedBy(err); ok {

@@ -2,12 +2,18 @@ package cluster
 
 import (
 	"bufio"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rrtcp/tcp/internal/settings"
@@ -144,3 +150,25 @@ func TestNATSTellsTheLimitLate(t *testing.T) {
 		}, patience, time.Millisecond)
 	}
 }
+
+// What the network does is no news where NATS is lost. What the node can mend is.
+func TestNATSSaysWhatIsNews(t *testing.T) {
+	_, noFile := os.ReadFile(filepath.Join(t.TempDir(), "missing"))
+	_, noServer := net.Dial("unix", filepath.Join(t.TempDir(), "missing"))
+	for err, isNews := range map[error]bool{
+		noServer: false, io.EOF: false, nats.ErrNoServers: false,
+		fmt.Errorf("nats: %w", noFile): true, nats.ErrAuthorization: true, tls.RecordHeaderError{Msg: "no TLS"}: true,
+		&net.OpError{Op: "remote error", Err: errors.New("tls: expired certificate")}: true,
+	} {
+		to := &troubled{}
+		(&natsEngine{to: to}).refused(nil, nil, err)
+		require.Equal(t, isNews, to.err != nil, err)
+	}
+}
+
+type troubled struct {
+	receiver
+	err error
+}
+
+func (t *troubled) trouble(err error) { t.err = err }
