@@ -203,8 +203,7 @@ func (a *arguments) check() error {
 }
 
 func misused(why string) int {
-	say("%s", why)
-	fmt.Fprint(os.Stderr, "\n", usageText())
+	say("%s; %s help lists the commands", why, name())
 	return 2
 }
 
