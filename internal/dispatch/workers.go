@@ -85,7 +85,10 @@ func (d *Dispatcher) Reset() (err error) {
 	}
 	err = d.Starts.explain(err)
 	d.noteReset(err)
-	return err
+	if err != nil {
+		return fmt.Errorf("start the workers (server.command or tcp.pool.command): %w", err)
+	}
+	return nil
 }
 
 // forgetWorkers forgets what was known of workers that are gone.

@@ -263,7 +263,7 @@ func TestWorkerThatIsToBeReplacedBehindItsExchangeIsAlive(t *testing.T) {
 func TestResetFails(t *testing.T) {
 	f := newFixture(t, 2, echoes)
 	f.pool.Fail("reset", errors.E(errors.WorkerAllocate, errors.Str("no such file")))
-	require.ErrorContains(t, f.Reset(), "no such file")
+	require.ErrorContains(t, f.Reset(), "start the workers (server.command or tcp.pool.command): WorkerAllocate: no such file")
 	require.Equal(t, []string{"reset", "reset"}, f.pool.Calls(), "it is tried once more")
 	require.False(t, f.IsReady())
 	require.False(t, f.IsAlive())
