@@ -142,7 +142,8 @@ func (l Line) send(file string, words []string, in io.Reader, out io.Writer) err
 	case server.PushUnreachable:
 		return fmt.Errorf("%s: its node did not answer in time: it may have been sent or not", request.UUID)
 	case stream.PushFull:
-		return fmt.Errorf("%s has no room for it: its client does not read (push_queue), or memory_limit is used up", request.UUID)
+		return fmt.Errorf("%s has no room for %d bytes: push_queue is less, its client does not read, or memory_limit is used up",
+			request.UUID, len(request.Body))
 	}
 	_, err := fmt.Fprintln(out, "sent")
 	return err
