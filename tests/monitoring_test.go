@@ -96,6 +96,44 @@ func TestDashboardInputs(t *testing.T) {
 	}
 }
 
+// A ceiling is a line of its own where the other series of its panel are stacked, not one on top of them.
+func TestDashboardCeilings(t *testing.T) {
+	t.Parallel()
+	var dashboard struct {
+		Panels []struct {
+			Title       string
+			FieldConfig struct {
+				Defaults struct {
+					Custom struct{ Stacking struct{ Mode string } }
+				}
+				Overrides []struct {
+					Properties []struct {
+						ID    string
+						Value any
+					}
+				}
+			}
+		}
+	}
+	raw, err := os.ReadFile(repository + "/examples/monitoring/dashboard.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &dashboard))
+	ceilings := 0
+	for _, p := range dashboard.Panels {
+		for _, override := range p.FieldConfig.Overrides {
+			stacking := p.FieldConfig.Defaults.Custom.Stacking.Mode
+			for _, property := range override.Properties {
+				if property.ID == "custom.stacking" {
+					stacking, _ = property.Value.(map[string]any)["mode"].(string)
+				}
+			}
+			require.Equal(t, "none", stacking, p.Title)
+			ceilings++
+		}
+	}
+	require.Equal(t, 3, ceilings, "max_connections, memory_limit, descriptors")
+}
+
 // Whatever dashboard, alerts and docs name is there, and the former show all there is.
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
