@@ -2,6 +2,7 @@ package tests
 
 import (
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,11 @@ tcp:
 	}
 	eventually(t, "it is said", func() bool { return len(h.logged("tcp", "workers are missing")) == 1 })
 	time.Sleep(11 * time.Second) // the pool would have given them up
-	require.ErrorContains(t, h.tryReset(), "EOF")
+	require.ErrorContains(t, h.tryReset(), "start the workers (server.command or tcp.pool.command): ")
+	require.NoError(t, h.cmd.Process.Signal(syscall.SIGHUP))
+	eventually(t, "it says what failed", func() bool {
+		return strings.Contains(h.stderr(), "rr: renewing failed: tcp: start the workers (server.command or tcp.pool.command): ")
+	})
 	require.Empty(t, h.workers())
 
 	require.NoError(t, os.Remove(broken))

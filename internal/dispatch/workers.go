@@ -83,12 +83,11 @@ func (d *Dispatcher) Reset() (err error) {
 	if err != nil && !d.Starts.overdue.Load() { // one did not start, and the pool has ended the others
 		err = d.resetPool(canceledContext)
 	}
-	err = d.Starts.explain(err)
-	d.noteReset(err)
-	if err != nil {
-		return fmt.Errorf("start the workers (server.command or tcp.pool.command): %w", err)
+	if err = d.Starts.explain(err); err != nil {
+		err = fmt.Errorf("start the workers (server.command or tcp.pool.command): %w", err)
 	}
-	return nil
+	d.noteReset(err)
+	return err
 }
 
 // forgetWorkers forgets what was known of workers that are gone.
