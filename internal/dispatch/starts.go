@@ -22,6 +22,9 @@ const (
 	// be run, now and then. It is no time: a busy machine takes longer to make a process, and to look.
 	lostLooks = 8
 
+	// killedWithin is how long a process that was killed may take until its start has failed of itself.
+	killedWithin = 3 * time.Second
+
 	maxStartPause = 10 * time.Second
 )
 
@@ -190,9 +193,13 @@ func (s *Starts) explain(err error) error {
 	return err
 }
 
-// end ends the starts that take longer than that, and those that are lost. It returns how many processes are starting.
+// end ends the starts that take longer than that, and those that are lost. It returns how many processes are starting. The end of its
+// process ends a start: a pool does not wait for a process that comes up behind a start that has expired, and it would stay a zombie.
 func (s *Starts) end(timeout time.Duration, comeUp func() map[int64]bool) (starting int) {
 	killed, starting, known := s.kill(timeout, comeUp)
+	if known && timeout > 0 { // 0: RoadRunner stops
+		timeout += killedWithin
+	}
 	s.expire(timeout, known && killed+starting == 0)
 	return starting
 }

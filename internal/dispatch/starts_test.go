@@ -78,6 +78,35 @@ func TestLostStartsEnd(t *testing.T) {
 	require.ErrorContains(t, s.explain(context.Canceled), "did not answer within allocate_timeout")
 }
 
+// A process is younger than its start. When that has expired the pool no longer waits for the process, which may come up meanwhile.
+func TestStartsDoNotExpireBeforeTheirProcesses(t *testing.T) {
+	if _, known := children("", ""); !known {
+		t.Skip("the system does not tell whose child a process is")
+	}
+	s := NewStarts(time.Hour)
+	ctx, _ := derive(t, s)
+	worker := exec.Command("sleep", "1000")
+	for name, value := range s.Env("RR_MODE", "tcp") {
+		worker.Env = append(worker.Environ(), name+"="+value)
+	}
+	require.NoError(t, worker.Start())
+	defer func() {
+		_ = worker.Process.Kill()
+		_ = worker.Wait()
+	}()
+	age := func(d time.Duration) {
+		for p := range s.pending {
+			p.begun = p.begun.Add(-d)
+		}
+	}
+	age(time.Hour)
+	require.Equal(t, 1, s.end(time.Hour, nobody))
+	require.NoError(t, ctx.Err())
+	age(killedWithin) // it may have left its pipes to others, which keep the pool waiting
+	require.Equal(t, 1, s.end(time.Hour, nobody))
+	require.Error(t, ctx.Err())
+}
+
 // A pool that is not made leaves no process that was about to be a worker: a start may be over before the process is as old.
 func TestFailedPoolLeavesNoProcess(t *testing.T) {
 	if _, known := children("", ""); !known {
