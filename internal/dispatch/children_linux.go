@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,9 +16,10 @@ import (
 const userHZ = 100
 
 // children returns the processes that this one has started with a variable in their environment, by pid, and those that may be: of other
-// users, whose environment may not be read, and those that are not the program yet, which takes a while where disks are slow. It does not
-// know them when there are no descriptors. What a worker has left behind is none of them, though the first process of a container becomes
-// its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each worker a group.
+// users, whose environment may not be read, those with another environment, and those that are not the program yet, which takes a while
+// where disks are slow. It does not know them when there are no descriptors. What a worker has left behind is none of them, though the first
+// process of a container becomes its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each worker a
+// group.
 func children(name, value string) (found map[int64]child, known bool) {
 	var now unix.Timespec
 	session, _ := unix.Getsid(0)
@@ -44,7 +46,8 @@ func children(name, value string) (found map[int64]child, known bool) {
 			return nil, false
 		}
 		ours := bytes.Contains(append(environ, 0), []byte(name+"="+value+"\x00"))
-		if ours || errors.Is(err, os.ErrPermission) || err == nil && isBetweenForkAndExec(pid, environ) { // an error: it has ended
+		mayBe := err == nil && (isBetweenForkAndExec(pid, environ) || isReplaced(environ)) // an error: it has ended
+		if ours || mayBe || errors.Is(err, os.ErrPermission) {
 			found[pid] = child{age: time.Duration(now.Nano()) - p.started, ours: ours}
 		}
 	}
@@ -57,6 +60,18 @@ func isBetweenForkAndExec(pid int64, environ []byte) bool {
 	ownProgram, _ := os.Readlink("/proc/self/exe")
 	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	return len(environ) == 0 || bytes.Equal(environ, own) && program == ownProgram
+}
+
+// isReplaced reports whether an environment lacks variables that RoadRunner hands on to each process: its command is such as env -i, or it
+// has written its title there, as PHP's cli_set_process_title does.
+func isReplaced(environ []byte) bool {
+	for _, own := range os.Environ() {
+		name, _, _ := strings.Cut(own, "=")
+		if !bytes.Contains(append([]byte{0}, environ...), []byte("\x00"+name+"=")) {
+			return true
+		}
+	}
+	return false
 }
 
 // status is a part of /proc/PID/stat.

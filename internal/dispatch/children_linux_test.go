@@ -86,10 +86,12 @@ func TestChildBetweenForkAndExec(t *testing.T) {
 	other := exec.Command("cat") // has the environment as well
 	otherIn, err := other.StdinPipe()
 	require.NoError(t, err)
+	s := NewStarts(time.Hour)
+	derive(t, s)
 	require.NoError(t, child.Start())
 	require.NoError(t, other.Start())
 	only := func() bool {
-		killed, starting, known := NewStarts(time.Hour).kill(0, nobody)
+		killed, starting, known := s.kill(0, nobody)
 		return known && killed == 0 && starting == 1
 	}
 	require.Eventually(t, only, time.Minute, time.Millisecond)
@@ -99,6 +101,38 @@ func TestChildBetweenForkAndExec(t *testing.T) {
 	require.NoError(t, in.Close())
 	require.NoError(t, child.Wait())
 	require.NoError(t, other.Wait())
+}
+
+// A worker's command may give it another environment, and a worker may write its title over it. It may be long in starting then; so may
+// a worker of another plugin, but not one that is older than the start.
+func TestChildWithAnotherEnvironmentMayBeStarting(t *testing.T) {
+	run := func(environ ...string) {
+		child := exec.Command("cat")
+		child.Env = environ
+		in, err := child.StdinPipe()
+		require.NoError(t, err)
+		require.NoError(t, child.Start())
+		t.Cleanup(func() {
+			require.NoError(t, in.Close())
+			require.NoError(t, child.Wait())
+		})
+	}
+	s := NewStarts(time.Hour)
+	require.Zero(t, s.end(time.Hour, nobody))
+	run("PATH=/bin")
+	require.Zero(t, s.end(time.Hour, nobody), "nothing of this pool is starting")
+	ctx, _ := derive(t, s)
+	run("PATH=/bin")
+	run(os.Environ()...)
+	for range 2 * lostLooks {
+		require.NotZero(t, s.end(time.Hour, nobody))
+	}
+	require.NoError(t, ctx.Err())
+
+	for p := range s.pending {
+		p.begun = p.begun.Add(time.Hour) // after all of them
+	}
+	require.Zero(t, s.end(time.Hour, nobody))
 }
 
 // Before Linux 6.16 a zombie's environment can be read and is empty, as that of a child without a program. Pools leave some for good.

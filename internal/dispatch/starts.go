@@ -134,6 +134,16 @@ func (s *Starts) underWay() bool {
 	return len(s.pending) > 0
 }
 
+// oldest returns how old the process of a start that is under way may be.
+func (s *Starts) oldest() (age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.pending {
+		age = max(age, time.Since(p.begun)+time.Second) // the system rounds ages
+	}
+	return age
+}
+
 // stop makes every start the last one.
 func (s *Starts) stop() {
 	s.mu.Lock()
@@ -204,21 +214,25 @@ func (s *Starts) end(timeout time.Duration, comeUp func() map[int64]bool) (start
 	return starting
 }
 
-// kill kills the pool's processes that were started so long ago and have not come up. The others are starting. Not known says that
-// there may be more. comeUp is called when the processes are known: one that comes up meanwhile is among both.
+// kill kills the pool's processes that were started so long ago and have not come up. The others are starting, and so may be those that
+// can't be told and are no older than the starts. Not known says that there may be more. comeUp is called when the processes are known: one
+// that comes up meanwhile is among both.
 func (s *Starts) kill(age time.Duration, comeUp func() map[int64]bool) (killed, starting int, known bool) {
 	processes, known := children(startVariable, s.pool)
 	for pid := range comeUp() {
 		delete(processes, pid)
 	}
+	oldest := s.oldest()
 	for pid, p := range processes {
-		if !p.ours || p.age < age {
+		switch {
+		case !p.ours && p.age > oldest: // of another plugin
+		case !p.ours || p.age < age:
 			starting++
-			continue
+		default:
+			s.overdue.Store(true)
+			killGroup(pid)
+			killed++
 		}
-		s.overdue.Store(true)
-		killGroup(pid)
-		killed++
 	}
 	return killed, starting, known
 }
