@@ -17,9 +17,8 @@ const userHZ = 100
 
 // children returns the processes that this one has started with a variable in their environment, by pid, and those that may be: of other
 // users, whose environment may not be read, those with another environment, and those that are not the program yet, which takes a while
-// where disks are slow. It does not know them when there are no descriptors. What a worker has left behind is none of them, though the first
-// process of a container becomes its parent: it is in the group of that worker, or in a session of its own. RoadRunner makes each worker a
-// group.
+// where disks are slow. It does not know them when there are no descriptors. The first process of a container becomes the parent of what
+// workers leave behind. That is none of them in the group of its worker, or in a session of its own: RoadRunner makes each worker a group.
 func children(name, value string) (found map[int64]child, known bool) {
 	var now unix.Timespec
 	session, _ := unix.Getsid(0)

@@ -161,24 +161,32 @@ func TestWhatWorkersLeaveBehindIsNotKilled(t *testing.T) {
 	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
 	for name, script := range map[string]string{
 		"in the group of the worker": "sleep 1000 & echo $!",
+		"in a group of its own":      "timeout 1000 sleep 1000 & echo $!",
 		"in a session of its own":    "setsid sleep 1000 & echo $!",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := NewStarts(time.Hour)
+			s := NewStarts(time.Nanosecond)
 			shell, line := startShell(t, s, script)
 			pid, err := strconv.Atoi(line)
 			require.NoError(t, err)
 			_ = shell.Wait()
 			defer func() {
-				_ = unix.Kill(pid, unix.SIGKILL)
-				_, _ = unix.Wait4(pid, nil, 0, nil)
+				killGroup(int64(pid))
+				for err := error(nil); err == nil; { // timeout has a child of its own
+					_, err = unix.Wait4(pid, nil, 0, nil)
+					_, _ = unix.Wait4(-pid, nil, 0, nil)
+				}
 			}()
 			require.Eventually(t, func() bool {
 				program, _ := os.ReadFile("/proc/" + line + "/comm")
 				stat, _ := os.ReadFile("/proc/" + line + "/stat")
-				return string(program) == "sleep\n" && parse(stat).parent == os.Getpid()
+				return strings.Contains(script, strings.TrimSpace(string(program))+" 1000") && parse(stat).parent == os.Getpid()
 			}, time.Minute, time.Millisecond, "it has its program and its new parent")
-			killed, starting, known := s.kill(0, nobody)
+			derive(t, s)
+			for p := range s.pending {
+				p.begun = p.begun.Add(time.Hour) // much later than the process
+			}
+			killed, starting, known := s.kill(s.Timeout, nobody)
 			require.True(t, known)
 			require.Zero(t, killed+starting)
 		})

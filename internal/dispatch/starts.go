@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ const (
 	killedWithin = 3 * time.Second
 
 	maxStartPause = 10 * time.Second
+
+	// maxStartDelay lies between the beginning of a start and that of its process, however busy the machine.
+	maxStartDelay = time.Minute
 )
 
 var lastPool atomic.Int64
@@ -44,7 +48,8 @@ type Starts struct {
 
 	mu      sync.Mutex
 	pending map[*start]bool
-	stopped bool // no more are made
+	expired []*start // lately: their processes may be younger
+	stopped bool     // no more are made
 }
 
 type start struct {
@@ -134,11 +139,16 @@ func (s *Starts) underWay() bool {
 	return len(s.pending) > 0
 }
 
-// oldest returns how old the process of a start that is under way may be.
+// oldest returns how old a process can be that is starting, or was to be killed when its start expired.
 func (s *Starts) oldest() (age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.expired = slices.DeleteFunc(s.expired, func(p *start) bool { return time.Since(p.begun)-maxStartDelay > s.Timeout })
+	starts := slices.Clone(s.expired)
 	for p := range s.pending {
+		starts = append(starts, p)
+	}
+	for _, p := range starts {
 		age = max(age, time.Since(p.begun)+time.Second) // the system rounds ages
 	}
 	return age
@@ -215,8 +225,8 @@ func (s *Starts) end(timeout time.Duration, comeUp func() map[int64]bool) (start
 }
 
 // kill kills the pool's processes that were started so long ago and have not come up. The others are starting, and so may be those that
-// can't be told and are no older than the starts. Not known says that there may be more. comeUp is called when the processes are known: one
-// that comes up meanwhile is among both.
+// can't be told. What is older than the starts is none of them; with age 0, which is for a pool that ends, the pool's are killed even so. Not
+// known says that there may be more. comeUp is called when the processes are known: one that comes up meanwhile is among both.
 func (s *Starts) kill(age time.Duration, comeUp func() map[int64]bool) (killed, starting int, known bool) {
 	processes, known := children(startVariable, s.pool)
 	for pid := range comeUp() {
@@ -225,7 +235,7 @@ func (s *Starts) kill(age time.Duration, comeUp func() map[int64]bool) (killed, 
 	oldest := s.oldest()
 	for pid, p := range processes {
 		switch {
-		case !p.ours && p.age > oldest: // of another plugin
+		case p.age > oldest && (age > 0 || !p.ours): // a worker of another plugin, or what a worker has left behind
 		case !p.ours || p.age < age:
 			starting++
 		default:
@@ -254,6 +264,7 @@ func (s *Starts) overdueOrLost(timeout time.Duration, unseen bool) (ended []*sta
 		}
 		if p.unseen >= lostLooks || time.Since(p.begun) >= timeout {
 			ended = append(ended, p)
+			s.expired = append(s.expired, p)
 			delete(s.pending, p)
 		}
 	}

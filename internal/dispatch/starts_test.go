@@ -72,8 +72,11 @@ func TestLostStartsEnd(t *testing.T) {
 		require.Equal(t, 1, s.end(time.Hour, nobody))
 	}
 	require.NoError(t, ctx.Err(), "this one has a process")
-	require.Zero(t, s.end(0, nobody))
+	s.expire(time.Millisecond, false) // the process is younger than its start
 	require.Error(t, ctx.Err())
+	killed, starting, _ := s.kill(time.Millisecond, nobody)
+	require.Equal(t, 1, killed)
+	require.Zero(t, starting)
 	require.ErrorContains(t, worker.Wait(), "killed")
 	require.ErrorContains(t, s.explain(context.Canceled), "did not answer within allocate_timeout")
 }
