@@ -42,8 +42,6 @@ func TestServerCountsFailures(t *testing.T) {
 
 func TestNilServerCountsNothing(*testing.T) {
 	var s *Server
-	s.Closed(wire.ReasonEOF)
-	s.Refused(RefusedTLS)
 	s.Failed(FailureError)
 	s.Exchanged(wire.Data, time.Second)
 }
