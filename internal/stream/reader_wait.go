@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"github.com/rrtcp/tcp/internal/framing"
 )
 
 // The part of Reader that waits, within the time limits.
@@ -85,32 +87,32 @@ func (r *Reader) takeArrived() error {
 // undecided returns how long a packet that is complete, but for a delimiter that may still grow, waits for more; 0: there is
 // none.
 func (r *Reader) undecided() time.Duration {
-	rule := r.rule()
-	if r.dropping.until != nil {
-		rule = r.dropping.until
+	if wait := r.nextRule().Wait; wait > 0 && r.decidedSize() > 0 {
+		return wait
 	}
-	if rule.Wait == 0 || r.decidedSize() == 0 {
-		return 0
-	}
-	return rule.Wait
+	return 0
 }
 
 // decidedSize returns the size of the packet that there would be if no more came, of those bytes that Split has to see again; 0:
 // there would be none.
 func (r *Reader) decidedSize() int {
-	rule := r.rule()
-	if r.dropping.until != nil {
-		rule = r.dropping.until
-	}
 	from := r.start + r.seen
 	if from >= r.end {
 		return 0
 	}
-	n, _, err := rule.Split(r.buffer.Bytes[from:r.end:r.end], true)
+	n, _, err := r.nextRule().Split(r.buffer.Bytes[from:r.end:r.end], true)
 	if err != nil {
 		return 0
 	}
 	return n
+}
+
+// nextRule is the framing that finds the next end: of what is dropped, or of a packet.
+func (r *Reader) nextRule() *framing.Framing {
+	if r.dropping.until != nil {
+		return r.dropping.until
+	}
+	return r.rule()
 }
 
 // limitWait sets the deadline for what is to arrive. All waits for one packet share a deadline, but for that of a delimiter.
