@@ -127,13 +127,10 @@ func (w *Writer) dropFrames(b *frameBuffer, err error) {
 // calls Flush then, may call it.
 func (w *Writer) IsBuffering() bool { return w.buffered != nil }
 
-// Flush waits until the frames are written, or could not be. dropped is how many of their bytes were not. Only the connection's
-// goroutine may call it.
+// Flush waits until the frames are written, or could not be; IsBuffering has reported that there are any. dropped is how many of their
+// bytes were not. Only the connection's goroutine may call it.
 func (w *Writer) Flush() (dropped int, err error) {
 	b := w.buffered
-	if b == nil {
-		return 0, nil
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.writing {
