@@ -17,6 +17,7 @@ const (
 // output stands in front of standard output or standard error. While the program runs a reader that is slow makes it wait, as
 // without; when it stops, what does not fit the queue is dropped: nobody may be reading, and whatever logs would hang for ever.
 type output struct {
+	file     **os.File // which of the two; set by replaceOutputs
 	to, pipe *os.File
 	queue    chan []byte
 	once     sync.Once
@@ -78,10 +79,7 @@ func (o *output) close() bool {
 }
 
 // outputs are standard output and standard error.
-type outputs []struct {
-	file **os.File
-	*output
-}
+type outputs []*output
 
 // replaceOutputs puts an output before both.
 func replaceOutputs() (all outputs) {
@@ -90,11 +88,8 @@ func replaceOutputs() (all outputs) {
 		if err != nil {
 			continue // no descriptors: everything else will say so
 		}
-		*file = o.pipe
-		all = append(all, struct {
-			file **os.File
-			*output
-		}{file, o})
+		o.file, *file = file, o.pipe
+		all = append(all, o)
 	}
 	return all
 }
