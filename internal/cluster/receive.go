@@ -8,8 +8,11 @@ import (
 // received does what a message says. What is none of ours is counted and ignored.
 func (c *Cluster) received(message []byte) {
 	h, body, ok := parse(message)
-	if !ok || h.kind != kindHello && h.from == c.node {
-		c.ignore(!ok)
+	switch {
+	case !ok:
+		c.counters.Refused.Add(1)
+		return
+	case h.kind != kindHello && h.from == c.node:
 		return
 	}
 	c.counters.In.Add(1)
@@ -19,7 +22,9 @@ func (c *Cluster) received(message []byte) {
 	}
 	switch h.kind {
 	case kindHello:
-		c.ignore(!c.metNode(h.from, body))
+		if !c.metNode(h.from, body) {
+			c.counters.Refused.Add(1)
+		}
 	case kindBye:
 		if c.members.leave(h.from, string(body)) {
 			c.Log.Info("cluster: a node has left", slog.String("node", h.from.String()))
@@ -32,12 +37,6 @@ func (c *Cluster) received(message []byte) {
 		c.answered(h, body)
 	default:
 		c.refuse(h)
-	}
-}
-
-func (c *Cluster) ignore(garbage bool) {
-	if garbage {
-		c.counters.Refused.Add(1)
 	}
 }
 
@@ -75,7 +74,7 @@ func (c *Cluster) answered(h header, body []byte) {
 	case !ok:
 		return
 	case node != h.from:
-		c.ignore(true)
+		c.counters.Refused.Add(1)
 		return
 	case tag == "": // else it may not be subscribed to its other tags yet
 		c.members.heard(node)
