@@ -99,48 +99,47 @@ func (h *host) play(t *testing.T, server string, send func(*client)) (string, *s
 	return c.rest(), h.record.of(t, c)
 }
 
-func TestPacketsInAnySegments(t *testing.T) {
-	t.Parallel()
-	h := start(t, serversOf(""))
+// playAll plays the streams of every delimiter, cut in every way, and checks what the workers saw of each.
+func playAll(t *testing.T, yaml string, check func(t *testing.T, stream, delimiter string, seen *sentence)) {
+	h := start(t, yaml)
 	for server, delimiter := range delimiters {
 		t.Run(server, func(t *testing.T) {
 			t.Parallel()
 			for what, stream := range streams(delimiter) {
 				for how, send := range cuts {
-					echo, seen := h.play(t, server, func(c *client) { send(c, stream) })
-					require.Equal(t, stream, echo, "%s, %s", what, how)
-					require.Equal(t, cutReference(stream, delimiter), seen.packets, "%s, %s", what, how)
-					require.Equal(t, "eof", seen.Reason, "%s, %s", what, how)
+					t.Run(what+", "+how, func(t *testing.T) {
+						echo, seen := h.play(t, server, func(c *client) { send(c, stream) })
+						require.Equal(t, stream, echo)
+						check(t, stream, delimiter, seen)
+					})
 				}
 			}
 		})
 	}
 }
 
+func TestPacketsInAnySegments(t *testing.T) {
+	t.Parallel()
+	playAll(t, serversOf(""), func(t *testing.T, stream, delimiter string, seen *sentence) {
+		require.Equal(t, cutReference(stream, delimiter), seen.packets)
+		require.Equal(t, "eof", seen.Reason)
+	})
+}
+
 func TestBatchesKeepBytes(t *testing.T) {
 	t.Parallel()
-	h := start(t, serversOf(", batch: true"))
-	for server, delimiter := range delimiters {
-		t.Run(server, func(t *testing.T) {
-			t.Parallel()
-			for what, stream := range streams(delimiter) {
-				for how, send := range cuts {
-					echo, seen := h.play(t, server, func(c *client) { send(c, stream) })
-					require.Equal(t, stream, echo, "%s, %s", what, how)
-					require.Equal(t, stream, strings.Join(seen.bodies(), ""), "%s, %s", what, how)
+	playAll(t, serversOf(", batch: true"), func(t *testing.T, stream, delimiter string, seen *sentence) {
+		require.Equal(t, stream, strings.Join(seen.bodies(), ""))
 
-					// What is cut inside of a batch is cut as the reference cuts it: a batch ends where a packet ends.
-					var again []packet
-					for _, batch := range seen.packets {
-						inside := cutReference(batch.body, delimiter)
-						require.Equal(t, batch.eof, inside[len(inside)-1].eof, "%s, %s: %q", what, how, batch.body)
-						again = append(again, inside...)
-					}
-					require.Equal(t, cutReference(stream, delimiter), again, "%s, %s", what, how)
-				}
-			}
-		})
-	}
+		// What is cut inside of a batch is cut as the reference cuts it: a batch ends where a packet ends.
+		var again []packet
+		for _, batch := range seen.packets {
+			inside := cutReference(batch.body, delimiter)
+			require.Equal(t, batch.eof, inside[len(inside)-1].eof, "%q", batch.body)
+			again = append(again, inside...)
+		}
+		require.Equal(t, cutReference(stream, delimiter), again)
+	})
 }
 
 const twoServers = `
