@@ -63,20 +63,21 @@ func (f *fixture) ask(body string) (dispatch.Answer, error) {
 	return f.Exchange(new(dispatch.Call), make(chan struct{}), []byte("{}"), []byte(body))
 }
 
-// requireFree requires that as many exchanges go on at once as there are workers.
+// requireFree requires that just as many exchanges go on at once as there are workers.
 func (f *fixture) requireFree(t *testing.T, workers int) {
 	t.Helper()
-	busy, release := make(chan struct{}, workers), make(chan struct{})
+	busy, release := make(chan struct{}, workers+1), make(chan struct{})
 	f.pool.Do(gated(busy, release))
-	results := make(chan error, workers)
-	for range workers {
+	results := make(chan error, workers+1)
+	for range workers + 1 {
 		go func() { _, err := f.ask("x"); results <- err }()
 	}
 	for range workers {
 		receive(t, busy)
 	}
+	await(t, func() bool { return f.Queue.Waiting() == 1 })
 	close(release)
-	for range workers {
+	for range workers + 1 {
 		require.NoError(t, receive(t, results))
 	}
 }
@@ -142,7 +143,6 @@ func TestExchangeCut(t *testing.T) {
 	require.True(t, failure.Reached)
 }
 
-// CLOSE is handed over once, whatever the worker makes of it.
 // failures are those that stats has counted; nil: none.
 func failures(stats *telemetry.Server) (counted map[telemetry.Failure]int64) {
 	for kind := telemetry.FailureNone; kind <= telemetry.FailureOverload; kind++ {
@@ -156,6 +156,7 @@ func failures(stats *telemetry.Server) (counted map[telemetry.Failure]int64) {
 	return counted
 }
 
+// CLOSE is handed over once, whatever the worker makes of it.
 func TestCloseHandedOverOnce(t *testing.T) {
 	failed := func(kind telemetry.Failure) map[telemetry.Failure]int64 { return map[telemetry.Failure]int64{kind: 3} }
 	for name, test := range map[string]struct {
@@ -314,7 +315,7 @@ func TestAddAndRemoveWorker(t *testing.T) {
 	require.NoError(t, f.AddWorker())
 	f.requireFree(t, 2)
 	require.NoError(t, f.RemoveWorker(context.Background(), f.direct))
-	require.Len(t, f.Pool.Workers(), 1)
+	require.Equal(t, []string{"add", "remove"}, f.pool.Calls(), "the others stay")
 	f.requireFree(t, 1)
 
 	f.pool.Fail("add", stderrors.New("no"))
@@ -437,6 +438,20 @@ func TestHostDestroys(t *testing.T) {
 		require.NoError(t, w.Kill())
 	}
 	await(t, func() bool { return len(f.Pool.Workers()) == 0 })
+}
+
+// Workers that died while idle are reaped also where others are never all idle.
+func TestMaintainReapsBesideBusyWorker(t *testing.T) {
+	busy, release := make(chan struct{}), make(chan struct{})
+	f := newFixture(t, 2, gated(busy, release))
+	asked := make(chan error)
+	go func() { _, err := f.ask("x"); asked <- err }()
+	receive(t, busy)
+	require.NoError(t, f.Pool.Workers()[1].Kill())
+	require.NoError(t, f.Maintain())
+	require.Len(t, f.Pool.Workers(), 1)
+	close(release)
+	require.NoError(t, receive(t, asked))
 }
 
 func TestReapUntil(t *testing.T) {
