@@ -171,9 +171,12 @@ func TestBulkSharesOneLimit(t *testing.T) {
 	q.Bulk = BulkLimits{64, 1 << 20}
 	q.admitted = 1
 	var all []*attempt
-	for i := range 6 {
+	for i := range 7 {
 		a := newAttempt()
 		a.shares, a.limit = i != 5, time.Duration(i%2)
+		if i == 6 { // it is killed at another time of Stop
+			a.ctx = context.Background()
+		}
 		_, err := q.join(a)
 		require.NoError(t, err)
 		all = append(all, a)
@@ -184,6 +187,8 @@ func TestBulkSharesOneLimit(t *testing.T) {
 	require.Equal(t, []*attempt{all[1], all[3]}, all[1].bulk.waiting)
 	q.leave()
 	require.Nil(t, all[5].bulk)
+	q.leave()
+	require.Nil(t, all[6].bulk)
 	require.Zero(t, q.Waiting())
 }
 

@@ -46,6 +46,46 @@ func TestFramesBeginWithWorker(t *testing.T) {
 	})
 }
 
+// Each waits for allocate_timeout, however many come behind it.
+func TestQueueTimeoutOfEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue(1)
+		require.NoError(t, q.enter(newAttempt(), nil))
+		begin, first, second := time.Now(), make(chan error, 1), make(chan error, 1)
+		go func() { first <- q.enter(newAttempt(), nil) }()
+		time.Sleep(q.timeout / 2)
+		go func() { second <- q.enter(newAttempt(), nil) }()
+		require.ErrorIs(t, <-first, errNoWorker)
+		require.Equal(t, q.timeout, time.Since(begin))
+		q.leave()
+		require.NoError(t, <-second)
+		waits := q.Waits().Counts()
+		require.EqualValues(t, 1, waits[0], "it did not wait")
+		require.EqualValues(t, 1, waits[len(waits)-2], "half a minute")
+		q.Close()
+	})
+}
+
+// Exchanges get through between resets, which need not be long for that.
+func TestResetsAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDispatcher(nil)
+		var begin time.Time
+		var takes time.Duration
+		d.Pool = processes{Pool: resettable{during: func() { begin = time.Now(); time.Sleep(takes) }}}
+		pauseBehind := func(last time.Duration) time.Duration {
+			takes = last
+			require.NoError(t, d.Reset())
+			ended := time.Now()
+			takes = 0
+			require.NoError(t, d.Reset())
+			return begin.Sub(ended)
+		}
+		require.Equal(t, 300*time.Millisecond, pauseBehind(300*time.Millisecond))
+		require.Equal(t, time.Second, pauseBehind(time.Minute))
+	})
+}
+
 // Where resets fail again and again, nobody waits for longer.
 func TestQueuePauseWithoutNewWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
