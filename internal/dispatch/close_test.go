@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestUnansweredCloseShortensOthers(t *testing.T) {
 	}
 	whole := []time.Duration{10 * time.Minute, 3 * time.Second, 300 * time.Millisecond, 0}
 	require.Equal(t, whole, limits())
+	_, err := d.Exchange(&Call{Event: wire.Data}, nil, []byte("{}"), nil)
+	require.True(t, isUnanswered(err))
+	require.Equal(t, whole, limits(), "a packet that takes too long says nothing of CLOSE")
 	for range 3 {
 		d.HandOverClose(calls[0], []byte("{}"))
 	}
@@ -47,20 +51,37 @@ func TestUnansweredCloseShortensOthers(t *testing.T) {
 
 	d.Pool = processes{Pool: resettable{during: func() { // an old worker does not answer either, while the reset waits for it
 		d.unanswered.Store(true)
-		d.closeWarned.Store(true)
 	}}}
 	d.ExchangeCtx = canceledContext
 	_ = d.Reset()
 	require.Equal(t, whole, limits(), "workers are new")
-	require.False(t, d.closeWarned.Load())
+}
+
+// What is said once until the workers are reset is said of new ones again.
+func TestResetForgetsWhatWasSaid(t *testing.T) {
+	d := newDispatcher(nil)
+	said := []*atomic.Bool{&d.closeWarned, &d.astrayWarned, &d.aheadWarned, &d.bulkBegun, &d.bulkAnswered}
+	d.Pool = processes{Pool: resettable{during: func() { // by old workers, while the reset waits for them
+		for _, flag := range said {
+			flag.Store(true)
+		}
+		d.bulkSaid.Store(bulkWrong)
+	}}}
+	require.NoError(t, d.Reset())
+	for i, flag := range said {
+		require.False(t, flag.Load(), i)
+	}
+	require.Equal(t, bulkUnsaid, d.bulkSaid.Load())
 }
 
 // A CLOSE that waits while others are not answered has less time, too: at a stop all connections that were open wait at once.
 func TestUnansweredCloseShortensWaiting(t *testing.T) {
 	const waiting = 3
-	var limits []time.Duration // appended by one at a time: the queue has one place
+	var limits []time.Duration // appended by one at a time, as what follows: the queue has one place
+	var contexts []context.Context
 	var d *Dispatcher
 	d = newDispatcher(func(ctx context.Context, _ *Payload) (Results, error) {
+		contexts = append(contexts, ctx)
 		if limits = append(limits, ctx.(*deadlineContext).limit); len(limits) == 1 {
 			for d.Queue.Waiting() < waiting {
 				time.Sleep(time.Millisecond)
@@ -78,6 +99,9 @@ func TestUnansweredCloseShortensWaiting(t *testing.T) {
 	}
 	wg.Wait()
 	require.Equal(t, []time.Duration{10 * time.Minute, time.Minute, time.Minute, time.Minute}, limits)
+	for _, ctx := range contexts {
+		require.Error(t, ctx.Err(), "its parent, which lives as long as the plugin, does not hold it")
+	}
 }
 
 // resettable is a pool whose Reset does nothing else.
