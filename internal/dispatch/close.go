@@ -65,7 +65,7 @@ func isUnanswered(err error) bool {
 // closeTimeout is how long a worker may take for its answer to CLOSE: where one of its generation did not answer, others most
 // likely do not either, and each would be busy with nothing for the whole of close_timeout.
 func (d *Dispatcher) closeTimeout(c *Call) time.Duration {
-	if c.CloseTimeout == 0 || !d.unanswered.Load() {
+	if !d.unanswered.Load() {
 		return c.CloseTimeout
 	}
 	return min(c.CloseTimeout, max(c.CloseTimeout/10, minCloseTimeout))

@@ -71,9 +71,6 @@ func (q *Queue) NoFreeWorkers() int64 { return q.noFreeWorkers.Load() }
 func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		return
-	}
 	q.closed = true
 	for q.waiting.first != nil {
 		q.finish(q.waiting.first, errQueueClosed)
@@ -268,7 +265,7 @@ func (q *Queue) expire() {
 // endExpired is expire; q.mu is held.
 func (q *Queue) endExpired() {
 	q.timing = false
-	for a := q.waiting.first; a != nil && !q.closed; {
+	for a := q.waiting.first; a != nil; {
 		next := a.next
 		if !a.noTimeout {
 			if left := q.timeLeft(a); left > 0 { // those behind have more
