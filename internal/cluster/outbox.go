@@ -86,8 +86,6 @@ func (b *backlog) close(last outgoing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	last.size = len(last.message) + overhead
-	b.bytes += last.size
 	b.queue = append(b.queue, last)
 }
 
