@@ -91,6 +91,19 @@ func TestLimitDropsPushes(t *testing.T) {
 	})
 }
 
+// A client that has ended its side still reads.
+func TestEndOfFileKeepsPushes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client, w, ended := servePush(t, limits{write: 60 * second})
+		require.NoError(t, client.CloseWrite())
+		synctest.Wait()
+		got := readString(t, client, unread+len("never written"))
+		require.Equal(t, "never written", got[unread:])
+		<-ended
+		require.Equal(t, "eof", w.reason)
+	})
+}
+
 func TestDrainGivesPushesOneSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, client, w, ended := servePush(t, limits{write: 60 * second})
