@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream/streamtest"
 	"github.com/rrtcp/tcp/internal/telemetry"
@@ -156,6 +157,19 @@ func TestMaxConnectionsPerIPRefuses(t *testing.T) {
 		require.EqualValues(t, 3, a.stats.Refusals(telemetry.RefusedPerIP))
 		require.Len(t, a.ends, 3, "a client that is refused was no connection")
 	})
+}
+
+func TestRefusalsAreLogged(t *testing.T) {
+	log, logs := logtest.New(slog.LevelInfo)
+	config := servers("a")
+	var s Server
+	Init(&s, Options{Config: &config, Log: log, Workers: 1})
+	l := s.newListener("a", config.Servers["a"], nil)
+	l.overIP.Add()
+	l.untrusted.Add()
+	l.close()
+	require.Len(t, logs.Saying("connections refused: their addresses have max_connections_per_ip open"), 1)
+	require.Len(t, logs.Saying("connections refused: they come from none of proxy_protocol.trusted"), 1)
 }
 
 func TestUntrustedProxiesAreRefused(t *testing.T) {
