@@ -135,7 +135,7 @@ func (p *Packets) waits() bool {
 			return true
 		}
 	}
-	return p.Framing == framingDelimiter && mayWait(p.delimiters())
+	return mayWait(p.delimiters())
 }
 
 func checkPacketSize(fail Failer, size, maxPacketSize int) {

@@ -90,7 +90,7 @@ func newDelimiters(delimiters [][]byte, strip bool, wait time.Duration) Framing 
 func mayWait(delimiters [][]byte) bool {
 	for _, a := range delimiters {
 		for _, b := range delimiters {
-			if len(b) > 0 && len(b) < len(a) && bytes.Contains(a[:len(a)-1], b) {
+			if len(b) < len(a) && bytes.Contains(a[:len(a)-1], b) {
 				return true
 			}
 		}
@@ -105,7 +105,7 @@ func matchPrefix(data []byte, delimiters [][]byte) (n int, mayGrow bool) {
 		switch {
 		case bytes.HasPrefix(data, d):
 			return len(d), mayGrow
-		case len(data) < len(d) && bytes.HasPrefix(d, data):
+		case bytes.HasPrefix(d, data):
 			mayGrow = true
 		}
 	}

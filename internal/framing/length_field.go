@@ -71,12 +71,12 @@ func upTo(n int) (all []int) {
 	return all
 }
 
-// encoding returns how the field is encoded; it is no varint.
+// encoding returns how a field of a fixed size is encoded.
 func (l *Length) encoding() string {
 	switch {
 	case l.Encoding != "":
 		return l.Encoding
-	case l.ASCII != 0 || l.isUntil():
+	case l.ASCII != 0:
 		return encodingASCII
 	}
 	return encodingBinary

@@ -58,7 +58,7 @@ func newRules(rules []rule) Framing {
 	if slices.ContainsFunc(rules, func(r rule) bool { return r.framing.IsEmpty != nil }) {
 		f.IsEmpty = func(data []byte, n int) bool { // the first bytes of a rule may be more than its packet
 			f, _ := choose(rules, data, true)
-			return f != nil && f.IsEmpty != nil && f.IsEmpty(data, n)
+			return f.IsEmpty != nil && f.IsEmpty(data, n)
 		}
 	}
 	return f
@@ -89,13 +89,8 @@ func (p *Packets) newRules(readSize, maxPacketSize int) Framing {
 	var rules []rule
 	for _, r := range p.Rules {
 		packets := r.Packets()
-		packets.DelimiterWait = p.DelimiterWait
-		f := packets.New(readSize, maxPacketSize)
-		f.Batch = 0
-		if p.Batch {
-			f.Batch = readSize
-		}
-		rules = append(rules, rule{r.First(), f})
+		packets.DelimiterWait, packets.Batch = p.DelimiterWait, p.Batch
+		rules = append(rules, rule{r.First(), packets.New(readSize, maxPacketSize)})
 	}
 	return newRules(rules)
 }

@@ -192,15 +192,22 @@ func TestReaderSkipsEmptyPackets(t *testing.T) {
 }
 
 func TestReaderBatchFillsBuffer(t *testing.T) {
-	config := lines(t, &pieces{left: [][]byte{[]byte("1\n2\n3"), []byte("\n4\n"), []byte("5\n")}, end: io.EOF})
-	config.Framing = delimited(t, "\n", 1<<20)
-	r := &Reader{ReaderConfig: config}
-	packet, _, err := r.Next()
-	require.NoError(t, err)
-	require.Equal(t, "1\n2\n", string(packet), "a finished packet never waits for an unfinished one")
-	packet, _, err = r.Next()
-	require.NoError(t, err)
-	require.Equal(t, "3\n4\n", string(packet))
+	for name, p := range map[string]framing.Packets{
+		"one framing": {Delimiter: "\n", Batch: true}, "rules": {Rules: []framing.Rule{{Delimiter: "\n"}}, Batch: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Empty(t, p.Init("x", 0))
+			config := lines(t, &pieces{left: [][]byte{[]byte("1"), []byte("\n2\n3"), []byte("\n4\n"), []byte("5\n")}, end: io.EOF})
+			config.Framing = p.New(1<<20, 0)
+			r := &Reader{ReaderConfig: config}
+			packet, _, err := r.Next()
+			require.NoError(t, err)
+			require.Equal(t, "1\n2\n", string(packet), "a finished packet never waits for an unfinished one")
+			packet, _, err = r.Next()
+			require.NoError(t, err)
+			require.Equal(t, "3\n4\n", string(packet))
+		})
+	}
 }
 
 func TestReaderKeepsPacketsBeforeReset(t *testing.T) {
