@@ -18,7 +18,8 @@ func TestEveryByteInHex(t *testing.T) {
 		for name, p := range map[string]framing.Packets{
 			"delimiter_hex":  {DelimiterHex: hex},
 			"delimiters_hex": {DelimitersHex: []string{strings.ToUpper(hex), hex + " " + hex + "01"}},
-			"rules":          {Rules: []framing.Rule{{StartsHex: hex + "0000"}, {DelimiterHex: hex}}},
+			"rules":          {Rules: rules{{StartsHex: hex + "0000"}, {DelimiterHex: hex}}},
+			"lists in rules": {Rules: rules{{StartsHex: hex + "0000"}, {DelimitersHex: []string{hex}}}},
 		} {
 			require.Empty(t, p.Init("x", 0), name)
 			require.Empty(t, p.Init("x", 0), "%s, twice", name)

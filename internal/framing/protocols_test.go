@@ -24,6 +24,9 @@ func TestProtocolsAreOverridden(t *testing.T) {
 		"a delimiter": {
 			Packets{Protocol: "nmea", Delimiter: "\n"}, Packets{Framing: "delimiter", Delimiter: "\n", SkipEmpty: true},
 		},
+		"a delimiter in digits": {
+			Packets{Protocol: "gelf", DelimiterHex: "0a"}, Packets{Framing: "delimiter", DelimiterHex: "0a"},
+		},
 		"delimiters in digits": {
 			Packets{Protocol: "jt808", DelimitersHex: []string{"7e", "7f"}},
 			Packets{Framing: "delimiter", DelimitersHex: []string{"7e", "7f"}, SkipEmpty: true},
@@ -65,6 +68,9 @@ func TestNextKnowsProtocols(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, once)
 	require.Nil(t, f.IsEmpty)
+	f, _, err = DecodeNext([]byte(`{"protocol":"redis"}`), 1<<10, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, 1<<10, f.Batch)
 	f, _, err = DecodeNext([]byte(`{"protocol":"redis","Batch":false}`), 1<<20, 1<<20)
 	require.NoError(t, err)
 	require.Zero(t, f.Batch, "keys may have capital letters")

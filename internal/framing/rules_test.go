@@ -37,6 +37,7 @@ func TestRules(t *testing.T) {
 		"an empty mail":              {mail, ".\r\n", []string{".\r\n"}},
 		"a mail that begins with it": {mail, "..\r\n.\r\n", []string{"..\r\n.\r\n"}},
 		"a mail":                     {mail, "a\r\n.\r\n.\r\nb\r\n.\r\n", []string{"a\r\n.\r\n", ".\r\n", "b\r\n.\r\n"}},
+		"half of an empty one":       {mail, "a\r\n.\r\n.", []string{"a\r\n.\r\n", "."}},
 		"GT06 with both lengths": {gt06, "\x78\x78\x05\x01abcd\r\n"[:10] + "\x79\x79\x00\x03xyz\r\n" + "\x78\x78\x00\r\n",
 			[]string{"\x78\x78\x05\x01abcd\r\n"[:10], "\x79\x79\x00\x03xyz\r\n", "\x78\x78\x00\r\n"}},
 		"Teltonika with pings": {teltonika, "\xff\x00\x0f123456789012345\xff\xff\x00\x00\x00\x00\x00\x00\x00\x02abCRC.\xff",
