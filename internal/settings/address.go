@@ -21,7 +21,7 @@ func (a address) collides(b address) bool {
 	}
 	hostA, portA, _ := net.SplitHostPort(a.address)
 	hostB, portB, _ := net.SplitHostPort(b.address)
-	if portA != portB || portA == "0" || a == (address{}) || b == (address{}) {
+	if portA != portB || portA == "0" || a == (address{}) { // neither could be read
 		return false
 	}
 	ipA, ipB := resolveHost(hostA), resolveHost(hostB)

@@ -83,6 +83,7 @@ func TestAddressesCollide(t *testing.T) {
 		{"[::ffff:127.0.0.1]:1", "127.0.0.1:1"}: true,
 		{"mail.example:25", "MAIL.example:25"}:  true,
 		{"mail.example:25", "other.example:25"}: false,
+		{"mail.example:25", ":25"}:              false, // which only a resolver knows
 	} {
 		a, err := parseAddress(addrs[0])
 		require.NoError(t, err)
