@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ func frames(t *testing.T, written []byte) (streams []bool, contexts, bodies []st
 }
 
 func TestServeBulk(t *testing.T) {
+	stderr := os.Stderr
+	t.Cleanup(func() { os.Stderr = stderr })
+	os.Stderr = file(t, "")
 	w, out := start(t, request(threeEvents, "onetwo"))
 	var seen []string
 	require.NoError(t, w.Serve(func(e Event) (Reply, error) {
@@ -51,11 +55,13 @@ func TestServeBulk(t *testing.T) {
 		}
 	}))
 	require.Equal(t, []string{"a CONNECTED  ", "b DATA s onet", "c DATA  wo"}, seen)
+	require.Equal(t, "worker: b DATA: no database\n", string(content(t, os.Stderr)))
 	_, contexts, bodies := frames(t, out())
 	var all BulkReplies
 	for _, c := range contexts {
 		var r BulkReplies
 		require.NoError(t, json.Unmarshal([]byte(c), &r))
+		require.NotEmpty(t, r.Replies, "RoadRunner refuses a frame without any")
 		all.Replies, all.Sizes = append(all.Replies, r.Replies...), append(all.Sizes, r.Sizes...)
 	}
 	require.Equal(t, []int{0, 0, 2}, all.Sizes)

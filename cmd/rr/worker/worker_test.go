@@ -45,6 +45,7 @@ func TestServe(t *testing.T) {
 			data("soft failure") + "\n" + data("x"),
 			errorFrame + "\n" + answer("WRITE", "x"), "",
 		},
+		{"a frame without a context is not answered", endStream + "\n" + data("x"), answer("WRITE", "x"), ""},
 		{"a key nobody knows is ignored", request(`{"event":"DATA","new":[1]}`, "x"), answer("WRITE", "x"), ""},
 		{"a pipe closed within a header", "14 00", "", "receive: unexpected EOF"},
 		{"a pipe closed before the payload", "13 00 05000000 a4215e03 00 00|", "", "receive: unexpected EOF"},
@@ -65,6 +66,7 @@ func TestServe(t *testing.T) {
 				require.ErrorContains(t, err, tt.err)
 			}
 			require.Equal(t, decode(t, tt.out), out())
+			require.LessOrEqual(t, cap(w.out), 1<<20, "one large answer is not held for ever")
 		})
 	}
 }
