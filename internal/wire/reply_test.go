@@ -93,6 +93,7 @@ func TestWithoutUUID(t *testing.T) {
 	for _, context := range []string{
 		``, `WRITE`, `{"reply":"WRITE","uuid":"v"}`, `{"reply":"WRITE","uuid":"uu"}`, `{"reply":"WRITE","uuid":"u"} `,
 		`{"reply":"WRITE", "uuid":"u"}`, `{"reply":"WRITE","uuid":"u","tls":true}`, `{"reply":"}`, `","uuid":"u"}`, `{"reply":","uuid":"u"}`,
+		`{"state":"WRITE","uuid":"u"}`, `{"reply":"WRITE","uuid":"u"]`,
 	} {
 		require.Equal(t, context, string(withoutUUID([]byte(context), "u")))
 	}
