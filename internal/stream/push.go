@@ -238,11 +238,9 @@ func (w *Writer) ClosePushes(drop bool) (pending, pushed bool) {
 	q.closed = true
 	if drop {
 		for _, p := range q.queue {
-			q.bytes -= len(p.body)
-			q.count--
 			w.Memory.Give(p.cost())
 		}
 		q.queue = nil
 	}
-	return len(q.queue) > 0 || q.taken && !w.hasTurn, q.pushed
+	return q.taken && !w.hasTurn, q.pushed
 }
