@@ -61,7 +61,7 @@ final class BulkTest extends TestCase
 
     public function testManyBytesDoNotWait(): void
     {
-        self::assertSame([[1, false], [1, true]], $this->answerBulk(['stream-2' => '0', 'b' => '0']));
+        self::assertSame([[1, false], [2, true]], $this->answerBulk(['stream-2' => '0', 'b' => '0', 'c' => '0']));
     }
 
     public function testAStreamIsCollected(): void
