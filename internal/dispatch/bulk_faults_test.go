@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,13 @@ type listPool struct {
 }
 
 func (p listPool) Workers() []Worker { return p.workers }
+
+// livePool lists only workers that nobody has killed.
+type livePool struct{ listPool }
+
+func (p livePool) Workers() []Worker {
+	return slices.DeleteFunc(slices.Clone(p.workers), func(w Worker) bool { return w.(*fakeWorker).killed.Load() > 0 })
+}
 
 // maxJobsReached is the state of a worker that is still at the last event it may have.
 const maxJobsReached = 7
@@ -164,11 +172,11 @@ func TestBulkFailsBehindItsWorker(t *testing.T) {
 func TestOverdueWorkerIsFoundInTheEnd(t *testing.T) {
 	d, _ := newBulkDispatcher()
 	w, other := new(fakeWorker), new(fakeWorker)
-	d.Pool = listPool{workers: []Worker{w}}
+	d.Pool = livePool{listPool{workers: []Worker{w}}}
 	together(t, d, 2, func(context.Context, *Payload) (Results, error) {
 		results := w.silentAfterFirst()
 		other.frames, w.frames = w.frames, nil // that one is not the worker of these frames
-		d.Pool = listPool{workers: []Worker{w, other}}
+		d.Pool = livePool{listPool{workers: []Worker{w, other}}}
 		other.lastUsed = w.lastUsed.Add(1)
 		return results, nil
 	}, func(int) { d.HandOverClose(&Call{CloseTimeout: time.Millisecond, Shares: true}, []byte("{}")) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	stderrors "errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -112,18 +113,20 @@ func (f *poolFrames) cutOff() *Failure {
 
 // kill kills the worker of this answer, and waits until its place is free.
 func (f *poolFrames) kill() {
+	d, last := f.dispatcher, Worker(nil)
 	for wait := lastFramesWait; !f.drainFor(wait); wait = killInterval {
-		f.dispatcher.killSince(f.begin)
+		if last == nil || !slices.Contains(d.Pool.Workers(), last) { // else it may be the one: a busy machine takes longer to end it
+			last = d.killSince(f.begin)
+		}
 	}
 }
 
 // killSince kills the worker of an answer. The pool does not tell which one that is: of those that are not idle and that nobody has
 // killed yet it is the one that got its event first since then. Where another one was quicker, and is as slow, the next attempt finds
-// this one.
-func (d *Dispatcher) killSince(begin time.Time) {
+// this one. It returns the worker; nil: there is none.
+func (d *Dispatcher) killSince(begin time.Time) (found Worker) {
 	d.killing.Lock()
 	defer d.killing.Unlock()
-	var found Worker
 	killed := make(map[Worker]bool) // of those that are still listed
 	for _, w := range d.Pool.Workers() {
 		if d.killed[w] {
@@ -140,6 +143,7 @@ func (d *Dispatcher) killSince(begin time.Time) {
 		killed[found] = true
 	}
 	d.killed = killed
+	return found
 }
 
 func (f *poolFrames) drainFor(d time.Duration) bool {

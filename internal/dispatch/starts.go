@@ -200,6 +200,7 @@ func (s *Starts) endAll(killOthers func() int) {
 			quiet = 0
 		}
 	}
+	s.expire(0, false) // for want of their processes: the pool does not make them now, or kills them
 }
 
 // nobody has come up.
@@ -217,7 +218,7 @@ func (s *Starts) explain(err error) error {
 // process ends a start: a pool does not wait for a process that comes up behind a start that has expired, and it would stay a zombie.
 func (s *Starts) end(timeout time.Duration, comeUp func() map[int64]bool) (starting int) {
 	killed, starting, known := s.kill(timeout, comeUp)
-	if known && timeout > 0 { // 0: RoadRunner stops
+	if known && s.useless.Err() == nil { // else RoadRunner stops, and with it what waits for processes
 		timeout += killedWithin
 	}
 	s.expire(timeout, known && killed+starting == 0)

@@ -108,6 +108,12 @@ func TestStartsDoNotExpireBeforeTheirProcesses(t *testing.T) {
 	age(killedWithin) // it may have left its pipes to others, which keep the pool waiting
 	require.Equal(t, 1, s.end(time.Hour, nobody))
 	require.Error(t, ctx.Err())
+
+	ctx, _ = derive(t, s)
+	s.Hurry()
+	age(time.Hour)
+	s.end(time.Hour, nobody)
+	require.Error(t, ctx.Err(), "RoadRunner stops")
 }
 
 // A pool that is not made leaves no process that was about to be a worker: a start may be over before the process is as old.

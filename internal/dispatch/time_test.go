@@ -86,6 +86,31 @@ func TestResetsAreApart(t *testing.T) {
 	})
 }
 
+// A worker that was killed may take a while to end, on a busy machine: no other one is killed meanwhile.
+func TestDyingWorkerIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDispatcher(nil)
+		w, other := &fakeWorker{lastUsed: time.Now()}, &fakeWorker{lastUsed: time.Now().Add(1)}
+		d.Pool = listPool{workers: []Worker{w, other}}
+		results := make(cancelResults)
+		time.AfterFunc(time.Minute, func() { close(results) })
+		f := &poolFrames{dispatcher: d, begin: time.Now(), results: results}
+		f.kill()
+		require.Equal(t, int32(1), w.killed.Load())
+		require.Zero(t, other.killed.Load())
+	})
+}
+
+// The pool may make a process for a start that has none yet when everything else has ended.
+func TestEndOfPoolEndsStartsWithoutProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStarts(time.Hour)
+		ctx, _ := derive(t, s)
+		s.endAll(func() int { time.Sleep(endStartsWithin); return 0 })
+		require.Error(t, ctx.Err())
+	})
+}
+
 // Where resets fail again and again, nobody waits for longer.
 func TestQueuePauseWithoutNewWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
