@@ -74,6 +74,16 @@ func TestResetForgetsWhatWasSaid(t *testing.T) {
 	require.Equal(t, bulkUnsaid, d.bulkSaid.Load())
 }
 
+// A reset may take longer than workers may be away: they are there when it has ended, before anybody looks.
+func TestResetEndsMissing(t *testing.T) {
+	d := newDispatcher(nil)
+	d.Pool = processes{Pool: resettable{during: func() { d.missing.number = 2 }}}
+	require.NoError(t, d.Reset())
+	missing, err := d.Missing()
+	require.NoError(t, err)
+	require.Zero(t, missing)
+}
+
 // A CLOSE that waits while others are not answered has less time, too: at a stop all connections that were open wait at once.
 func TestUnansweredCloseShortensWaiting(t *testing.T) {
 	const waiting = 3

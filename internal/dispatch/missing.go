@@ -70,6 +70,13 @@ func (m *missingWorkers) look(workers []Worker, starting, want int, timeout time
 	return time.Time{}
 }
 
+// none says that no worker is missing any more, before the next look.
+func (m *missingWorkers) none() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.since, m.number = time.Now(), 0
+}
+
 // haveComeUp returns the pids of workers that have come up and have not ended. Some pools list none any more that they have told to end.
 func (m *missingWorkers) haveComeUp(workers []Worker) map[int64]bool {
 	m.mu.Lock()
@@ -197,6 +204,7 @@ func (d *Dispatcher) noteReset(err error) {
 	if err == nil {
 		d.resetPause = 0
 		d.empty.Store(false)
+		d.missing.none()
 		return
 	}
 	d.resetError.Store(&err)
