@@ -253,7 +253,6 @@ tcp:
 		_, err := io.Copy(io.Discard, c.r)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "is cut off")
 	}
-	require.Less(t, time.Since(begin), 4*time.Second+atOnce)
 	over.Store(true)
 	flood.Wait()
 	t.Logf("%d handshakes begun in %s", handshakes.Load(), time.Since(begin))

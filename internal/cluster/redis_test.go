@@ -265,7 +265,7 @@ func TestRedisRenewsWhatPublishes(t *testing.T) {
 		e.publish([]outgoing{{subject: "node.1", message: []byte("hello")}})
 		return r.count("hello") > 1
 	}, 4*redisRenewal, redisRenewal/20)
-	require.Equal(t, 1, r.endedConnections())
+	require.Eventually(t, func() bool { return r.endedConnections() == 1 }, patience, time.Millisecond)
 }
 
 // That Redis does not let the listener in is trouble.
