@@ -76,7 +76,8 @@ type Server struct {
 	starts     *dispatch.Starts     // nil until Serve starts workers
 	dispatcher *dispatch.Dispatcher // nil until Serve has a pool
 	stopping   bool
-	addresses  string // where a node of a cluster listens
+	upcoming   func() error // the reset that was asked for and has not begun; nil: none
+	addresses  string       // where a node of a cluster listens
 }
 
 // Init prepares s for Serve.

@@ -333,6 +333,32 @@ func TestFailedResetIsRepaired(t *testing.T) {
 	c.requireEcho("sockets outlive workers")
 }
 
+// All who ask for a reset before it begins share it, and its error. One that has begun is too early for who asks then.
+func TestResetsAreShared(t *testing.T) {
+	p, r := startPlugin(t, servers("a")), newEventRecord()
+	p.pool.Do(r.work)
+	p.dial("a").send("gate")
+	receive(t, r.busy)
+	first, second := make(chan error), make(chan error)
+	go func() { first <- p.Reset() }()
+	requireEventually(t, p.queue.IsPaused) // it waits for the worker
+	one, another := p.upcomingReset(), p.upcomingReset()
+	go func() { second <- one() }()
+	close(r.release)
+	require.NoError(t, receive(t, first))
+	require.NoError(t, receive(t, second))
+	require.NoError(t, another())
+	require.Equal(t, []string{"reset", "reset"}, p.pool.Calls())
+	require.Len(t, p.logs.Saying("reset: done"), 2)
+
+	one, another = p.upcomingReset(), p.upcomingReset()
+	p.pool.Fail("reset", errors.New("no such file"))
+	require.ErrorContains(t, one(), "no such file")
+	p.pool.Fail("reset", nil)
+	require.ErrorContains(t, another(), "no such file")
+	require.NoError(t, p.Reset())
+}
+
 func TestResetRenewsCertificates(t *testing.T) {
 	p := newPlugin(t, settings.Config{Servers: map[string]*settings.Server{
 		"plain": {Addr: "127.0.0.1:0"}, "secure": {Addr: "127.0.0.1:0", TLS: testTLS(t)},

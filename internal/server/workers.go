@@ -4,6 +4,7 @@ import (
 	"context"
 	stderrors "errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/roadrunner-server/errors"
@@ -120,9 +121,26 @@ func (s *Server) RemoveWorker(ctx context.Context) error {
 
 // Reset replaces the workers, and certificates that have changed; connections stay, exchanges wait. Before Serve and after
 // Stop there is nothing to replace.
-func (s *Server) Reset() error {
+func (s *Server) Reset() error { return s.upcomingReset()() }
+
+// upcomingReset returns the reset that has not begun yet: one does for all who ask for one before it begins.
+func (s *Server) upcomingReset() (reset func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.upcoming == nil {
+		s.upcoming = sync.OnceValue(s.reset)
+	}
+	return s.upcoming
+}
+
+func (s *Server) reset() error {
 	const op = errors.Op("tcp_plugin_reset")
-	err := s.change(func(d *dispatch.Dispatcher) error {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	s.mu.Lock()
+	s.upcoming = nil // it begins
+	s.mu.Unlock()
+	err := s.changeLocked(func(d *dispatch.Dispatcher) error {
 		s.renewCertificates()
 		s.options.Log.Info("reset: workers are replaced, connections stay")
 		return d.Reset()
