@@ -29,8 +29,6 @@ func TestClusterAccess(t *testing.T) {
 		"nats credentials": {"nats", `include "jwt.conf"`, `credentials: "DIR/creds"`, ""},
 		"nats tls": {"nats", `tls: {cert_file: "DIR/cert.pem", key_file: "DIR/cert.key", ca_file: "DIR/ca.pem", verify: true}`,
 			`tls: {root_ca: "DIR/ca.pem", cert: "DIR/cert.pem", key: "DIR/cert.key"}`, `tls: {root_ca: "DIR/ca.pem"}`},
-		"redis user": {"redis", "port PORT\nuser default off\nuser rrtcp on >secret resetchannels &{rrtcp}.* -@all +@connection +@pubsub +cluster +info",
-			`username: rrtcp, password: secret`, ""},
 		"redis password": {"redis", "port PORT\nrequirepass secret", `password: secret`, `password: other`},
 		"redis tls": {"redis", "tls-port PORT\nport 0\ntls-cert-file DIR/cert.pem\ntls-key-file DIR/cert.key\ntls-ca-cert-file DIR/ca.pem",
 			`tls: {root_ca: "DIR/ca.pem", cert: "DIR/cert.pem", key: "DIR/cert.key"}`, `tls: {}`},
@@ -69,4 +67,31 @@ func TestClusterAccess(t *testing.T) {
 			require.Empty(t, h.ours("warn"), "it may do what it has to")
 		})
 	}
+}
+
+// The user of Redis that docs/cluster.md has, in a Redis Cluster: it may do what a node needs, and nothing that others notice.
+func TestClusterUserOfRedis(t *testing.T) {
+	t.Parallel()
+	docs, err := os.ReadFile(repository + "/docs/cluster.md")
+	require.NoError(t, err)
+	_, user, ok := strings.Cut(string(docs), "`ACL SETUSER rrtcp ")
+	require.True(t, ok)
+	user, _, _ = strings.Cut(user, "`")
+	one, two, _, _ := startRedisCluster(t)
+	for _, e := range []*clusterEngine{one, two} {
+		require.Equal(t, "OK", e.cli(append([]string{"acl", "setuser", "rrtcp"}, strings.Fields(user)...)...))
+		e.keys = ", username: rrtcp, password: secret"
+	}
+	for _, forbidden := range []string{
+		"client pause 1", "client kill type normal", "client list", "cluster reset", "cluster failover", "cluster flushslots", "config get port", "info",
+		"monitor", "get x", "publish other x", "psubscribe *",
+	} {
+		require.Contains(t, one.cli(append([]string{"acl", "dryrun", "rrtcp"}, strings.Fields(forbidden)...)...), "no permissions", forbidden)
+	}
+	both := one.address + "," + two.address
+	a, b := one.nodeVia(both), two.nodeVia(both)
+	eventually(t, "they know each other", func() bool { return len(a.nodes().Nodes) == 4 && len(b.nodes().Nodes) == 4 })
+	requireReached(t, a, b, "hello")
+	require.Empty(t, a.ours("warn"))
+	require.Empty(t, b.ours("warn"))
 }

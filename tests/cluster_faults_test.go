@@ -221,7 +221,7 @@ func TestClusterRightsComeLate(t *testing.T) {
 			", user: %s, password: secret", "other.>", "rrtcp.>",
 		},
 		"redis": {
-			"port PORT\nuser rrtcp on >secret resetchannels &RIGHTS -@all +@connection +@pubsub +cluster +info\nuser all on >secret allchannels +@all\n",
+			"port PORT\nuser rrtcp on >secret resetchannels &RIGHTS -@all +@pubsub +@connection -@dangerous +client|setname +cluster|slots\nuser all on >secret allchannels +@all\n",
 			", username: %s, password: secret", "other.*", "{rrtcp}.*",
 		},
 	} {
