@@ -20,8 +20,9 @@ import (
 const (
 	redisDialTimeout = 2 * time.Second
 	redisPing        = time.Second
-	redisSilence     = 3 * redisPing // without a byte where one is waited for: the end of a connection
-	redisForever     = time.Hour     // a deadline of go-redis that redisConn replaces
+	redisSilence     = 3 * redisPing    // without a byte where one is waited for: the end of a connection
+	redisFailing     = 2 * redisSilence // without anything that was published: by then a Redis that is lost is known to be
+	redisForever     = time.Hour        // a deadline of go-redis that redisConn replaces
 	redisPoolSize    = 2
 	// redisRenewal is how old a connection for publishing becomes: its address may be another server's by now.
 	redisRenewal = 10 * time.Second
@@ -51,6 +52,8 @@ type redisEngine struct {
 	isCluster bool                  // they are of a Redis Cluster
 	own       string                // the channel of this node
 	missed    int                   // how often in a row this node was not subscribed where it publishes; only publish touches it
+	failing   *redis.PubSub         // in this session nothing can be published, since failed; only publish touches these two
+	failed    time.Time
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -244,6 +247,7 @@ func (e *redisEngine) publish(batch []outgoing) {
 		published[i] = pipe.Publish(ctx, e.prefix+m.subject, m.whole())
 	}
 	execute(ctx, pipe)
+	e.checkPublished(published[0].Err(), subscribed)
 	nodes := asked.Val()
 	if n, ok := nodes[e.own]; ok && subscribed != nil {
 		e.compare(subscribed, n > 0)
@@ -266,6 +270,19 @@ func (e *redisEngine) publish(batch []outgoing) {
 		default:
 			e.to.nobody(m.call)
 		}
+	}
+}
+
+// checkPublished says so where nothing can be published for long, such as without a free descriptor, but the subscriptions last: then Redis
+// is not lost, and nothing else would say why the others are unreachable.
+func (e *redisEngine) checkPublished(err error, subscribed *redis.PubSub) {
+	switch {
+	case err == nil:
+		e.failing = nil
+	case e.failing != subscribed:
+		e.failing, e.failed = subscribed, time.Now()
+	case subscribed != nil && time.Since(e.failed) > redisFailing:
+		e.to.trouble(fmt.Errorf("redis: nothing can be published: %w", err))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -284,6 +285,36 @@ func TestRedisRefusesTheListener(t *testing.T) {
 	defer to.mu.Unlock()
 	require.NotEmpty(t, to.troubles)
 	require.ErrorContains(t, to.troubles[0], "NOAUTH")
+}
+
+// Where nothing can be published for long, but everything is heard, Redis is not lost: it is trouble.
+func TestRedisSaysThatNothingCanBePublished(t *testing.T) {
+	t.Parallel()
+	r := startFakeRedis(t, func(channel string) string { return map[string]string{"{test}.good": ":1\r\n"}[channel] })
+	to := &ear{onReceived: func() {}}
+	e := redisOf(to, r.address)
+	defer e.close()
+	require.NoError(t, e.start())
+	require.Eventually(t, func() bool { return e.subscribed.Load() != nil }, patience, time.Millisecond)
+	troubles := func(subject string) []error {
+		e.publish([]outgoing{{subject: subject, message: []byte("hello")}})
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		return to.troubles
+	}
+	later := func() { e.failed = e.failed.Add(-2 * redisFailing) }
+
+	require.Empty(t, troubles("bad"))
+	require.Empty(t, troubles("bad"), "Redis may be lost")
+	later()
+	require.Empty(t, troubles("good"))
+	require.Empty(t, troubles("bad"), "it was not so all the time")
+	later()
+	e.failing = &redis.PubSub{} // of the session before
+	require.Empty(t, troubles("bad"))
+	later()
+	require.Len(t, troubles("bad"), 1)
+	require.ErrorContains(t, to.troubles[0], "nothing can be published: EOF")
 }
 
 // Redis is not silent while nothing is read because a message takes long.
