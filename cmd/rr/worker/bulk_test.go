@@ -87,6 +87,21 @@ func TestSlowEventOfABulkHoldsUpThoseBehindIt(t *testing.T) {
 	require.Equal(t, `{"replies":[{"reply":"CONTINUE","uuid":"c"}],"sizes":[0]}`, contexts[len(contexts)-1])
 }
 
+func TestManyBytesOfABulkDoNotWaitForTheRest(t *testing.T) {
+	many := []byte(long[:maxBulkBytes+1])
+	w, out := start(t, request(threeEvents, "onetwo"))
+	require.NoError(t, w.Serve(func(e Event) (Reply, error) {
+		if e.UUID == "a" {
+			return Reply{Context: Write, Body: many}, nil
+		}
+		return Reply{Context: Continue}, nil
+	}))
+	streams, contexts, bodies := frames(t, out())
+	require.True(t, streams[0])
+	require.Equal(t, `{"replies":[{"reply":"WRITE","uuid":"a"}],"sizes":[1048577]}`, contexts[0])
+	require.Equal(t, string(many), bodies[0])
+}
+
 func TestBulkThatIsNone(t *testing.T) {
 	for context, want := range map[string]string{
 		`{"event":"BULK"}`: "0 events and 0 sizes",

@@ -85,6 +85,9 @@ func TestServeStandardPipes(t *testing.T) {
 	require.Same(t, out, os.Stdout)
 	require.Equal(t, decode(t, answer("WRITECLOSE", "x")), content(t, out))
 	require.Equal(t, "debugging u-1", string(content(t, log)))
+
+	os.Stdin = file(t, "14 00")
+	require.ErrorContains(t, Serve(echo), "unexpected EOF")
 }
 
 func TestReceive(t *testing.T) {
@@ -149,8 +152,16 @@ func TestSendToNobody(t *testing.T) {
 	require.NoError(t, r.Close())
 	t.Cleanup(func() { _ = out.Close() })
 
-	w := New(file(t, data("x")), out)
-	require.ErrorContains(t, w.Serve(echo), "worker: send: ")
+	for name, in := range map[string]string{
+		"an answer":             data("x"),
+		"an error":              data("soft failure"),
+		"the pid":               pidFrame,
+		"the answers to a bulk": request(threeEvents, "onetwo"),
+		"an error of a bulk":    request(`{"event":"BULK"}`, ""),
+	} {
+		require.ErrorContains(t, New(file(t, in), out).Serve(echo), "worker: send: ", name)
+	}
+	require.ErrorContains(t, New(nil, out).SendBulk(BulkReplies{}, false), "worker: send: ")
 }
 
 func BenchmarkServe(b *testing.B) {
