@@ -93,9 +93,7 @@ func (w *Worker) answerBulk(e Event, handler func(Event) (Reply, error)) error {
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "worker: %s %s: %s\n", one.UUID, one.Event, err)
-			if err := ready.Add(one, Reply{Context: Close}); err != nil {
-				return err
-			}
+			_ = ready.Add(one, Reply{Context: Close}) // has no text that could be wrong
 		}
 		if i == len(events)-1 {
 			break

@@ -148,7 +148,7 @@ func (r *Reply) object(uuid string) ([]byte, error) {
 func (r *Reply) checkTexts() (err error) {
 	check := func(key, want string, texts ...string) {
 		for _, text := range texts {
-			if err == nil && !utf8.ValidString(text) {
+			if !utf8.ValidString(text) {
 				err = fmt.Errorf("worker: reply: %s: %q is not UTF-8; want %s", key, text, want)
 			}
 		}
