@@ -77,6 +77,9 @@ func TestThrottledLogCloseReportsRest(t *testing.T) {
 		l.Add()
 		l.Close()
 		require.Equal(t, []int{1, 2, 1, 1}, r.after(0))
+		l.Add()
+		require.Equal(t, []int{1, 2, 1, 1, 1}, r.after(0), "Close ends a pause")
+		l.Close()
 	})
 }
 
