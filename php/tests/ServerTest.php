@@ -165,15 +165,19 @@ final class ServerTest extends TestCase
 
     public function testWhoWaitsHoldsNoPacket(): void
     {
-        $worker = new FakeWorker(
+        $payloads = [
             FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'alone'),
             FakeWorker::event(['event' => 'DATA', 'uuid' => 'a'], 'stream'),
             FakeWorker::bulk(['a' => 'one', 'b' => 'two']),
             FakeWorker::event(['event' => 'CLOSE', 'uuid' => 'a']),
-        );
-        $event = $held = null;
-        $worker->waits = static function () use (&$event, &$held): void {
+        ];
+        $references = array_map(\WeakReference::create(...), $payloads);
+        $worker = new FakeWorker(...$payloads);
+        unset($payloads);
+        $event = $held = $there = null;
+        $worker->waits = static function () use (&$event, &$held, &$there, $references): void {
             $held[] = $event?->get()?->body;
+            $there[] = count(array_filter($references, static fn (\WeakReference $r): bool => $r->get() !== null));
         };
         $this->serve($worker, static function (Event $e) use (&$event): Reply {
             $event = \WeakReference::create($e);
@@ -181,6 +185,7 @@ final class ServerTest extends TestCase
             return $e->body === 'stream' ? Reply::stream(['x']) : Reply::write($e->body);
         });
         self::assertSame([null, null, null, null, null], $held);
+        self::assertSame([4, 3, 2, 1, 0], $there, 'those that are still to come');
     }
 
     /** @dataProvider failuresThatFail */
@@ -234,6 +239,10 @@ final class ServerTest extends TestCase
         yield 'no reply' => [static fn (): object => $bad()];
         yield 'a stream' => [static fn (): Reply => Reply::stream($bad())];
         yield 'what a failure holds' => [static fn (): Reply => Reply::write(implode(iterator_to_array($bad())))];
+        $failing = static function () use ($bad): iterable {
+            yield implode(iterator_to_array($bad()));
+        };
+        yield 'what a failure of a stream holds' => [static fn (): Reply => Reply::stream($failing())];
         yield 'no text of it' => [static fn () => throw $noText];
     }
 
