@@ -199,6 +199,37 @@ func TestTagsOfNodesThatMayBeAway(t *testing.T) {
 	require.Equal(t, ErrGone, ask())
 	one.members.leave(node, "")
 	require.Equal(t, ErrGone, ask())
+	require.Equal(t, ErrGone, one.Ask(nil, Question{Node: NodeID{8}, Tag: "room"})[0].Err, "it is no node any more")
+}
+
+// However many messages wait, and go on to come: tags are subscribed between two batches.
+func TestTagsDoNotWaitForMessages(t *testing.T) {
+	b := newBus()
+	served := make(chan struct{}, 1)
+	one, _ := b.join(t, "one", patience, func([]byte, func([]byte)) { served <- struct{}{} })
+	stuck := make(chan struct{})
+	b.mu.Lock()
+	b.stuck = stuck
+	b.mu.Unlock()
+	one.hello("nobody")
+	require.Eventually(t, func() bool { // the engine is stuck with it
+		one.outbox.mu.Lock()
+		defer one.outbox.mu.Unlock()
+		return len(one.outbox.queue) == 0
+	}, patience, time.Millisecond)
+	for range maxBatch {
+		one.outbox.put(outgoing{subject: "nobody"})
+	}
+	one.HasTag("room")
+	one.outbox.put(outgoing{
+		subject: tagSubject(hashOf("room"), one.node), message: (&Cluster{node: NodeID{9}}).message(kindAsk, 1, nil),
+	})
+	close(stuck)
+	select {
+	case <-served:
+	case <-time.After(patience):
+		require.Fail(t, "the node is not subscribed")
+	}
 }
 
 // A node that finds the engine again is subscribed to one tag after the other: whom it answers by one may look for another one.
