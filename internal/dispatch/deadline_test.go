@@ -43,6 +43,23 @@ func TestDeadlineStartsWithWorker(t *testing.T) {
 	<-derive(c).Done()
 }
 
+// The pool derives one more context to end a streamed answer: neither that one nor the worker's has a limit any more.
+func TestAnAnswerEndsTheDeadline(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	for _, workerPerExec := range []bool{false, true} {
+		c := newDeadlineContext(context.Background(), limit, workerPerExec)
+		defer c.stop()
+		c.Deadline()
+		c.Deadline()
+		working := c.Context
+		c.answer()
+		c.Deadline()
+		require.NoError(t, working.Err())
+		time.Sleep(2 * limit)
+		require.NoError(t, c.Err())
+	}
+}
+
 // Who wants no limit may write a hundred years.
 func TestLimitOfManyEventsDoesNotOverflow(t *testing.T) {
 	const years = 100 * 365 * 24 * time.Hour
