@@ -56,13 +56,15 @@ final class PusherTest extends TestCase
 
     public function testBroadcast(): void
     {
-        $rpc = new FakeRPC(['accepted' => 3, 'gone' => 1, 'full' => 2], ['accepted' => 0]);
+        $rpc = new FakeRPC(['accepted' => 3, 'gone' => 1, 'full' => 2], ['accepted' => 0], ['accepted' => 1]);
         $counts = (new Pusher($rpc))->broadcast('x', tag: 't', server: 's');
         self::assertSame([3, 1, 2], [$counts->accepted, $counts->gone, $counts->full]);
         (new Pusher($rpc))->broadcast('x', uuids: []);
+        (new Pusher($rpc))->broadcast('x', uuids: [7 => 'u']);
         self::assertSame([
             ['tcp.Broadcast', ['tag' => 't', 'server' => 's', 'body' => 'eA==']],
             ['tcp.Broadcast', ['uuids' => [], 'body' => 'eA==']],
+            ['tcp.Broadcast', ['uuids' => ['u'], 'body' => 'eA==']],
         ], $rpc->calls, 'an empty list is nobody, no list is everybody');
     }
 

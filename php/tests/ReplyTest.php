@@ -63,6 +63,15 @@ final class ReplyTest extends TestCase
         self::assertSame($state, $event->stateArray());
     }
 
+    public function testStatesAndTagsMayBeAsLargeAsTheGuideSays(): void
+    {
+        $state = str_repeat('x', 64 << 10);
+        $tags = array_map(static fn (int $n): string => str_pad((string) $n, 128, 'x'), range(1, 32));
+        $reply = Reply::continue()->withState($state)->withTags($tags);
+        self::assertSame($state, $reply->state);
+        self::assertSame($tags, $reply->tags);
+    }
+
     /** @dataProvider mistakes */
     public function testWhatCannotBeSentIsRefusedWhereItIsWritten(\Closure $mistake): void
     {
