@@ -142,12 +142,8 @@ func (t *transport) Read(p []byte) (n int, err error) {
 
 func (t *transport) Write(p []byte) (int, error) {
 	if t.records == nil {
-		t.turn.end()
-		n, err := t.Conn.Write(p)
-		if err == nil {
-			err = t.turn.begin()
-		}
-		return n, err
+		t.turn.end() // what comes next is the end, or a Read
+		return t.Conn.Write(p)
 	}
 	t.records.frameDeadline = t.answers.frameDeadline
 	if err := t.records.writeAll(p); err != nil {

@@ -5,6 +5,7 @@ package stream
 import (
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/rand"
 	"net"
@@ -71,6 +72,19 @@ func TestPacketTimeoutCountsWhatTLSHolds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A wait for the descriptor of a socket has begun with idle_timeout.
+func TestPacketTimeoutBeginsWithinAWait(t *testing.T) {
+	server, client := tcpPair(t)
+	s, records := withRecords(t, server, client)
+	s.timed(server, time.Hour, time.Millisecond)
+	_, err := client.Write(records.Data([]byte("x\n"))[:3])
+	require.NoError(t, err)
+	lastResort := time.AfterFunc(time.Minute, func() { server.Close() })
+	defer lastResort.Stop()
+	_, _, err = s.Next()
+	require.ErrorIs(t, err, ErrPacketTimeout)
 }
 
 // A message of TLS that is whole, but carries no data, begins no packet.
@@ -177,6 +191,7 @@ func TestMemoryCountsHandshakes(t *testing.T) {
 	s, err := handshake(t, memory, large, nil)
 	require.NoError(t, err)
 	require.Greater(t, memory.Used(), int64(100<<10), "package tls keeps its buffer")
+	require.Less(t, memory.Used(), int64(recordsOverhead*60_000), "but not what it has parsed")
 	s.Release()
 	require.Zero(t, memory.Used())
 
@@ -184,6 +199,47 @@ func TestMemoryCountsHandshakes(t *testing.T) {
 	require.True(t, memory.Take(10, 0))
 	_, err = handshake(t, memory, clientConfig(), nil)
 	require.NoError(t, err, "an ordinary one is never refused")
+}
+
+// The client's first message is dealt with in a turn, and nothing keeps it.
+func TestHandshakesAreComputedInTheirTurn(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		l, turns := NewHandshakeLimiter(1), 0
+		server, client := tcpPair(t)
+		socket := NewSocket(server)
+		r := &Reader{ReaderConfig: lines(t, socket)}
+		w, _ := testWriter(server, socket)
+		config := serverConfig(t)
+		config.MaxVersion = version
+		config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			turns = len(l.running)
+			return nil, nil
+		}
+		go tls.Client(client, clientConfig()).Handshake()
+		_, err := Handshake(server, config, r, w, l, never)
+		require.NoError(t, err)
+		require.Equal(t, 1, turns)
+		require.Empty(t, l.running)
+	}
+}
+
+// What a handshake sends last, such as an alert, is followed by nothing that needs a turn.
+func TestAHandshakeThatFailsWaitsForNoTurn(t *testing.T) {
+	server, client := tcpPair(t)
+	socket := NewSocket(server)
+	r := &Reader{ReaderConfig: lines(t, socket)}
+	w, _ := testWriter(server, socket)
+	config, refused, failed := serverConfig(t), errors.New("refused"), false
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		failed = true
+		return nil, refused
+	}
+	go tls.Client(client, clientConfig()).Handshake()
+	_, err := Handshake(server, config, r, w, nil, func() bool {
+		require.False(t, failed, "a turn has begun")
+		return false
+	})
+	require.ErrorIs(t, err, refused)
 }
 
 // A handshake whose client is silent has no turn.
