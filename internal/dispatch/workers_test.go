@@ -488,6 +488,54 @@ func TestAddedWorkerComesTooLate(t *testing.T) {
 	})
 }
 
+// One that comes up after it was given up, and can't be removed, has its place: else it would never have an event.
+func TestAddedWorkerThatStaysHasItsPlace(t *testing.T) {
+	f := newFixture(t, 1, echoes)
+	late := lateWorkers{f.pool, make(chan struct{})}
+	f.Pool = late
+	f.Starts.Hurry()
+	require.Error(t, f.AddWorker())
+	f.pool.Fail("remove", errors.E(errors.NoFreeWorkers, errors.Str("x")))
+	close(late.come)
+	f.requireFree(t, 2)
+}
+
+// killsPool tells what it is like when one of its workers is killed.
+type killsPool struct {
+	*dispatchtest.Pool
+	killed func()
+}
+
+type killsWorker struct {
+	dispatch.Worker
+	pool *killsPool
+}
+
+func (p *killsPool) Workers() []dispatch.Worker {
+	workers := p.Pool.Workers()
+	for i, w := range workers {
+		workers[i] = killsWorker{w, p}
+	}
+	return workers
+}
+
+func (w killsWorker) Kill() error {
+	w.pool.killed()
+	return w.Worker.Kill()
+}
+
+// No exchange is on its way to a worker that is ended.
+func TestMaintainEndsExcessWorkersWhileExchangesWait(t *testing.T) {
+	f := newFixture(t, 2, echoes)
+	require.NoError(t, f.pool.AddWorker())
+	var paused []bool
+	f.Pool = &killsPool{f.pool, func() { paused = append(paused, f.Queue.IsPaused()) }}
+	require.NoError(t, f.Maintain())
+	require.Equal(t, []bool{true}, paused)
+	require.Len(t, f.Pool.Workers(), 2)
+	f.requireFree(t, 2)
+}
+
 // A reset may make workers after the host has destroyed the pool.
 func TestKillOrphans(t *testing.T) {
 	f := newFixture(t, 2, echoes)
