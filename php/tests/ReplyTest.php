@@ -154,6 +154,13 @@ final class ReplyTest extends TestCase
             Framing::lengthInDigits(4, adjust: -4)->once(),
             ['framing' => 'length', 'length' => ['ascii' => 4, 'adjust' => -4], 'once' => true],
         ];
+        foreach ([1, 2, 3, 4, 8] as $bytes) {
+            $length = ['bytes' => $bytes, 'endian' => 'big'];
+            yield [Framing::length($bytes), ['framing' => 'length', 'length' => $length]];
+        }
+        foreach ([1, 18] as $digits) {
+            yield [Framing::lengthInDigits($digits), ['framing' => 'length', 'length' => ['ascii' => $digits]]];
+        }
         yield [Framing::lengthInVarint(1), ['framing' => 'length', 'length' => ['varint' => true, 'offset' => 1]]];
         $length = ['ascii' => true, 'until' => ':', 'adjust' => 1];
         yield [Framing::lengthUntil(':', adjust: 1), ['framing' => 'length', 'length' => $length]];
@@ -161,6 +168,8 @@ final class ReplyTest extends TestCase
         yield [Framing::until("\n", "\xff"), ['framing' => 'delimiter', 'delimiters_hex' => ['0a', 'ff']]];
         $length = ['ascii' => true, 'until_hex' => 'ff', 'offset' => 1];
         yield [Framing::lengthUntil("\xff", 1), ['framing' => 'length', 'length' => $length]];
+        $length = ['ascii' => true, 'until_hex' => '80'];
+        yield [Framing::lengthUntil("\x80"), ['framing' => 'length', 'length' => $length]];
         yield [Framing::protocol('mqtt')->once(), ['protocol' => 'mqtt', 'once' => true]];
         yield [Framing::fixed(9), ['framing' => 'fixed', 'packet_size' => 9]];
         yield [Framing::raw(), ['framing' => 'raw']];
