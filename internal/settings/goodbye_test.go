@@ -31,7 +31,7 @@ func TestGoodbyeMistakes(t *testing.T) {
 		{nil, []string{": is empty; want keys of its own below it, or leave it out"}},
 		{m{}, []string{`: is empty; want last words by the reason, such as idle: "421 timeout\r\n"`}},
 		{"421", []string{`: "421" can't be read; want keys of its own`}},
-		{m{"idle": ""}, []string{`.idle: is empty; want bytes`, `: is empty; want last words`}},
+		{m{"idle": ""}, []string{`.idle: is empty; want bytes`}},
 		{m{"idle": 421, "slow": "x"}, []string{`.idle: 421 is a number; for its digits put it in quotes: "421"`}},
 		{m{"idle": 4, "slow": "x"}, []string{`.idle: 4 is a number; for the byte 0x04 write idle_hex: "04"`}},
 		{m{"framing": true, "slow": "x"}, []string{`.framing: "true" can't be read; want a text`}},

@@ -41,10 +41,11 @@ func (c *Config) Load(from Configurer, section any, check func() []error) error 
 		errs = append(errs, fmt.Errorf("tcp: want keys below it as docs/configuration.md has them: %w", decodeErr))
 	}
 	for _, err := range check() {
-		key, _, _ := strings.Cut(err.Error(), ": ")
-		if !found.isReported(key) {
-			errs = append(errs, err)
+		key, what, _ := strings.Cut(err.Error(), ": ")
+		if found.isReported(key) || strings.HasPrefix(what, "is empty") && found.isReportedBelow(key) {
+			continue
 		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -77,4 +78,10 @@ func (c *Config) markSet(servers map[string]any) {
 // isReported reports whether there is an error for the key already, or for one above it.
 func (v *validator) isReported(key string) bool {
 	return slices.ContainsFunc(v.reported, func(r string) bool { return key == r || strings.HasPrefix(key, r+".") })
+}
+
+// isReportedBelow reports whether there is an error for a key below this one already. Decoding leaves such a key out, and a section that
+// has no other key is not empty.
+func (v *validator) isReportedBelow(key string) bool {
+	return slices.ContainsFunc(v.reported, func(r string) bool { return strings.HasPrefix(r, key+".") })
 }

@@ -36,6 +36,11 @@ func TestLoadReportsEachKeyOnce(t *testing.T) {
 
 	lines, _ = load(m{"servers": m{"a": "x", "ab": m{"addr": "?"}}})
 	require.Len(t, lines, 2, "a mistake in one server hides none in another: %v", lines)
+
+	lines, _ = load(m{"servers": m{"a": "tcp://:1"}})
+	require.Equal(t, []string{`tcp.servers.a: "tcp://:1" can't be read; want keys of its own below it`}, lines, "servers is not empty")
+	lines, _ = load(m{"servers": m{"a": m{"addr": ":1", "goodbye": m{"idle": m{"a": "b"}}}}})
+	require.Equal(t, []string{`tcp.servers.a.goodbye.idle: "map[a:b]" can't be read; want a text`}, lines, "goodbye is not empty")
 }
 
 func TestLoadWithoutSection(t *testing.T) {
