@@ -101,16 +101,22 @@ func TestPushCodecs(t *testing.T) {
 	})
 
 	t.Run("mistakes", func(t *testing.T) {
-		for argument, want := range map[string]string{
-			`{"uuid":"7","body":"AAAA"}`:               `tcp: write: uuid: "7": want the uuid of a connection`,
-			`{"uuid":"` + stranger + `","body":"$$$"}`: "illegal base64",
+		for _, test := range []struct{ method, argument, want string }{
+			{"tcp.Write", `{"uuid":"7","body":"AAAA"}`, `tcp: write: uuid: "7": want the uuid of a connection`},
+			{"tcp.Write", `{"uuid":"` + stranger + `","body":"$$$"}`, "tcp: write: body: is no base64: illegal base64"},
+			{"tcp.Write", `{"uuid":7}`, "tcp: write: uuid: a number can't be read; docs/push.md has the keys and what they can be"},
+			{"tcp.Write", `{"uuid":"` + stranger + `","text":"AAAA"}`, `tcp: write: unknown field "text"`},
+			{"tcp.Broadcast", `{"body":"AAAA"}`, "server, uuids and tag are missing"},
+			{"tcp.Broadcast", `{"server":"echo","tags":["a"],"body":"AAAA"}`, `tcp: broadcast: unknown field "tags"; docs/push.md has the keys`},
+			{"tcp.Tag", `{"uuid":"` + stranger + `","tags":["a"]}`, `tcp: tag: unknown field "tags"`},
+			{"tcp.Tag", `{"uuid":"` + stranger + `","add":["` + "\xff" + `"]}`, "tcp: tag: is not UTF-8"},
+			{"tcp.Connections", `{"serverx":"echo"}`, `tcp: connections: unknown field "serverx"`},
+			{"tcp.Connections", `[]`, "tcp: connections: the argument: a array can't be read"},
 		} {
-			_, text := h.callFrame(frame.CodecJSON, "tcp.Write", []byte(argument))
-			require.Contains(t, text, want)
+			_, text := h.callFrame(frame.CodecJSON, test.method, []byte(test.argument))
+			require.Contains(t, text, test.want)
 		}
-		_, text := h.callFrame(frame.CodecJSON, "tcp.Broadcast", []byte(`{"body":"AAAA"}`))
-		require.Contains(t, text, "server, uuids and tag are missing")
-		_, text = h.callFrame(frame.CodecJSON, "tcp.Stats", []byte(`null`))
+		_, text := h.callFrame(frame.CodecJSON, "tcp.Stats", []byte(`null`))
 		require.Empty(t, text)
 	})
 }

@@ -35,7 +35,7 @@ func TestErrorsOfRPCAreShort(t *testing.T) {
 	h := start(t, withRPC)
 	long := strings.Repeat("x", 1<<20)
 	for method, argument := range map[string]any{
-		"tcp.Close": long, "tcp.Write": map[string]any{"uuid": long}, "tcp.Tag": map[string]any{"uuid": long},
+		"tcp.Close": long, "tcp.Write": map[string]any{"uuid": long}, "tcp.Tag": map[string]any{long: 1},
 		"tcp.Broadcast": map[string]any{"uuids": []string{long}}, "tcp.Connections": map[string]any{"server": long},
 	} {
 		encoded, err := json.Marshal(argument)

@@ -41,6 +41,11 @@ type ConnectionQuery struct {
 	Local  bool   `json:"local" msgpack:"local"`   // of this node alone
 }
 
+// UnmarshalJSON refuses keys that it does not know.
+func (q *ConnectionQuery) UnmarshalJSON(b []byte) error {
+	return decodeArgument("connections", b, (*nodeQuery)(q))
+}
+
 // ConnectionPage holds connections in the order of their uuids.
 type ConnectionPage struct {
 	Connections []Connection `json:"connections" msgpack:"connections"`

@@ -147,7 +147,7 @@ func (s *Server) connectionsOf(node cluster.NodeID, q ConnectionQuery) (Connecti
 	if node == s.cluster.Node() {
 		return s.connectionsHere(q), nil
 	}
-	a, err := s.ask(node, nodeRequest{Op: opConnections, Query: &q}, nil)
+	a, err := s.ask(node, nodeRequest{Op: opConnections, Query: (*nodeQuery)(&q)}, nil)
 	switch {
 	case err != nil:
 		return ConnectionPage{}, err

@@ -24,16 +24,19 @@ const (
 
 // nodeRequest is what stands before the body of a request, in JSON.
 type nodeRequest struct {
-	Op     string           `json:"op"`
-	UUID   string           `json:"uuid,omitempty"`
-	Close  bool             `json:"close,omitempty"`
-	Add    []string         `json:"add,omitempty"`
-	Remove []string         `json:"remove,omitempty"`
-	Server string           `json:"server,omitempty"`
-	UUIDs  []string         `json:"uuids,omitempty"`
-	Tag    string           `json:"tag,omitempty"`
-	Query  *ConnectionQuery `json:"query,omitempty"`
+	Op     string     `json:"op"`
+	UUID   string     `json:"uuid,omitempty"`
+	Close  bool       `json:"close,omitempty"`
+	Add    []string   `json:"add,omitempty"`
+	Remove []string   `json:"remove,omitempty"`
+	Server string     `json:"server,omitempty"`
+	UUIDs  []string   `json:"uuids,omitempty"`
+	Tag    string     `json:"tag,omitempty"`
+	Query  *nodeQuery `json:"query,omitempty"`
 }
+
+// nodeQuery is a ConnectionQuery without its UnmarshalJSON: a newer node may send more keys.
+type nodeQuery ConnectionQuery
 
 // nodeAnswer is the answer, in JSON.
 type nodeAnswer struct {
@@ -151,7 +154,7 @@ func (s *Server) serveSlow(r nodeRequest, answer func([]byte)) {
 			stats := s.LocalStats()
 			answer(nodeAnswer{Stats: &stats}.encode())
 		case r.Query != nil:
-			answer(s.encodePage(*r.Query))
+			answer(s.encodePage(ConnectionQuery(*r.Query)))
 		default:
 			answer(nil)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/rrtcp/tcp/internal/logtest"
 	"github.com/rrtcp/tcp/internal/settings"
 	"github.com/rrtcp/tcp/internal/stream"
+	"github.com/rrtcp/tcp/internal/wire"
 )
 
 // inCluster returns a plugin whose engine is never reached.
@@ -143,10 +144,13 @@ func TestServeNode(t *testing.T) {
 	require.Equal(t, &PushCounts{Accepted: 1}, ask(nodeRequest{Op: opBroadcast, Tag: "room"}, "x").Counts)
 	require.Contains(t, ask(nodeRequest{Op: opBroadcast}, "x").Error, "missing")
 	require.Equal(t, 1, ask(nodeRequest{Op: opStats}, "").Stats.Connections)
-	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{Limit: 1}}, "").Page.Connections, 1)
-	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{}}, "").Page.Connections, 1)
-	require.Contains(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{Limit: -1}}, "").Error, "limit: is -1")
-	require.Contains(t, ask(nodeRequest{Op: opConnections, Query: &ConnectionQuery{After: "x"}}, "").Error, "after")
+	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &nodeQuery{Limit: 1}}, "").Page.Connections, 1)
+	require.Len(t, ask(nodeRequest{Op: opConnections, Query: &nodeQuery{}}, "").Page.Connections, 1)
+	require.Contains(t, ask(nodeRequest{Op: opConnections, Query: &nodeQuery{Limit: -1}}, "").Error, "limit: is -1")
+	require.Contains(t, ask(nodeRequest{Op: opConnections, Query: &nodeQuery{After: "x"}}, "").Error, "after")
+	newer, isRefused := p.answerOf(t, wire.AppendHead(nil, []byte(`{"op":"connections","query":{"limit":1,"more":1},"more":1}`)))
+	require.False(t, isRefused, "a newer node may send more keys")
+	require.Len(t, newer.Page.Connections, 1)
 	require.Equal(t, stream.PushAccepted, ask(nodeRequest{Op: opClose, UUID: c.uuid}, "").Result)
 	require.True(t, c.isAborted())
 

@@ -1,5 +1,16 @@
 package server
 
+import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
 // NewRPC returns the receiver of the methods that RoadRunner's rpc plugin serves as tcp.*.
 func NewRPC(s *Server) any { return &rpc{server: s} }
 
@@ -15,6 +26,12 @@ type WriteRequest struct {
 	Local bool   `json:"local" msgpack:"local"` // no other node is asked
 }
 
+// UnmarshalJSON refuses keys that it does not know.
+func (r *WriteRequest) UnmarshalJSON(b []byte) error {
+	type request WriteRequest // without this method
+	return decodeArgument("write", b, (*request)(r))
+}
+
 // BroadcastRequest is the argument of tcp.Broadcast.
 type BroadcastRequest struct {
 	Server string   `json:"server" msgpack:"server"`
@@ -24,12 +41,46 @@ type BroadcastRequest struct {
 	Local  bool     `json:"local" msgpack:"local"` // no connections of other nodes
 }
 
+// UnmarshalJSON refuses keys that it does not know.
+func (r *BroadcastRequest) UnmarshalJSON(b []byte) error {
+	type request BroadcastRequest // without this method
+	return decodeArgument("broadcast", b, (*request)(r))
+}
+
 // TagRequest is the argument of tcp.Tag.
 type TagRequest struct {
 	UUID   string   `json:"uuid" msgpack:"uuid"`
 	Add    []string `json:"add" msgpack:"add"`
 	Remove []string `json:"remove" msgpack:"remove"`
 	Local  bool     `json:"local" msgpack:"local"` // no other node is asked
+}
+
+// UnmarshalJSON refuses keys that it does not know.
+func (r *TagRequest) UnmarshalJSON(b []byte) error {
+	type request TagRequest // without this method
+	return decodeArgument("tag", b, (*request)(r))
+}
+
+// decodeArgument decodes JSON into the struct that argument points to. An unknown key is an error: were a misspelt tag ignored beside
+// a server, the body would go to all of its connections.
+func decodeArgument(method string, b []byte, argument any) error {
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(argument)
+	var wrong *json.UnmarshalTypeError
+	var corrupt base64.CorruptInputError
+	switch {
+	case !utf8.Valid(b): // the decoder makes other text of it
+		err = errors.New("is not UTF-8, as JSON has to be")
+	case errors.As(err, &wrong):
+		err = fmt.Errorf("%s: a %s can't be read", cmp.Or(wrong.Field, "the argument"), wrong.Value)
+	case errors.As(err, &corrupt):
+		err = fmt.Errorf("body: is no base64: %w", err)
+	case err == nil:
+		return nil
+	}
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	return fmt.Errorf("tcp: %s: %s; docs/push.md has the keys and what they can be", method, text[:min(len(text), 4*maxQuoted)])
 }
 
 // Close closes the connection with the given uuid. closed is true also where no such connection is open (any more), as
