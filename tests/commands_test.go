@@ -328,6 +328,7 @@ tcp:
 			"a plugin that fails later", quiet + "metrics: {address: \"" + taken + "\"}", "serve",
 			[]string{"rr: metrics: listen", taken, "address already in use"},
 		},
+		{"workers with an rpc address without a network", instead("unix://", ""), "workers", []string{"rpc.listen: ", "is no address; want tcp://HOST:PORT"}},
 		{"workers where nothing runs", quiet, "workers", []string{"rpc.listen: ", "is rr serve running?"}},
 		{"reset where nothing runs", quiet, "reset", []string{"rpc.listen: "}},
 		{"close where nothing runs", quiet, "close x", []string{"rpc.listen: "}},

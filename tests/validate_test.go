@@ -61,7 +61,7 @@ tcp:
 				{"logs.leval: unknown key"},
 				{"metrics.addr: unknown key"},
 				{"rpc.lisen: unknown key"},
-				{"rpc: invalid socket DSN"},
+				{`rpc.listen: "127.0.0.1:6001" is no address; want tcp://HOST:PORT or unix://PATH`},
 				{"servr: no plugin reads this section"},
 				{"status: ", "unavailable_status_code"},
 				{"tcp.dialekt: unknown key", "dialect"},

@@ -59,7 +59,7 @@ var line = program.Line{
 			server.PluginName: {Into: s, Check: s.InitDefaults},
 			rpc.PluginName: {Into: r, Check: func() error {
 				r.InitDefaults()
-				return r.Valid()
+				return program.CheckRPC(r.Listen)
 			}},
 			metrics.PluginName: {Into: &metrics.Config{}},
 			status.PluginName:  {Into: &status.Config{}},

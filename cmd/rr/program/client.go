@@ -173,15 +173,25 @@ func (l Line) dial(file string) (*rpc.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	network, address, ok := strings.Cut(listen, "://")
-	if !ok {
-		return nil, errors.New("rpc.listen: invalid socket DSN (tcp://:6001, unix://file.sock): is rr serve running?")
+	if err := CheckRPC(listen); err != nil {
+		return nil, err
 	}
+	network, address, _ := strings.Cut(listen, "://")
 	conn, err := net.Dial(network, address)
 	if err != nil {
 		return nil, fmt.Errorf("rpc.listen: %w: is rr serve running?", err)
 	}
 	return rpc.NewClientWithCodec(goridge.NewClientCodec(conn)), nil
+}
+
+// CheckRPC returns an error where the rpc plugin can't listen: the plugin itself only looks for ://.
+func CheckRPC(listen string) error {
+	network, address, _ := strings.Cut(listen, "://")
+	_, port, err := net.SplitHostPort(address)
+	if network == "unix" && address != "" || network == "tcp" && err == nil && port != "" {
+		return nil
+	}
+	return fmt.Errorf("rpc.listen: %q is no address; want tcp://HOST:PORT or unix://PATH", listen)
 }
 
 // rpcListen is where the rpc plugin listens, as NETWORK://ADDRESS.
