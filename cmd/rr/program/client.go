@@ -20,6 +20,9 @@ import (
 	"github.com/rrtcp/tcp/internal/telemetry"
 )
 
+// answerTimeout is how long a running rr has to answer that it is there. What it is asked then, such as a reset, may take longer.
+var answerTimeout = 30 * time.Second
+
 // workerList is what informer.Workers returns: gob matches the fields of RoadRunner's own type by name.
 type workerList struct{ Workers []telemetry.Worker }
 
@@ -177,11 +180,18 @@ func (l Line) dial(file string) (*rpc.Client, error) {
 		return nil, err
 	}
 	network, address, _ := strings.Cut(listen, "://")
-	conn, err := net.Dial(network, address)
+	conn, err := net.DialTimeout(network, address, answerTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("rpc.listen: %w: is rr serve running?", err)
 	}
-	return rpc.NewClientWithCodec(goridge.NewClientCodec(conn)), nil
+	client := rpc.NewClientWithCodec(goridge.NewClientCodec(conn))
+	select {
+	case <-client.Go("informer.List", true, new([]string), nil).Done: // an error is an answer, too: the call itself has its own
+		return client, nil
+	case <-time.After(answerTimeout):
+		_ = client.Close()
+		return nil, fmt.Errorf("rpc.listen: %s takes calls, but nothing has answered for %s: does rr serve hang?", listen, answerTimeout)
+	}
 }
 
 // CheckRPC returns an error where the rpc plugin can't listen: the plugin itself only looks for ://.

@@ -1,10 +1,12 @@
 package program
 
 import (
+	"io"
 	"net"
 	"net/rpc"
 	"strings"
 	"testing"
+	"time"
 
 	goridge "github.com/roadrunner-server/goridge/v3/pkg/rpc"
 	"github.com/stretchr/testify/require"
@@ -54,4 +56,18 @@ func TestConnectionsQuotesTags(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	require.Len(t, lines, 2, out.String())
 	require.True(t, strings.HasSuffix(lines[1], `  room:3,café,"\x1b[2J","a\n2  echo","\"b\"","\xff","\u202e"`), lines[1])
+}
+
+// A stopped process still takes connections: the system does.
+func TestCallsEndWhereNobodyAnswers(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	defer func(before time.Duration) { answerTimeout = before }(answerTimeout)
+	answerTimeout = 3 * time.Second
+
+	address := "tcp://" + listener.Addr().String()
+	l := Line{Config: func(Source) Config { return rpcConfig{listen: address} }}
+	err = l.reset("rr.yaml", io.Discard)
+	require.EqualError(t, err, "rpc.listen: "+address+" takes calls, but nothing has answered for 3s: does rr serve hang?")
 }
