@@ -110,6 +110,7 @@ func TestPushCodecs(t *testing.T) {
 			{"tcp.Broadcast", `{"server":"echo","tags":["a"],"body":"AAAA"}`, `tcp: broadcast: unknown field "tags"; docs/push.md has the keys`},
 			{"tcp.Tag", `{"uuid":"` + stranger + `","tags":["a"]}`, `tcp: tag: unknown field "tags"`},
 			{"tcp.Tag", `{"uuid":"` + stranger + `","add":["` + "\xff" + `"]}`, "tcp: tag: is not UTF-8"},
+			{"tcp.Tag", `{"uuid":"` + stranger + `","add":["\udcff"]}`, `tcp: tag: has \udc…, half of a pair`},
 			{"tcp.Connections", `{"serverx":"echo"}`, `tcp: connections: unknown field "serverx"`},
 			{"tcp.Connections", `[]`, "tcp: connections: the argument: a array can't be read"},
 		} {

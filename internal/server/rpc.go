@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/rrtcp/tcp/internal/wire"
 )
 
 // NewRPC returns the receiver of the methods that RoadRunner's rpc plugin serves as tcp.*.
@@ -66,12 +67,12 @@ func (r *TagRequest) UnmarshalJSON(b []byte) error {
 func decodeArgument(method string, b []byte, argument any) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
-	err := decoder.Decode(argument)
+	textErr, err := wire.CheckJSONText(b), decoder.Decode(argument)
 	var wrong *json.UnmarshalTypeError
 	var corrupt base64.CorruptInputError
 	switch {
-	case !utf8.Valid(b): // the decoder makes other text of it
-		err = errors.New("is not UTF-8, as JSON has to be")
+	case textErr != nil:
+		err = textErr
 	case errors.As(err, &wrong):
 		err = fmt.Errorf("%s: a %s can't be read", cmp.Or(wrong.Field, "the argument"), wrong.Value)
 	case errors.As(err, &corrupt):

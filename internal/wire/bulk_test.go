@@ -27,6 +27,11 @@ func TestDecodeBulk(t *testing.T) {
 	}
 	require.Equal(t, []string{"WRITE:a", `{"reply":"CLOSE"}:`, "WRITE:bc", "5:", ":"}, got)
 	require.Equal(t, 1, cap(replies[0].Body), "appending to one must not change the next")
+
+	replies, err = DecodeBulk([]byte(`{"replies":[{"reply":"WRITE","state":"`+"\xff"+`"},"WRITE"],"sizes":[0,0]}`), nil)
+	require.NoError(t, err, "what one reply has is no mistake of the others")
+	_, _, err = DecodeReply(replies[0].Context, "u")
+	require.ErrorContains(t, err, "is not UTF-8")
 }
 
 func TestDecodeBulkMistakes(t *testing.T) {

@@ -140,15 +140,15 @@ func NotReply(err error) error {
 }
 
 func decodeObject(context []byte) (o replyObject, err error) {
+	if err := CheckJSONText(context); err != nil {
+		return o, err
+	}
 	err = decodeStrictly(context, &o)
 	return o, err
 }
 
 // decodeStrictly decodes a JSON object into the struct out, without unknown keys and with nothing behind it.
 func decodeStrictly(context []byte, out any) error {
-	if !utf8.Valid(context) {
-		return errors.New("is not UTF-8, as JSON has to be")
-	}
 	decoder := json.NewDecoder(bytes.NewReader(context))
 	decoder.DisallowUnknownFields()
 	var wrong *json.UnmarshalTypeError
@@ -160,6 +160,25 @@ func decodeStrictly(context []byte, out any) error {
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more comes behind it")
+	}
+	return nil
+}
+
+// escape is an escape in a text of JSON. Its group is half of a surrogate pair without the other half.
+var escape = regexp.MustCompile(`\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(u[dD][89a-fA-F])|.)`)
+
+// CheckJSONText returns an error where JSON has texts that are not UTF-8. The decoder would make U+FFFD of what is not, and so one text, such
+// as a tag, of several.
+func CheckJSONText(b []byte) error {
+	if !utf8.Valid(b) {
+		return errors.New("is not UTF-8, as JSON has to be")
+	}
+	if bytes.Contains(b, []byte(`\ud`)) || bytes.Contains(b, []byte(`\uD`)) {
+		for _, m := range escape.FindAllSubmatch(b, -1) {
+			if m[1] != nil {
+				return fmt.Errorf(`has \%s…, half of a pair, which is no UTF-8`, m[1])
+			}
+		}
 	}
 	return nil
 }

@@ -42,6 +42,9 @@ func TestDecodeReplyMistakes(t *testing.T) {
 		`{"reply":"WRITE","uuid":""}`:                          `uuid: is "", but this event's is "u"`,
 		`{"reply":"WRITE","uuid":"v"}`:                         `uuid: is "v", but this event's is "u"; the worker answered another one`,
 		`{"reply":"WRITE","state":"` + "\xff" + `"}`:           `is not UTF-8`,
+		`{"reply":"WRITE","state":"\ud83d"}`:                   `has \ud8…, half of a pair, which is no UTF-8`,
+		`{"reply":"WRITE","tags":["\\\\\uDCFF"]}`:              `has \uDC…, half of a pair`,
+		`{"reply":"WRITE","tags":["\ud83d\ud83d\ude00"]}`:      `has \ud8…, half of a pair`,
 		`{"reply":"WRITE","state":"` + x(maxState+1) + `"}`:    `state: has 65537 bytes; want 65536 at most`,
 		x(1 << 16):                     `want WRITE`,
 		`{"reply":"` + x(1<<16) + `"}`: `; want WRITE`,
@@ -63,6 +66,9 @@ func TestDecodeReplyObject(t *testing.T) {
 	require.Equal(t, "s", *o.State)
 	require.Equal(t, `{"framing":"raw"}`, string(o.Next))
 	require.Equal(t, []string{"a"}, o.Tags)
+	_, o, err = DecodeReply([]byte(`{"reply":"WRITE","tags":["\ud83d\uDE00","\\ud83d","\ud7ff"]}`), "u")
+	require.NoError(t, err)
+	require.Equal(t, []string{"😀", `\ud83d`, "\ud7ff"}, o.Tags)
 
 	for context, want := range map[string]Reply{
 		`{"reply":"WRITE"}`: ReplyWrite, `{"reply":"WRITECLOSE","next":null,"state":null}`: ReplyWriteClose,
