@@ -134,10 +134,10 @@ func (l Line) run(args []string) int {
 		err = l.connections(file, strings.Join(words[1:], ""), os.Stdout)
 	case words[0] == "send" && (len(words) == 2 || len(words) == 3):
 		err = l.send(file, words[1:], os.Stdin, os.Stdout)
-	case command == "send":
-		return misused("send: the UUID of a connection is missing")
-	case command == "close":
-		return misused("close: the UUID of a connection is missing")
+	case words[0] == "send":
+		return misused("send: want the UUID of a connection, and a text in quotes or on standard input")
+	case words[0] == "close":
+		return misused("close: want the UUID of a connection")
 	case len(words) == 3 && words[0] == "call":
 		err = call(words[1], words[2], a.within, os.Stdout)
 	case words[0] == "call":
