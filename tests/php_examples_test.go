@@ -171,3 +171,13 @@ func TestExamplesREADME(t *testing.T) {
 		require.True(t, anchor == "" || anchors(t, target)[anchor], l[1])
 	}
 }
+
+// Without a text, or with one that the shell has split, nobody is told anything.
+func TestAnnounceExampleWantsOneText(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{nil, {""}, {"hello", "you"}} {
+		out, err := exec.Command(php(t), append([]string{repository + "/examples/php/announce.php"}, args...)...).CombinedOutput()
+		require.ErrorContains(t, err, "exit status 2")
+		require.Equal(t, "want one text, in quotes: php announce.php TEXT\n", string(out))
+	}
+}

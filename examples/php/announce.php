@@ -10,6 +10,11 @@ declare(strict_types=1);
 
 use Rrtcp\Worker\Pusher;
 
+if (count($argv) !== 2 || $argv[1] === '') {
+    fwrite(STDERR, "want one text, in quotes: php announce.php TEXT\n");
+    exit(2);
+}
+
 require __DIR__ . '/vendor/autoload.php';
 
 $reached = Pusher::create()->broadcast("*** $argv[1]\r\n", server: 'chat');
