@@ -85,6 +85,10 @@ tcp:
 		{"a single server with a value that can't be read", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":0", max_connections: 10k}`), [][]string{
 			{"tcp.servers.echo.max_connections: ", "10k", "a whole number"},
 		}},
+		{"names that differ in capitals alone", instead(`{addr: "127.0.0.1:0"}`, `{addr: ":1", Batch: true, batch: false}, Echo: {addr: ":2"}`), [][]string{
+			{"tcp.servers: RoadRunner takes Echo and echo for the same name, and drops one; rename one of them"},
+			{"tcp.servers.echo: RoadRunner takes Batch and batch for the same name"},
+		}},
 		{"a grace period without a unit", good + "endure: {grace_period: 30}\n", [][]string{
 			{`endure.grace_period: 30 without a unit is a number of nanoseconds; write a duration such as "30s"`},
 		}},

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/rrtcp/tcp/internal/settings"
 )
 
@@ -22,7 +24,24 @@ func (l Line) changed(c Config, from Source) (found []string) {
 	if file.Init() != nil {
 		return nil
 	}
-	return compare(tcpSection, file.Get(tcpSection), c.Get(tcpSection))
+	var written map[string]any
+	_ = yaml.Unmarshal(content, &written) // the config plugin has read it
+	return append(oneForTwo(tcpSection, written[tcpSection]), compare(tcpSection, file.Get(tcpSection), c.Get(tcpSection))...)
+}
+
+// oneForTwo finds keys that differ in capitals alone: for the config plugin they are the same, and it keeps one of them.
+func oneForTwo(path string, value any) (found []string) {
+	section, _ := value.(map[string]any)
+	others := make(map[string]string)
+	for _, key := range settings.SortedKeys(section) {
+		name := strings.ToLower(key)
+		if other, ok := others[name]; ok {
+			found = append(found, fmt.Sprintf("%s: RoadRunner takes %s and %s for the same name, and drops one; rename one of them", path, other, key))
+		}
+		others[name] = key
+		found = append(found, oneForTwo(path+"."+name, section[key])...)
+	}
+	return found
 }
 
 // compare returns what is wrong with what was delivered of a value of the file.
