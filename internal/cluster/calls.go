@@ -39,7 +39,10 @@ func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 		case <-a.done:
 		case <-timer.C:
 			for _, late := range asked[i:] {
-				c.finish(late.id, nil, ErrUnreachable)
+				if c.calls.finish(late.id, nil, ErrUnreachable) {
+					c.counters.Failed.Add(1)
+					c.members.noAnswer(late.node)
+				}
 			}
 			<-a.done
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -309,6 +310,42 @@ func TestTimeout(t *testing.T) {
 		require.Equal(t, ErrUnreachable, a.Err)
 	}
 	require.Empty(t, one.calls.all)
+}
+
+// A node that hangs is forgotten, but still subscribed: one call waits for it now and then.
+func TestNotAllCallsWaitForANodeThatHangs(t *testing.T) {
+	b := newBus()
+	one, _ := b.join(t, "one", 50*time.Millisecond, nil)
+	var heard atomic.Int32
+	hangs := NodeID{9}
+	(&busNode{b, &ear{onReceived: func() { heard.Add(1) }}}).subscribe([]string{nodeSubject(hangs)})
+	ask := func(node NodeID) *call { return one.ask(nil, []Question{{Node: node}}, time.Now().Add(patience))[0] }
+	waits := func(a *call) bool {
+		select {
+		case <-a.done:
+			return false
+		default:
+			return true
+		}
+	}
+
+	require.True(t, waits(ask(hangs)))
+	one.calls.failAll()
+	require.Equal(t, ErrUnreachable, one.Ask(nil, Question{Node: hangs})[0].Err)
+	a := ask(hangs)
+	require.False(t, waits(a))
+	require.Equal(t, ErrUnreachable, a.err)
+	require.Eventually(t, func() bool { return heard.Load() == 3 }, patience, time.Millisecond, "it is asked in any case")
+
+	for _, long := range []time.Duration{silentAfter, 2 * silentAfter} {
+		one.members.hangs[hangs] = time.Now().Add(-long)
+		require.True(t, waits(ask(hangs)))
+	}
+	one.members.noAnswer(NodeID{8})
+	require.Len(t, one.members.hangs, 1)
+	one.members.noAnswer(hangs)
+	one.members.put(hangs, hello{})
+	require.True(t, waits(ask(hangs)), "it is there")
 }
 
 // Who may publish can name any call, but answers none that another node was asked.

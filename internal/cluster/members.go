@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -49,8 +50,9 @@ type hello struct {
 
 // members are the other nodes that were heard.
 type members struct {
-	mu  sync.Mutex
-	all map[NodeID]*member
+	mu    sync.Mutex
+	all   map[NodeID]*member
+	hangs map[NodeID]time.Time // when one that is not known did not answer; within silentAfter, or a little longer
 }
 
 type member struct {
@@ -123,12 +125,27 @@ func (m *members) isLeaving(node NodeID) bool {
 	return known != nil && known.left && time.Since(known.Heard) < leavingFor
 }
 
-// isSilent reports whether the node is known, but was not heard lately.
+// noAnswer notes that a node did not answer within the timeout, nor the engine that it is not there. One that hangs may be forgotten, but
+// not every call is to wait for it.
+func (m *members) noAnswer(node NodeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hangs == nil {
+		m.hangs = make(map[NodeID]time.Time)
+	}
+	maps.DeleteFunc(m.hangs, func(_ NodeID, at time.Time) bool { return time.Since(at) > silentAfter })
+	m.hangs[node] = time.Now()
+}
+
+// isSilent reports whether the node is known, but was not heard lately, or did not answer lately and is not known.
 func (m *members) isSilent(node NodeID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.all[node]
-	return known != nil && !known.left && (known.nobody || time.Since(known.Heard) > silentAfter)
+	if known == nil {
+		return time.Since(m.hangs[node]) < silentAfter
+	}
+	return !known.left && (known.nobody || time.Since(known.Heard) > silentAfter)
 }
 
 // find reports whether the node is known and has not left, and whether it is certainly there: it was heard a moment ago, and since
