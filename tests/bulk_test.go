@@ -65,10 +65,16 @@ func TestBulk(t *testing.T) {
 				together = 1 // under the race detector the clients are slower than the workers
 			}
 			require.Greater(t, metric(t, scrape, "exchange_events_sum"), together*metric(t, scrape, "exchange_events_count"))
-			require.Empty(t, h.ours("warn"))
-			require.Empty(t, h.ours("error"))
+			h.requireGoodBulks(t)
 		})
 	}
+}
+
+// requireGoodBulks fails where the log complains, but of a first bulk that takes long: on a busy machine it does.
+func (o observed) requireGoodBulks(t *testing.T) {
+	t.Helper()
+	require.Len(t, o.ours("warn"), len(o.logged("tcp", "has not answered its first bulk of events yet")))
+	require.Empty(t, o.ours("error"))
 }
 
 // Each connection's events are a sentence, whether they come together or not.
@@ -88,12 +94,11 @@ func TestBulkSentences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := startBulky(t, strings.Replace(bulky, "bulk: {}", c.section, 1), func(h *host) []string { return h.command(c.options) })
-			ts := talkTo(h.host, 100, 1000)
+			ts := talkTo(h.host, 40, 300)
 			h.record.awaitEnd(t, 0)
 			require.Positive(t, ts.requireTruth(h.record.sentences))
 			require.Equal(t, c.bulks, h.record.bulks > 0, "%d events came together", h.record.bulks)
-			require.Empty(t, h.ours("warn"))
-			require.Empty(t, h.ours("error"))
+			h.requireGoodBulks(t)
 		})
 	}
 }
