@@ -72,7 +72,13 @@ type host struct {
 // startHost returns the error of Init or Serve.
 func startHost(t *testing.T, line Line, tcp section, command func([]string) *exec.Cmd) (*host, error) {
 	t.Helper()
-	h := &host{Plugin: line.NewPlugin(), container: endure.New(slog.LevelError+1, endure.GracefulShutdownTimeout(patience))}
+	return startHostWithGrace(t, patience, line, tcp, command)
+}
+
+// startHostWithGrace is startHost with a grace period of its own, all of which RoadRunner waits for a worker that hangs.
+func startHostWithGrace(t *testing.T, grace time.Duration, line Line, tcp section, command func([]string) *exec.Cmd) (*host, error) {
+	t.Helper()
+	h := &host{Plugin: line.NewPlugin(), container: endure.New(slog.LevelError+1, endure.GracefulShutdownTimeout(grace))}
 	require.NoError(t, h.container.RegisterAll(h.Plugin, &configPlugin{tcp}, line.NewLogger(), line.NewServer(command)))
 	if err := h.container.Init(); err != nil {
 		return h, err
@@ -234,7 +240,7 @@ func testPluginStopInReset(t *testing.T, line Line) {
 }
 
 func testPluginStopDeadline(t *testing.T, line Line) {
-	h, err := startHost(t, line, oneServer("127.0.0.1:0"), worker(t))
+	h, err := startHostWithGrace(t, time.Second, line, oneServer("127.0.0.1:0"), worker(t))
 	require.NoError(t, err)
 	conn := h.dial(t)
 	_, err = io.WriteString(conn, "hang\r\n")
