@@ -67,6 +67,29 @@ func TestRenewTakesCertificateNow(t *testing.T) {
 	require.NotEqual(t, first, r.inForce())
 }
 
+// Files that are not new are read when they have changed, and only then.
+func TestOldFilesAreReadWhenTheyChange(t *testing.T) {
+	r := newRenewing(t)
+	first := r.inForce()
+	renewed := func(modified time.Time) {
+		for _, file := range []string{r.pair.Cert, r.pair.Key} {
+			require.NoError(t, os.Chtimes(file, modified, modified))
+		}
+		r.renew()
+	}
+	old := time.Now().Add(-time.Hour)
+	renewed(old)
+	key, err := os.ReadFile(r.pair.Key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(r.pair.Key, bytes.Repeat([]byte("x"), len(key)), 0o600))
+	renewed(old)
+	require.Zero(t, r.logs.Len(), "nothing says that it is another one")
+	r.rewrite(t)
+	renewed(old.Add(time.Second))
+	require.NotEqual(t, first, r.inForce())
+	require.Len(t, r.logs.All(), 1)
+}
+
 func TestBrokenCertificateChangesNothing(t *testing.T) {
 	r := newRenewing(t)
 	first := r.inForce()
