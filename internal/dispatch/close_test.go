@@ -77,7 +77,11 @@ func TestResetForgetsWhatWasSaid(t *testing.T) {
 // A reset may take longer than workers may be away: they are there when it has ended, before anybody looks.
 func TestResetEndsMissing(t *testing.T) {
 	d := newDispatcher(nil)
-	d.Pool = processes{Pool: resettable{during: func() { d.missing.number = 2 }}}
+	d.Pool = processes{Pool: resettable{during: func() {
+		d.missing.mu.Lock()
+		defer d.missing.mu.Unlock()
+		d.missing.number = 2
+	}}}
 	require.NoError(t, d.Reset())
 	missing, err := d.Missing()
 	require.NoError(t, err)
