@@ -38,12 +38,14 @@ func (c *Cluster) Ask(body []byte, questions ...Question) []Answer {
 		select {
 		case <-a.done:
 		case <-timer.C:
+			var silent []NodeID
 			for _, late := range asked[i:] {
 				if c.calls.finish(late.id, nil, ErrUnreachable) {
 					c.counters.Failed.Add(1)
-					c.members.noAnswer(late.node)
+					silent = append(silent, late.node)
 				}
 			}
+			c.members.noAnswer(silent...)
 			<-a.done
 		}
 		answers[i] = Answer{a.node, a.body, a.err}

@@ -125,16 +125,18 @@ func (m *members) isLeaving(node NodeID) bool {
 	return known != nil && known.left && time.Since(known.Heard) < leavingFor
 }
 
-// noAnswer notes that a node did not answer within the timeout, nor the engine that it is not there. One that hangs may be forgotten, but
-// not every call is to wait for it.
-func (m *members) noAnswer(node NodeID) {
+// noAnswer notes that nodes did not answer within the timeout, nor the engine that they are not there. One that hangs may be forgotten, but
+// not every call is to wait for it. What one call has asked, which may be very many, comes at once.
+func (m *members) noAnswer(nodes ...NodeID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.hangs == nil {
 		m.hangs = make(map[NodeID]time.Time)
 	}
 	maps.DeleteFunc(m.hangs, func(_ NodeID, at time.Time) bool { return time.Since(at) > silentAfter })
-	m.hangs[node] = time.Now()
+	for _, node := range nodes {
+		m.hangs[node] = time.Now()
+	}
 }
 
 // isSilent reports whether the node is known, but was not heard lately, or did not answer lately and is not known.
